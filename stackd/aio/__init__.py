@@ -1,0 +1,1 @@
+"""Async primitives without a domain: clock, control loop, back-off, tasks, child processes."""

@@ -1,0 +1,96 @@
+"""Child processes: the only place that starts any. Never a shell."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stackd.errors import Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command to run to its end. `env` replaces the environment; None inherits it."""
+
+    argv: Sequence[str]
+    input: bytes | None = None
+    env: Mapping[str, str] | None = None
+    cwd: str | None = None
+    timeout: float = 60.0
+    max_output: int = 16 * 1024 * 1024
+    pass_fds: tuple[int, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How it ended; output is cut at `max_output` bytes each."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def error(self) -> str:
+        """The last line it wrote to stderr, for a message."""
+        lines = self.stderr.decode("utf-8", "replace").strip().splitlines()
+        return lines[-1][:500] if lines else f"exit code {self.code}"
+
+
+async def run(command: Command) -> Completed:
+    """Run to the end. Raises Unavailable when it cannot start or its timeout passes; the whole
+    process group is killed then, and also when the caller is cancelled."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command.argv,
+            stdin=asyncio.subprocess.PIPE
+            if command.input is not None
+            else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=dict(command.env) if command.env is not None else None,
+            cwd=command.cwd,
+            start_new_session=True,
+            pass_fds=command.pass_fds,
+        )
+    except OSError as error:
+        raise Unavailable(f"{command.argv[0]} cannot be started: {error.strerror}") from error
+    try:
+        async with asyncio.timeout(command.timeout):
+            stdout, stderr, _ = await asyncio.gather(
+                _read(process.stdout, command.max_output),
+                _read(process.stderr, command.max_output),
+                _feed(process, command.input),
+            )
+            code = await process.wait()
+    except TimeoutError as error:
+        raise Unavailable(f"{command.argv[0]} did not end within {command.timeout:g}s") from error
+    finally:
+        if process.returncode is None:
+            kill_group(process.pid)
+            await process.wait()
+    return Completed(code, stdout, stderr)
+
+
+async def _read(stream: asyncio.StreamReader | None, limit: int) -> bytes:
+    assert stream is not None
+    kept = bytearray()
+    while chunk := await stream.read(65536):
+        kept += chunk[: max(0, limit - len(kept))]
+    return bytes(kept)
+
+
+async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None:
+    if data is None or process.stdin is None:
+        return
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(data)
+        await process.stdin.drain()
+    process.stdin.close()
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL the process group led by `pid`, if it is still there."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

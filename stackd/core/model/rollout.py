@@ -1,0 +1,91 @@
+"""The state of one service's revisions: which is stable, which is the target, how many of each."""
+
+import enum
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+
+from stackd.core.model.ids import RevisionId, service_key
+from stackd.core.model.record import Record, Value
+
+
+class RolloutPhase(enum.StrEnum):
+    """Where a rollout stands."""
+
+    WAITING = "waiting"
+    """A dependency of the same release is not there yet."""
+    PROGRESSING = "progressing"
+    PAUSED = "paused"
+    ROLLING_BACK = "rolling_back"
+    COMPLETE = "complete"
+    ABORTED = "aborted"
+    """Rolled back or failed; a hold stands on the target."""
+    FAILED = "failed"
+    """First rollout, nothing to go back to; or a rollback that failed too."""
+
+
+class Rollout(Value, frozen=True, kw_only=True):
+    """One rollout of one service: `source` -> `target`. Times are seconds."""
+
+    id: str
+    target: RevisionId
+    source: RevisionId | None = None
+    """The stable revision when it began; None for a first rollout."""
+    release: int = 0
+    commit: str = ""
+    phase: RolloutPhase = RolloutPhase.PROGRESSING
+    reason: str = ""
+    """What it waits for or why it ended, one sentence."""
+    started: float = 0
+    ended: float = 0
+    moved: float = 0
+    """When it last made progress (manager's clock)."""
+    deadline_left: float = 600.0
+    """Seconds of progress_deadline left at `moved`."""
+    paused_until: float = 0
+    """Not before this time: the delay between batches; 0 = no wait."""
+    failures: int = 0
+    """Tasks of the target that failed while it ran."""
+    counted: tuple[str, ...] = ()
+    """Ids of the failed tasks that `failures` counts."""
+    by: str = ""
+    cause: str = ""
+    """Event id that started it."""
+
+
+class ServiceState(Record, frozen=True, kw_only=True):
+    """What the rollout loop wants of a service: how many tasks of which revision.
+
+    Invariant: the orchestrator makes `counts` true and decides nothing about revisions.
+    """
+
+    TABLE: ClassVar[str] = "services"
+    stack: str
+    service: str
+    stable: RevisionId | None = None
+    """The last revision whose rollout completed."""
+    proven: tuple[RevisionId, ...] = ()
+    """Revisions that once completed a rollout, newest first (at most 10): one-step rollbacks."""
+    counts: Mapping[str, int] = msgspec.field(default_factory=dict)
+    """Revision -> tasks wanted. For a global service: -1 = on every fitting node, otherwise the
+    number of nodes."""
+    rollout: Rollout | None = None
+    weights: Mapping[str, int] = msgspec.field(default_factory=dict)
+    """Revision -> 0..10000, sum 10000; empty = in proportion to ready tasks (rolling)."""
+
+    @property
+    def key(self) -> str:
+        return service_key(self.stack, self.service)
+
+
+class Phase(enum.StrEnum):
+    """The phase of a service or stack as users see it (contracts: phases of a service)."""
+
+    ROLLING_BACK = "rolling_back"
+    DEGRADED = "degraded"
+    ABORTED = "aborted"
+    PAUSED = "paused"
+    PROGRESSING = "progressing"
+    PENDING = "pending"
+    HEALTHY = "healthy"

@@ -1,0 +1,61 @@
+"""Git repositories that declare stacks."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+
+from stackd.core.model.record import Record
+
+
+class Repository(Record, frozen=True, kw_only=True):
+    """A Git source as it was added."""
+
+    TABLE: ClassVar[str] = "repositories"
+    name: str
+    url: str
+    """https or ssh URL, scp-like, or an absolute local path (root socket only)."""
+    local: bool = False
+    path: str = ""
+    """Folder in the repository; empty = the root."""
+    ref: str = ""
+    """Branch or tag; empty = the remote's HEAD."""
+    interval: float = 15.0
+    """Seconds between polls."""
+    prune: bool = False
+    allow_empty: bool = False
+    variables: Mapping[str, str] = msgspec.field(default_factory=dict)
+    credential: bytes = b""
+    """Sealed ssh key or token; empty = none."""
+    known_hosts: str = ""
+    added: float = 0
+    by: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+
+class RepositoryStatus(Record, frozen=True, kw_only=True):
+    """What the source loop last saw."""
+
+    TABLE: ClassVar[str] = "repository_status"
+    name: str
+    commit: str = ""
+    """Newest commit processed."""
+    checked: float = 0
+    processed: float = 0
+    error: str = ""
+    problems: tuple[str, ...] = ()
+    """`file:line:column: text` for each file that was refused."""
+    files: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Stack file -> stack name at `commit`."""
+    ancestors: tuple[str, ...] = ()
+    """Commits processed before, newest first (at most 200)."""
+    sync_requested: int = 0
+    sync_done: int = 0
+    sync_pull: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.name

@@ -1,0 +1,71 @@
+"""The traffic table: one entry per service, each with the store revision it was written at.
+
+The version of the table is the store revision of its newest change. A node that has applied
+version R has applied every entry written, and every removal made, at or before R.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+
+from stackd.core.model.ids import RevisionId, TaskId, service_key
+from stackd.core.model.record import Record, Value
+from stackd.core.model.stack import AppProtocol, Route
+
+
+class EndpointState(enum.StrEnum):
+    """ready: gets new requests; draining: gets none, but is still counted."""
+
+    READY = "ready"
+    DRAINING = "draining"
+
+
+class Endpoint(Value, frozen=True, kw_only=True, order=True):
+    """A task that takes or still finishes traffic."""
+
+    task: TaskId
+    revision: RevisionId
+    node: str
+    state: EndpointState
+    addresses: Mapping[str, str]
+    """Network id -> address."""
+
+
+class IngressPort(Value, frozen=True, kw_only=True, order=True):
+    """One published port of the service, on every node."""
+
+    published: int
+    target: int
+    protocol: AppProtocol = AppProtocol.TCP
+
+
+class TrafficEntry(Record, frozen=True, kw_only=True):
+    """Everything a node needs to carry one service's traffic.
+
+    `weights` are as wanted; a revision with no ready endpoint has effective weight 0, which each
+    node works out itself (and its share goes to the others in proportion).
+    """
+
+    TABLE: ClassVar[str] = "traffic"
+    stack: str
+    service: str
+    vips: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Network id -> virtual address."""
+    aliases: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """Network id -> extra DNS names."""
+    endpoints: tuple[Endpoint, ...] = ()
+    weights: Mapping[str, int] = msgspec.field(default_factory=dict)
+    """Revision -> 0..10000, sum 10000."""
+    ports: tuple[IngressPort, ...] = ()
+    route: Route | None = None
+    listening: bool = True
+    """False while the service has withdrawn: its listeners refuse, its routes are gone."""
+    ingress_network: str = ""
+    """Network id whose endpoint addresses the ingress uses."""
+    drain_timeout: float = 30.0
+
+    @property
+    def key(self) -> str:
+        return service_key(self.stack, self.service)

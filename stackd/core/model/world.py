@@ -1,0 +1,134 @@
+"""The typed tables in memory: what every loop reads and every decider is given.
+
+Fed by the store's watch (`store.tables`), or by hand in tests. Each record keeps the revision of
+its key, so that a decision made here can be committed under the condition that nothing it
+replaced or relied on has changed.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple, TypeVar
+
+from stackd.core.model.ids import service_key
+from stackd.core.model.record import Record
+from stackd.core.model.release import Release, Stack
+from stackd.core.model.stack import ServiceSpec
+from stackd.core.model.states import TaskState
+from stackd.core.model.task import Task, TaskDesired, TaskStatus
+
+R = TypeVar("R", bound=Record)
+
+
+class TaskView(NamedTuple):
+    """The three records of one task; missing desired or status read as their first values."""
+
+    task: Task
+    desired: TaskDesired
+    status: TaskStatus
+
+    @property
+    def live(self) -> bool:
+        """Not finished: a process of it may run or is still to run."""
+        return not self.status.state.finished
+
+    @property
+    def wanted(self) -> bool:
+        """Meant to run: not asked to stop."""
+        return self.desired.state is TaskState.RUNNING and not self.desired.stop
+
+    @property
+    def ready(self) -> bool:
+        """Observed ready, whether or not it is still wanted."""
+        return self.status.ready and self.status.state is TaskState.RUNNING
+
+
+class World:
+    """Typed tables with the indexes that deciders need. Not a store: it can only be read by
+    deciders; `apply` is for whoever feeds it."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, dict[str, Record]] = defaultdict(dict)
+        self._revisions: dict[tuple[str, str], int] = {}
+        self._tasks_of: dict[str, dict[str, None]] = defaultdict(dict)
+        self._tasks_on: dict[str, dict[str, None]] = defaultdict(dict)
+        self.revision = 0
+        """Store revision up to which these tables are complete."""
+
+    def apply(self, record: Record, revision: int) -> None:
+        """Take in a record as written at store revision `revision`."""
+        previous = self._tables[record.TABLE].get(record.key)
+        if isinstance(previous, Task):
+            self._unindex(previous)
+        self._tables[record.TABLE][record.key] = record
+        self._revisions[record.TABLE, record.key] = revision
+        if isinstance(record, Task):
+            self._tasks_of[service_key(record.stack, record.service)][record.id] = None
+            if record.node:
+                self._tasks_on[record.node][record.id] = None
+
+    def remove(self, table: str, key: str) -> None:
+        """Forget the record at `table`/`key`."""
+        previous = self._tables[table].pop(key, None)
+        self._revisions.pop((table, key), None)
+        if isinstance(previous, Task):
+            self._unindex(previous)
+
+    def _unindex(self, task: Task) -> None:
+        self._tasks_of[service_key(task.stack, task.service)].pop(task.id, None)
+        self._tasks_on[task.node].pop(task.id, None)
+
+    def get(self, table: type[R], key: str) -> R | None:
+        """The record at `key`, or None."""
+        found = self._tables[table.TABLE].get(key)
+        assert found is None or isinstance(found, table)
+        return found
+
+    def all(self, table: type[R]) -> Iterator[R]:
+        """Every record of a table, in the order of their keys."""
+        rows = self._tables[table.TABLE]
+        for key in sorted(rows):
+            record = rows[key]
+            assert isinstance(record, table)
+            yield record
+
+    def rev(self, table: str, key: str) -> int:
+        """The store revision of a key; 0 when it is absent."""
+        return self._revisions.get((table, key), 0)
+
+    def task(self, task_id: str) -> TaskView | None:
+        """The three records of a task, or None if it is unknown."""
+        task = self.get(Task, task_id)
+        if task is None:
+            return None
+        desired = self.get(TaskDesired, task_id) or TaskDesired(id=task.id)
+        status = self.get(TaskStatus, task_id) or TaskStatus(id=task.id, state=TaskState.NEW)
+        return TaskView(task, desired, status)
+
+    def _views(self, ids: dict[str, None]) -> list[TaskView]:
+        return [view for key in sorted(ids) if (view := self.task(key)) is not None]
+
+    def tasks_of(self, stack: str, service: str) -> list[TaskView]:
+        """All known tasks of a service, finished ones too, by id."""
+        return self._views(self._tasks_of.get(service_key(stack, service), {}))
+
+    def tasks_on(self, node: str) -> list[TaskView]:
+        """All known tasks placed on a node, by id."""
+        return self._views(self._tasks_on.get(node, {}))
+
+    def services_with_tasks(self) -> list[str]:
+        """`STACK/SERVICE` keys that have at least one known task."""
+        return sorted(key for key, ids in self._tasks_of.items() if ids)
+
+    def release(self, stack: str, number: int | None = None) -> Release | None:
+        """A release of a stack; the current one without `number`. None for a removed stack."""
+        head = self.get(Stack, stack)
+        if number is None and (head is None or head.removing):
+            return None
+        wanted = head.release if number is None and head is not None else number
+        return self.get(Release, f"{stack}/{wanted:08d}")
+
+    def declared(self, stack: str, service: str) -> ServiceSpec | None:
+        """The spec that the current release declares for a service, or None."""
+        release = self.release(stack)
+        found = release.services.get(service) if release else None
+        return found.spec if found else None

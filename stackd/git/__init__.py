@@ -1,0 +1,1 @@
+"""Git sources: bare clones, refs, blobs at a commit; never a work tree."""

@@ -1,0 +1,1 @@
+"""The only code that touches the kernel: runc, overlays, netns, links, nftables, cgroups, Envoy."""

@@ -1,0 +1,1 @@
+"""State that survives: etcd's vocabulary (`kv`), its drivers, and typed tables over it."""

@@ -1,0 +1,1 @@
+"""gRPC servers and clients, TLS channels, codecs between messages and the model."""
