@@ -1,42 +1,44 @@
-"""What the agent needs of a machine, as small protocols: real ones in `host`, fakes in tests."""
+"""What the agent needs of a machine, as small protocols: real ones in `host`, fakes in tests.
+
+The values that cross these borders are in `core.model.driver` and re-exported here.
+"""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from stackd.core.model.assignment import AttachmentItem, NodeItem
+from stackd.core.model.driver import (
+    ExecRequest,
+    Exit,
+    FileContent,
+    Found,
+    ImageConfig,
+    Launch,
+    LocalImage,
+    LogLine,
+    NetworkSetup,
+    ProxyApplied,
+)
 from stackd.core.model.network import Network
-from stackd.core.model.release import Revision
-from stackd.core.model.task import Task
 from stackd.core.model.traffic import TrafficEntry
 
-
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
-    """What the image itself says, from its OCI config. Times in seconds."""
-
-    entrypoint: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    environment: tuple[str, ...] = ()
-    user: str = ""
-    working_dir: str = ""
-    stop_signal: str = ""
-    volumes: tuple[str, ...] = ()
-    health_test: tuple[str, ...] = ()
-    """argv as run, empty = none."""
-    health_interval: float = 0
-    health_timeout: float = 0
-    health_retries: int = 0
-    health_start_period: float = 0
-
-
-@dataclass(frozen=True, slots=True)
-class LocalImage:
-    """An image whose layers are unpacked on this node; `layers` are diffIDs, lowest first."""
-
-    digest: str
-    layers: tuple[str, ...]
-    config: ImageConfig
+__all__ = [
+    "ExecRequest",
+    "ExecSession",
+    "Exit",
+    "FileContent",
+    "Found",
+    "ImageConfig",
+    "Images",
+    "Launch",
+    "LocalImage",
+    "LogLine",
+    "NetworkSetup",
+    "NodeNetwork",
+    "Proxy",
+    "ProxyApplied",
+    "Runtime",
+]
 
 
 class Images(Protocol):
@@ -48,76 +50,6 @@ class Images(Protocol):
         Raises Rejected when it cannot be had or is not sound, Unavailable to try again.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkSetup:
-    """A task's network namespace, ready to be joined."""
-
-    netns: str
-    """Path of the namespace file."""
-    hosts: Mapping[str, str]
-    """Network id -> own address."""
-    resolver: str
-    """Address of the resolver for /etc/resolv.conf."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileContent:
-    """A config or secret as a file in the container. uid/gid/mode None = the default rule."""
-
-    target: str
-    value: bytes
-    secret: bool
-    uid: int | None
-    gid: int | None
-    mode: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """Everything needed to make one container."""
-
-    task: Task
-    revision: Revision
-    image: LocalImage
-    network: NetworkSetup
-    files: tuple[FileContent, ...]
-    volumes: Mapping[str, str]
-    """Volume name in the stack file -> cluster-wide name."""
-    hostname: str
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """How a container ended. `signal` 0 = it exited by itself; `lost` = its monitor died."""
-
-    code: int | None
-    signal: int = 0
-    oom_killed: bool = False
-    lost: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A container that was there when the agent started. `exit` is set if it has ended."""
-
-    task_id: str
-    running: bool
-    started: bool
-    pid: int
-    exit: Exit | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ExecRequest:
-    """A command to run inside a running task."""
-
-    task_id: str
-    argv: tuple[str, ...]
-    tty: bool = False
-    rows: int = 24
-    columns: int = 80
 
 
 class ExecSession(Protocol):
@@ -139,16 +71,6 @@ class ExecSession(Protocol):
         """The command's exit code; 126 not executable, 127 not found, 128+n killed by signal n.
         Raises Refused when the runtime itself failed."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """One line of a task's output. `at` is RFC 3339 text as written; `partial`: no newline yet."""
-
-    at: str
-    stream: str
-    text: bytes
-    partial: bool = False
 
 
 class Runtime(Protocol):
@@ -243,13 +165,6 @@ class NodeNetwork(Protocol):
     async def close(self, *, purge: bool) -> None:
         """Leave everything running, or remove every trace of this node's networks."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyApplied:
-    """The outcome of applying a table: `problems` by STACK/SERVICE; the rest is applied."""
-
-    problems: Mapping[str, str]
 
 
 class Proxy(Protocol):
