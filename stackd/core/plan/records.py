@@ -1,0 +1,92 @@
+"""Turns a plan into the records that make it true: what the deployer commits, in this order."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from stackd.core.model.event import Event
+from stackd.core.model.record import Change, Changes, Delete, Put, Value, ref
+from stackd.core.model.release import Digest, Override, Release, Revision, Stack
+from stackd.core.model.world import World
+from stackd.core.plan.changes import ClearOverride, describe
+from stackd.core.plan.make import Plan
+
+BATCH = 40
+"""Records per preparatory commit; a transaction takes 100 places."""
+
+
+class Stamp(Value, frozen=True, kw_only=True):
+    """When, by whom, from which commit, and the id of the event that tells of it."""
+
+    at: float
+    by: str
+    event: str
+    commit: str = ""
+    path: str = ""
+    cause: str = ""
+
+
+def preparation(world: World, plan: Plan, digests: Sequence[Digest]) -> Iterator[Changes]:
+    """Revisions and digests that are not there yet. Harmless if the release never follows."""
+    wanted: list[Put] = [
+        Put(record=revision)
+        for revision in plan.revisions
+        if world.get(Revision, revision.key) is None
+    ]
+    wanted += [Put(record=d) for d in digests if world.get(Digest, d.key) != d]
+    for start in range(0, len(wanted), BATCH):
+        yield Changes(changes=tuple(wanted[start : start + BATCH]))
+
+
+def release(world: World, plan: Plan, stamp: Stamp) -> Changes:
+    """The one commit that declares the plan: release, head, ended overrides, the event."""
+    head = world.get(Stack, plan.stack)
+    number = plan.base + 1
+    record = Release(
+        stack=plan.stack,
+        number=number,
+        spec=plan.spec,
+        services=plan.services,
+        commit=stamp.commit,
+        at=stamp.at,
+        by=stamp.by,
+        cause=stamp.event,
+        content_hash=plan.content_hash,
+    )
+    by_hand = not plan.owner == "cli" and stamp.commit == ""
+    new_head = Stack(
+        name=plan.stack,
+        owner=plan.owner,
+        release=number,
+        commit=stamp.commit or (head.commit if head and by_hand else ""),
+        seen_commit=stamp.commit or (head.seen_commit if head else ""),
+        path=stamp.path or (head.path if head else ""),
+        override=f"{stamp.by}" if by_hand else "",
+    )
+    cleared: list[Change] = [
+        Delete(ref=ref(Override, f"{plan.stack}/{change.service}"))
+        for change in plan.changes
+        if isinstance(change, ClearOverride)
+    ]
+    event = Event(
+        id=stamp.event,
+        at=stamp.at,
+        kind="release.created",
+        object=plan.stack,
+        principal=stamp.by,
+        cause=stamp.cause,
+        text=f"release {number}: "
+        + "; ".join(describe(plan.stack, change).text for change in plan.changes[:20]),
+    )
+    puts = (Put(record=record), Put(record=new_head), Put(record=event))
+    return Changes(changes=(*puts, *cleared))
+
+
+def seen(world: World, stack: str, commit: str, problem: str = "") -> Changes:
+    """Note that a stack's owner has processed `commit`: nothing to deploy, or `problem`."""
+    head = world.get(Stack, stack)
+    if head is None or (head.seen_commit == commit and head.problem == problem):
+        return Changes()
+    return Changes(
+        changes=(Put(record=msgspec.structs.replace(head, seen_commit=commit, problem=problem)),)
+    )
