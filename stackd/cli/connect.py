@@ -1,0 +1,115 @@
+"""Finds the cluster that a command is about, and talks to its manager.
+
+A local cluster is found by its data folder (`--data`, `STACKD_DATA`, else /var/lib/stackd); its
+manager listens on a root-only socket.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from stackd.aio.layout import ClusterLayout
+from stackd.core.model.record import Value
+from stackd.errors import Refused
+from stackd.wire.control import ControlClient
+
+DEFAULT_DATA = Path("/var/lib/stackd")
+T = TypeVar("T")
+
+
+class ClusterFile(Value, frozen=True, kw_only=True):
+    """`cluster.json` in the data folder: what `up` chose and keeps."""
+
+    id: str
+    nodes: int = 1
+    control_port: int = 7420
+    http_port: int = 7421
+    vxlan_port: int = 4789
+    pool: str = "10.64.0.0/12"
+    heartbeat: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which cluster: set once from the global options."""
+
+    data: Path
+    context: str = ""
+
+
+def target(data: Path | None, context: str | None) -> Target:
+    """The cluster meant by the options and the environment."""
+    chosen = data or Path(os.environ.get("STACKD_DATA") or DEFAULT_DATA)
+    return Target(chosen.absolute(), context or os.environ.get("STACKD_HOST", ""))
+
+
+def read_cluster(data: Path) -> ClusterFile | None:
+    """The cluster kept in `data`, or None when there is none."""
+    try:
+        body = (data / "cluster.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        raise Refused(f"{data} cannot be read.", "Run this as root.") from error
+    return msgspec.json.decode(body, type=ClusterFile)
+
+
+def layout_of(where: Target) -> ClusterLayout:
+    """Paths of the cluster. Raises Refused when there is none."""
+    if where.context:
+        raise Refused(
+            "Remote clusters (--context, STACKD_HOST) are not supported yet.",
+            "Run this on the manager's machine.",
+        )
+    cluster = read_cluster(where.data)
+    if cluster is None:
+        raise Refused(
+            f"There is no cluster in {where.data}.",
+            "Start one with `stackd up`, or name its folder with --data.",
+        )
+    return ClusterLayout(where.data, cluster.id)
+
+
+def client(where: Target) -> ControlClient:
+    """A client of the cluster's manager. Raises Refused when it does not run."""
+    layout = layout_of(where)
+    if not layout.control_socket.exists():
+        raise Refused(
+            f"The cluster in {where.data} is not running.",
+            f"Start it: stackd up --data {where.data}",
+        )
+    return ControlClient(layout.control_socket)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine to its end."""
+    return asyncio.run(work)
+
+
+def call(where: Target, method: str, request: Value, answer: type[T]) -> T:
+    """One unary call."""
+
+    async def work() -> T:
+        async with client(where) as connection:
+            return await connection.call(method, request, answer)
+
+    return run(work())
+
+
+def stream(
+    where: Target, method: str, request: Value, answer: type[T], each: Callable[[T], None]
+) -> None:
+    """A server stream, each answer handed to `each` as it comes."""
+
+    async def work() -> None:
+        async with client(where) as connection:
+            answers: AsyncIterator[T] = connection.stream(method, request, answer)
+            async for item in answers:
+                each(item)
+
+    run(work())

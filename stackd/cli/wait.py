@@ -1,0 +1,62 @@
+"""`stackd wait`, and the waiting that every `--wait` shares. Exit codes: contracts, section 5."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from stackd.cli.connect import Target, client, run
+from stackd.cli.options import Output, Timeout, checked_output, duration, where
+from stackd.cli.output import clean, print_json
+from stackd.core.model.api import WaitAnswer, WaitRequest
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command("wait")
+    def wait(
+        context: typer.Context,
+        name: Annotated[str, typer.Argument(metavar="STACK[/SERVICE]")],
+        release: Annotated[int, typer.Option("--release", help="This release.")] = 0,
+        revision: Annotated[str, typer.Option("--revision", help="This revision.")] = "",
+        commit: Annotated[
+            str, typer.Option("--commit", help="This commit, or equal content.")
+        ] = "",
+        timeout: Timeout = "15m",
+        output: Output = "text",
+    ) -> None:
+        """Wait for a rollout.
+
+        Exit codes: 0 done, 1 error, 2 failed, rolled back or invalid, 3 waits for a person,
+        4 timeout, 5 superseded.
+        """
+        checked_output(output)
+        request = WaitRequest(
+            name=name, release=release, revision=revision, commit=commit, timeout=duration(timeout)
+        )
+        raise SystemExit(wait_for(where(context), request, output))
+
+
+def wait_for(target: Target, request: WaitRequest, output: str) -> int:
+    """Wait, showing progress on standard error; returns the exit code."""
+    last = run(_follow(target, request))
+    if output == "json":
+        print_json(last)
+    else:
+        print(clean(last.text))
+    return last.code
+
+
+async def _follow(target: Target, request: WaitRequest) -> WaitAnswer:
+    last = WaitAnswer(code=4, text="no answer")
+    shown = ""
+    async with client(target) as connection:
+        async for answer in connection.stream("Wait", request, WaitAnswer):
+            last = answer
+            if answer.code >= 0:
+                break
+            if answer.text != shown:
+                shown = answer.text
+                print(clean(f"{request.name}: {shown}"), file=sys.stderr)
+    return last
