@@ -1,0 +1,1 @@
+"""Made from `schemas/rpc/*.proto`; see the README there. Not edited by hand."""
