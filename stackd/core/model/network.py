@@ -59,6 +59,8 @@ class VolumeBinding(Record, frozen=True, kw_only=True):
     node: str
     stack: str = ""
     created: float = 0
+    slots: tuple[str, ...] = ()
+    """`STACK/SERVICE.SLOT` of the slots that were placed here because of it."""
 
     @property
     def key(self) -> str:

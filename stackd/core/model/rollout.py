@@ -49,6 +49,8 @@ class Rollout(Value, frozen=True, kw_only=True):
     """Tasks of the target that failed while it ran."""
     counted: tuple[str, ...] = ()
     """Ids of the failed tasks that `failures` counts."""
+    best: int = -1_000_000
+    """Highest score reached (new tasks in place minus old ones left): progress is a new best."""
     by: str = ""
     cause: str = ""
     """Event id that started it."""

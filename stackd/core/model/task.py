@@ -38,6 +38,8 @@ class Task(Record, frozen=True, kw_only=True):
     """Restart back-off: not started before this time (Unix seconds on the manager's clock)."""
     cause: str = ""
     """Id of the event that led to this task."""
+    attempt: int = 0
+    """How many unexpected ends in a row led to this task; 0 = it replaces none that failed."""
 
     @property
     def key(self) -> str:
@@ -62,6 +64,10 @@ class TaskDesired(Record, frozen=True, kw_only=True):
     reason: str = ""
     """Why it is asked to go, in one sentence."""
     cause: str = ""
+    stop_at: float = 0
+    """When it was asked to go, on the manager's clock."""
+    failed: bool = False
+    """Asked to go because a deadline passed: counts as a failure of its revision."""
 
     @property
     def key(self) -> str:

@@ -51,6 +51,7 @@ class World:
         self._revisions: dict[tuple[str, str], int] = {}
         self._tasks_of: dict[str, dict[str, None]] = defaultdict(dict)
         self._tasks_on: dict[str, dict[str, None]] = defaultdict(dict)
+        self._services_of: dict[str, dict[str, None]] = defaultdict(dict)
         self.revision = 0
         """Store revision up to which these tables are complete."""
 
@@ -63,6 +64,7 @@ class World:
         self._revisions[record.TABLE, record.key] = revision
         if isinstance(record, Task):
             self._tasks_of[service_key(record.stack, record.service)][record.id] = None
+            self._services_of[record.stack][record.service] = None
             if record.node:
                 self._tasks_on[record.node][record.id] = None
 
@@ -74,7 +76,10 @@ class World:
             self._unindex(previous)
 
     def _unindex(self, task: Task) -> None:
-        self._tasks_of[service_key(task.stack, task.service)].pop(task.id, None)
+        mine = self._tasks_of[service_key(task.stack, task.service)]
+        mine.pop(task.id, None)
+        if not mine:
+            self._services_of[task.stack].pop(task.service, None)
         self._tasks_on[task.node].pop(task.id, None)
 
     def get(self, table: type[R], key: str) -> R | None:
@@ -118,6 +123,15 @@ class World:
     def services_with_tasks(self) -> list[str]:
         """`STACK/SERVICE` keys that have at least one known task."""
         return sorted(key for key, ids in self._tasks_of.items() if ids)
+
+    def tasks_of_stack(self, stack: str) -> list[TaskView]:
+        """All known tasks of a stack's services, also of those it no longer declares."""
+        names = sorted(self._services_of.get(stack, {}))
+        return [view for name in names for view in self.tasks_of(stack, name)]
+
+    def count(self, table: type[Record]) -> int:
+        """How many records a table has."""
+        return len(self._tables[table.TABLE])
 
     def release(self, stack: str, number: int | None = None) -> Release | None:
         """A release of a stack; the current one without `number`. None for a removed stack."""

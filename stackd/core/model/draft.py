@@ -1,0 +1,90 @@
+"""Collects what one pass of a decider wants written and packs it into commits.
+
+Used by the deciders of `orchestrate`, `rollout`, `network` and `schedule`. Groups stay whole;
+several small groups share a commit as long as it stays below the store's limit.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from stackd.core.model.decision import Decision
+from stackd.core.model.event import Event
+from stackd.core.model.record import Change, Changes, Put, Record, Ref
+
+Ids = Callable[[], str]
+"""Each call gives a new id: 12 characters of [a-z0-9]."""
+
+MAX_PLACES = 90
+"""Places in one commit: below the store's 100, with room for the leader's own key."""
+
+
+def place(change: Change) -> Ref:
+    """Where a change is made."""
+    if isinstance(change, Put):
+        return Ref(table=change.record.TABLE, key=change.record.key)
+    return change.ref
+
+
+class Draft:
+    """A decision being made at time `now` (Unix seconds, the manager's clock)."""
+
+    def __init__(self, now: float, ids: Ids, principal: str = "manager") -> None:
+        self.now = now
+        self.ids = ids
+        self.principal = principal
+        self._groups: list[Changes] = []
+        self._events = 0
+
+    def event(self, kind: str, object_: str, text: str = "", cause: str = "") -> Event:
+        """A new event; the caller puts it in the group that it tells of."""
+        self._events += 1
+        stamp = f"{int(self.now * 1000):011x}{self._events % 0x10000:04x}"
+        return Event(
+            id=stamp + self.ids()[:5],
+            at=self.now,
+            kind=kind,
+            object=object_,
+            principal=self.principal,
+            cause=cause,
+            text=text,
+        )
+
+    def group(self, records: Iterable[Record | Change], relies: Sequence[Ref] = ()) -> None:
+        """Write these all or nothing (at most 90 places, `relies` included)."""
+        changes = tuple(Put(record=r) if isinstance(r, Record) else r for r in records)
+        if changes:
+            self._groups.append(Changes(changes=changes, relies=tuple(relies)))
+
+    def decision(self, wake_at: float | None = None) -> Decision:
+        """What has been collected, packed."""
+        commits: list[Changes] = []
+        for group in self._groups:
+            merged = _merge(commits[-1], group) if commits else None
+            if merged is None:
+                commits.append(group)
+            else:
+                commits[-1] = merged
+        return Decision(commits=tuple(commits), wake_at=wake_at)
+
+
+def _merge(first: Changes, second: Changes) -> Changes | None:
+    changes = first.changes + second.changes
+    written = {place(change) for change in changes}
+    relies = tuple(r for r in dict.fromkeys(first.relies + second.relies) if r not in written)
+    if len(changes) + len(relies) > MAX_PLACES:
+        return None
+    return Changes(changes=changes, relies=relies)
+
+
+def earliest(*times: float | None) -> float | None:
+    """The first of several times to wake; None = never."""
+    known = [t for t in times if t is not None]
+    return min(known) if known else None
+
+
+def join(decisions: Iterable[Decision]) -> Decision:
+    """Several decisions as one."""
+    parts = tuple(decisions)
+    return Decision(
+        commits=tuple(c for d in parts for c in d.commits),
+        wake_at=earliest(*(d.wake_at for d in parts)),
+    )

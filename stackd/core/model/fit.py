@@ -1,0 +1,124 @@
+"""Facts that several deciders must see alike: which nodes a service may use, how many it wants.
+
+In the model because deciders do not import each other: the scheduler places by these rules, the
+orchestrator and the rollouts count the nodes of a global service by them.
+"""
+
+import ipaddress
+from typing import NamedTuple
+
+from stackd.core.model.node import Node, NodeStatus
+from stackd.core.model.release import Override
+from stackd.core.model.ids import service_key
+from stackd.core.model.stack import Constraint, Mode, Placement, ServiceSpec
+from stackd.core.model.states import Availability, NodeState
+from stackd.core.model.world import TaskView, World
+
+
+class NodeView(NamedTuple):
+    """A node as it is set and as it was last heard; never heard reads as unknown."""
+
+    node: Node
+    status: NodeStatus
+
+    @property
+    def open(self) -> bool:
+        """New tasks may be placed here."""
+        return (
+            self.status.state is NodeState.READY and self.node.availability is Availability.ACTIVE
+        )
+
+    @property
+    def keeps(self) -> bool:
+        """Tasks that are here may stay: not lost, not being drained."""
+        down = self.status.state is NodeState.DOWN
+        return not down and self.node.availability is not Availability.DRAIN
+
+
+def node_view(world: World, node_id: str) -> NodeView | None:
+    """A node with its status, or None if it is unknown."""
+    node = world.get(Node, node_id)
+    if node is None:
+        return None
+    status = world.get(NodeStatus, node_id)
+    return NodeView(node, status or NodeStatus(id=node.id, state=NodeState.UNKNOWN))
+
+
+def node_views(world: World) -> list[NodeView]:
+    """All nodes, by id."""
+    found = (node_view(world, node.id) for node in world.all(Node))
+    return [view for view in found if view is not None]
+
+
+def fact(view: NodeView, key: str) -> str | None:
+    """The value of a constraint or preference key on a node; None = the node has none."""
+    node, status = view
+    match key:
+        case "node.id":
+            return node.id
+        case "node.hostname":
+            return node.name
+        case "node.role":
+            return node.role.value
+        case "node.ip":
+            return status.address
+        case "node.platform.os":
+            return status.os
+        case "node.platform.arch":
+            return status.arch
+    for prefix, labels in (
+        ("node.labels.", node.labels),
+        ("engine.labels.", status.engine_labels),
+    ):
+        if key.startswith(prefix):
+            return labels.get(key[len(prefix) :])
+    return None
+
+
+def matches(view: NodeView, constraint: Constraint) -> bool:
+    """Whether a node meets one constraint. Values compare without case; addresses by CIDR."""
+    value = fact(view, constraint.key)
+    if constraint.key == "node.ip":
+        return _in_subnet(value or "", constraint.value) is constraint.equal
+    same = value is not None and value.casefold() == constraint.value.casefold()
+    return same is constraint.equal
+
+
+def _in_subnet(address: str, subnet: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(subnet, strict=False)
+    except ValueError:
+        return False
+
+
+def fits(view: NodeView, placement: Placement) -> bool:
+    """Whether a node meets all constraints."""
+    return all(matches(view, constraint) for constraint in placement.constraints)
+
+
+def global_nodes(world: World, stack: str, spec: ServiceSpec) -> list[str]:
+    """Ids of the nodes a global service runs on: open ones that fit, and those that only take
+    nothing new but have a task of it."""
+    here = {view.task.node for view in world.tasks_of(stack, spec.name) if view.live}
+    return [
+        view.node.id
+        for view in node_views(world)
+        if fits(view, spec.placement) and (view.open or (view.keeps and view.node.id in here))
+    ]
+
+
+def replicas(world: World, stack: str, spec: ServiceSpec) -> int:
+    """Tasks wanted of a service now: by hand if that still holds, else as declared; for a global
+    service one for each node it runs on."""
+    if spec.mode is Mode.GLOBAL:
+        return len(global_nodes(world, stack, spec))
+    override = world.get(Override, service_key(stack, spec.name))
+    if override is not None and override.declared == spec.replicas:
+        return override.replicas
+    return spec.replicas
+
+
+def lost(world: World, view: TaskView) -> bool:
+    """The task's node is down: what it last reported says nothing."""
+    status = world.get(NodeStatus, view.task.node) if view.task.node else None
+    return status is not None and status.state is NodeState.DOWN
