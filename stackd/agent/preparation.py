@@ -1,0 +1,78 @@
+"""Everything between the assignment of a task and its created container: image, contents,
+network, bundle. Called by `agent.task`, which cleans up whatever a failure leaves."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stackd.agent.machine import Machine
+from stackd.core.model.assignment import TaskItem
+from stackd.core.model.container import Grant
+from stackd.core.model.driver import FileContent, ImageConfig, Launch, LocalImage
+from stackd.core.model.release import ContentKind
+from stackd.errors import Unavailable
+
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A created container, not started."""
+
+    pid: int
+    image: ImageConfig
+
+
+async def prepare(machine: Machine, item: TaskItem) -> Prepared:
+    """Make the container. Raises Rejected with the cause in one sentence."""
+    task, container = item.task, item.revision.container
+    image = await _image(machine, container.image)
+    files = (
+        *await _files(machine, item, ContentKind.CONFIG, container.configs),
+        *await _files(machine, item, ContentKind.SECRET, container.secrets),
+    )
+    aliases = sorted({name for join in container.networks for name in join.aliases})
+    network = await machine.network.attach(task.id, task.addresses, aliases)
+    launch = Launch(
+        task=task,
+        revision=item.revision,
+        image=image,
+        network=network,
+        files=files,
+        volumes=item.volumes,
+        hostname=container.hostname or task.id,
+    )
+    return Prepared(await machine.runtime.create(launch), image.config)
+
+
+async def _image(machine: Machine, name: str) -> LocalImage:
+    """The image; a manager or registry that does not answer is asked again, the caller's
+    deadline ends that."""
+    for attempt in range(1_000_000):
+        try:
+            return await machine.images.ensure(name)
+        except Unavailable as error:
+            _log.info("image %s: %s", name, error.cause)
+            await machine.clock.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
+    raise Unavailable(f"image {name} cannot be had")
+
+
+async def _files(
+    machine: Machine, item: TaskItem, kind: ContentKind, grants: Sequence[Grant]
+) -> tuple[FileContent, ...]:
+    files = []
+    for grant in grants:
+        key = item.contents[f"{kind}/{grant.name}"]
+        content = await machine.contents.get(key)
+        files.append(
+            FileContent(
+                target=grant.target,
+                value=content.value,
+                secret=kind is ContentKind.SECRET,
+                uid=grant.uid,
+                gid=grant.gid,
+                mode=grant.mode,
+            )
+        )
+    return tuple(files)

@@ -1,0 +1,295 @@
+"""One task of this node from assignment to the end: does what `core.container.lifecycle` says.
+
+Whatever takes long runs as a job that leaves its result here and wakes the loop, so that being
+asked to stop is noticed at once in every stage. Made and fed by `agent.worker`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import assert_never
+
+from stackd.agent import health
+from stackd.agent.machine import Machine
+from stackd.agent.preparation import Prepared, prepare
+from stackd.core.container import lifecycle, probe
+from stackd.core.container.lifecycle import Act, End, Situation, Stage
+from stackd.core.model.assignment import TaskItem
+from stackd.core.model.driver import Exit, Found, ImageConfig
+from stackd.core.model.states import Health, TaskState
+from stackd.core.model.task import TaskStatus
+from stackd.errors import Rejected, StackdError
+
+CLEAN_TRIES = 6
+_log = logging.getLogger(__name__)
+Report = Callable[[TaskStatus], None]
+
+
+class TaskRunner:
+    """Drives one task. `run` returns when nothing of it is left on the node."""
+
+    def __init__(self, item: TaskItem, machine: Machine, report: Report) -> None:
+        self._item = item
+        self._machine = machine
+        self._report = report
+        self._stage = Stage.NOTHING
+        self._status = TaskStatus(id=item.task.id, state=TaskState.ASSIGNED)
+        self._image = ImageConfig()
+        self._exit: Exit | None = None
+        self._failure: End | None = None
+        self._doom = ""
+        self._forgotten = False
+        self._dirty = False
+        self._started = 0.0
+        self._stopping: float | None = None
+        self._killed: float | None = None
+        self._wake = asyncio.Event()
+        self._jobs: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    def update(self, item: TaskItem) -> None:
+        """The manager wants something else of it."""
+        self._item = item
+        self._wake.set()
+
+    def forget(self) -> None:
+        """No longer assigned here: stop at once, report nothing."""
+        self._forgotten = True
+        self._wake.set()
+
+    def adopt(self, found: Found | None, status: TaskStatus | None) -> None:
+        """Go on with what a former agent left: its container, and what it last said of it."""
+        if status is not None:
+            self._status = status
+        if found is not None and (found.exit is not None or not found.running):
+            self._exit, self._stage = found.exit, Stage.ENDED
+        elif found is not None:
+            self._stage = Stage.STARTED if found.started else Stage.PREPARED
+        elif self._status.state.finished or self._status.state < TaskState.READY:
+            self._dirty = True
+        else:
+            self._stage = Stage.ENDED
+
+    async def run(self) -> None:
+        """Live the task to its end. Never raises but when cancelled, which leaves the container
+        as it is."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            if self._status.state.finished:
+                self._failure = End(state=self._status.state, error=self._status.error)
+                self._stage = Stage.ENDED
+            else:
+                self._tell(max(self._status.state, TaskState.ACCEPTED))
+            if self._stage in (Stage.PREPARED, Stage.STARTED):
+                await self._resume()
+            while (step := lifecycle.next_action(self._situation())).act is not Act.DONE:
+                await self._do(step)
+            for job in self._jobs.values():
+                job.cancel()
+
+    def _situation(self) -> Situation:
+        return Situation(
+            stage=self._stage,
+            wanted=self._item.desired.state,
+            now=self._machine.clock.now(),
+            not_before=self._item.task.not_before,
+            grace=self._item.revision.container.stop_grace_period,
+            forgotten=self._forgotten,
+            doomed=bool(self._doom),
+            stopping_since=self._stopping,
+            killed_at=self._killed,
+        )
+
+    async def _do(self, step: lifecycle.Next) -> None:
+        match step.act:
+            case Act.WAIT:
+                await self._wait(step.wake_at)
+            case Act.PREPARE:
+                self._stage = Stage.PREPARING
+                self._tell(TaskState.PREPARING)
+                self._spawn("work", self._prepare())
+            case Act.START:
+                self._stage = Stage.STARTING
+                self._tell(TaskState.STARTING)
+                self._spawn("work", self._start())
+            case Act.STOP:
+                self._stopping = self._machine.clock.now()
+                self._spawn("signal", self._signal())
+            case Act.KILL:
+                self._killed = self._machine.clock.now()
+                self._spawn("signal", self._kill())
+            case Act.CLEAN:
+                self._stage = Stage.CLEANING
+                await self._cancel("work", "health", "signal")
+                self._spawn("work", self._clean())
+            case Act.DONE:
+                pass
+            case never:
+                assert_never(never)
+
+    async def _wait(self, until: float | None) -> None:
+        if until is not None:
+            self._spawn("alarm", self._alarm(until))
+        await self._wake.wait()
+        self._wake.clear()
+
+    async def _alarm(self, until: float) -> None:
+        await self._machine.clock.sleep(until - self._machine.clock.now())
+
+    def _spawn(self, name: str, job: Coroutine[None, None, None]) -> None:
+        assert self._group is not None
+        if (old := self._jobs.pop(name, None)) is not None:
+            old.cancel()
+        self._jobs[name] = self._group.create_task(self._guarded(name, job))
+
+    async def _guarded(self, name: str, job: Coroutine[None, None, None]) -> None:
+        try:
+            await job
+        except StackdError as error:
+            self._broken(error.cause)
+        except Exception as error:
+            _log.exception("task %s: %s", self._item.task.id, name)
+            self._broken(f"the agent failed: {type(error).__name__}")
+        self._wake.set()
+
+    def _broken(self, cause: str) -> None:
+        """A job could not do its work: before the start nobody else is to try here again."""
+        before = self._status.state < TaskState.STARTING
+        state = TaskState.REJECTED if before else TaskState.FAILED
+        self._failure = self._failure or End(state=state, error=cause)
+        if self._stage in (Stage.PREPARING, Stage.PREPARED, Stage.STARTING):
+            self._stage = Stage.ENDED
+        elif self._stage is Stage.STARTED:
+            self._doom = self._doom or cause
+
+    async def _cancel(self, *names: str) -> None:
+        for name in names:
+            job = self._jobs.pop(name, None)
+            if job is not None:
+                job.cancel()
+                await asyncio.wait([job])
+
+    async def _prepare(self) -> None:
+        if self._dirty:
+            await self._sweep()
+        try:
+            async with asyncio.timeout(lifecycle.PREPARE_SECONDS):
+                prepared: Prepared = await prepare(self._machine, self._item)
+        except TimeoutError as error:
+            limit = f"{lifecycle.PREPARE_SECONDS:g}s"
+            raise Rejected(f"not prepared within {limit}") from error
+        self._image = prepared.image
+        self._stage = Stage.PREPARED
+        self._tell(TaskState.READY, pid=prepared.pid)
+        self._spawn("exit", self._await_exit())
+
+    async def _resume(self) -> None:
+        """Adopted: watch it as if this agent had made it."""
+        self._spawn("exit", self._await_exit())
+        container = self._item.revision.container
+        try:
+            self._image = (await self._machine.images.ensure(container.image)).config
+        except StackdError as error:
+            _log.warning("task %s: image unknown: %s", self._item.task.id, error.cause)
+        if self._stage is Stage.STARTED:
+            self._watch_health()
+
+    async def _await_exit(self) -> None:
+        exited = await self._machine.runtime.wait(self._item.task.id)
+        if self._stage in (Stage.PREPARED, Stage.STARTING, Stage.STARTED):
+            self._exit, self._stage = exited, Stage.ENDED
+
+    async def _start(self) -> None:
+        await self._machine.runtime.start(self._item.task.id)
+        if self._stage is Stage.STARTING:
+            self._stage = Stage.STARTED
+            self._watch_health()
+
+    def _watch_health(self) -> None:
+        self._started = self._machine.clock.now()
+        self._spawn("health", self._health())
+
+    async def _health(self) -> None:
+        plan = probe.probing(self._item.revision.container.healthcheck, self._image)
+        subject = health.Subject(self._item.task, self._started)
+        adopted = self._status.state is TaskState.RUNNING and self._status.ready
+        async for seen in health.watch(self._machine, subject, plan):
+            if adopted and not seen.ready and not seen.doom:
+                continue  # it was ready before this agent came, and nothing says otherwise
+            adopted = False
+            state = TaskState.RUNNING if seen.running else self._status.state
+            self._tell(state, health=seen.health, ready=seen.ready, error=seen.error)
+            if seen.doom:
+                self._doom = seen.doom
+                self._wake.set()
+
+    async def _signal(self) -> None:
+        task, container = self._item.task.id, self._item.revision.container
+        name = container.stop_signal or self._image.stop_signal or "SIGTERM"
+        young = self._machine.clock.now() < self._started + 1
+        await self._machine.runtime.signal(task, name)
+        if young:  # the program may not have had its handler yet, and then the signal is lost
+            await self._machine.clock.sleep(0.1)
+            await self._machine.runtime.signal(task, name)
+
+    async def _kill(self) -> None:
+        await self._machine.runtime.signal(self._item.task.id, "SIGKILL")
+
+    async def _clean(self) -> None:
+        for attempt in range(CLEAN_TRIES):
+            try:
+                await self._sweep()
+                break
+            except StackdError as error:
+                _log.warning("task %s: cleaning: %s", self._item.task.id, error.cause)
+                await self._machine.clock.sleep(0.1 * 2**attempt)
+        self._stage = Stage.CLEAN
+        if not self._forgotten:
+            self._tell_end()
+
+    async def _sweep(self) -> None:
+        await self._machine.runtime.remove(self._item.task.id)
+        await self._machine.network.detach(self._item.task.id)
+
+    def _tell_end(self) -> None:
+        asked = self._item.desired.state >= TaskState.SHUTDOWN
+        limit = self._item.revision.container.resources.memory
+        end = self._failure or lifecycle.ended(
+            self._exit, asked=asked, doom=self._doom, memory=limit
+        )
+        ended = self._exit or Exit(code=None)
+        status = TaskStatus(
+            id=self._item.task.id,
+            state=max(end.state, self._status.state),
+            health=self._status.health,
+            at=self._machine.clock.now(),
+            error=end.error,
+            exit_code=ended.code,
+            signal=ended.signal,
+            oom_killed=ended.oom_killed,
+        )
+        self._status = status
+        self._report(status)
+
+    def _tell(
+        self,
+        state: TaskState,
+        *,
+        pid: int = 0,
+        health: Health | None = None,
+        ready: bool = False,
+        error: str = "",
+    ) -> None:
+        old = self._status
+        status = TaskStatus(
+            id=old.id,
+            state=max(state, old.state),
+            health=old.health if health is None else health,
+            ready=ready,
+            at=self._machine.clock.now() if state > old.state or not old.at else old.at,
+            error=error,
+            pid=pid or old.pid,
+        )
+        if status != old:
+            self._status = status
+            self._report(status)
