@@ -60,7 +60,10 @@ class TaskDesired(Record, frozen=True, kw_only=True):
     stop: bool = False
     """Asked to go; the drain loop does the rest."""
     drain_left: float = 0
-    """Seconds of drain_timeout left, stored at stage entry and every 5 s."""
+    """Seconds of drain_timeout left, stored at stage entry and every 5 s; below 0 once it is
+    spent and only acks are waited for."""
+    drain_at: float = 0
+    """When `drain_left` was stored, on the manager's clock."""
     reason: str = ""
     """Why it is asked to go, in one sentence."""
     cause: str = ""

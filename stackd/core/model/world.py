@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
 from stackd.core.model.ids import service_key
-from stackd.core.model.record import Record
+from stackd.core.model.record import Record, Ref
 from stackd.core.model.release import Release, Stack
 from stackd.core.model.stack import ServiceSpec
-from stackd.core.model.states import TaskState
+from stackd.core.model.states import Leaving, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 
 R = TypeVar("R", bound=Record)
@@ -52,6 +52,7 @@ class World:
         self._tasks_of: dict[str, dict[str, None]] = defaultdict(dict)
         self._tasks_on: dict[str, dict[str, None]] = defaultdict(dict)
         self._services_of: dict[str, dict[str, None]] = defaultdict(dict)
+        self._leaving: dict[str, None] = {}
         self.revision = 0
         """Store revision up to which these tables are complete."""
 
@@ -67,6 +68,10 @@ class World:
             self._services_of[record.stack][record.service] = None
             if record.node:
                 self._tasks_on[record.node][record.id] = None
+        if isinstance(record, TaskDesired):
+            self._leaving.pop(record.id, None)
+            if record.stop and record.leaving is not Leaving.DONE:
+                self._leaving[record.id] = None
 
     def remove(self, table: str, key: str) -> None:
         """Forget the record at `table`/`key`."""
@@ -74,6 +79,8 @@ class World:
         self._revisions.pop((table, key), None)
         if isinstance(previous, Task):
             self._unindex(previous)
+        if isinstance(previous, TaskDesired):
+            self._leaving.pop(previous.id, None)
 
     def _unindex(self, task: Task) -> None:
         mine = self._tasks_of[service_key(task.stack, task.service)]
@@ -95,6 +102,10 @@ class World:
             record = rows[key]
             assert isinstance(record, table)
             yield record
+
+    def places(self) -> list[Ref]:
+        """Every place that has a record, in no particular order."""
+        return [Ref(table=table, key=key) for table, key in self._revisions]
 
     def rev(self, table: str, key: str) -> int:
         """The store revision of a key; 0 when it is absent."""
@@ -123,6 +134,10 @@ class World:
     def services_with_tasks(self) -> list[str]:
         """`STACK/SERVICE` keys that have at least one known task."""
         return sorted(key for key, ids in self._tasks_of.items() if ids)
+
+    def leaving(self) -> list[TaskView]:
+        """Tasks that were asked to go and have not left the traffic yet, by id."""
+        return self._views(self._leaving)
 
     def tasks_of_stack(self, stack: str) -> list[TaskView]:
         """All known tasks of a stack's services, also of those it no longer declares."""

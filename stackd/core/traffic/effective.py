@@ -1,0 +1,57 @@
+"""Weights as they really act: what is left when revisions without a ready endpoint are passed over.
+
+Called by `table` (rolling weights), and by `xds` on every node for routes and TCP endpoints.
+"""
+
+from collections.abc import Mapping
+
+from stackd.core.model.traffic import Endpoint, EndpointState, TrafficEntry
+
+TOTAL = 10_000
+FINE = 1_000
+"""Steps one weight is cut into among the endpoints of its revision."""
+
+
+def shares(parts: Mapping[str, int], total: int = TOTAL) -> dict[str, int]:
+    """Share `total` out in proportion, by largest remainder; {} when all parts are 0.
+
+    Equal remainders go to the lower key, so that every node shares out alike.
+    """
+    whole = sum(parts.values())
+    if whole <= 0:
+        return {}
+    found = {key: parts[key] * total // whole for key in sorted(parts)}
+    order = sorted(found, key=lambda key: (-(parts[key] * total % whole), key))
+    for key in order[: total - sum(found.values())]:
+        found[key] += 1
+    return found
+
+
+def ready_counts(endpoints: tuple[Endpoint, ...]) -> dict[str, int]:
+    """Revision -> number of ready endpoints."""
+    counts: dict[str, int] = {}
+    for endpoint in endpoints:
+        if endpoint.state is EndpointState.READY:
+            counts[endpoint.revision] = counts.get(endpoint.revision, 0) + 1
+    return counts
+
+
+def weights(entry: TrafficEntry) -> dict[str, int]:
+    """Revision -> weight above 0, sum 10000; {} when nothing ready may get traffic.
+
+    A revision with no ready endpoint passes its share to the others in proportion.
+    """
+    counts = ready_counts(entry.endpoints)
+    wanted = entry.weights or counts
+    return shares({r: wanted.get(r, 0) for r in counts if wanted.get(r, 0) > 0})
+
+
+def endpoint_weights(entry: TrafficEntry) -> dict[str, int]:
+    """Task id -> weight of each ready endpoint that gets traffic (at least 1; relative)."""
+    counts = ready_counts(entry.endpoints)
+    by_revision = weights(entry)
+    return {
+        e.task: max(1, by_revision[e.revision] * FINE // counts[e.revision])
+        for e in entry.endpoints
+        if e.state is EndpointState.READY and e.revision in by_revision
+    }
