@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from stackd.errors import Unavailable
 
@@ -88,6 +90,25 @@ async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None
         process.stdin.write(data)
         await process.stdin.drain()
     process.stdin.close()
+
+
+def spawn(argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> int:
+    """Start a lasting process in a session of its own, its output appended to `log`; returns its
+    pid. Nothing ends it when the caller ends. Raises Unavailable when it cannot start."""
+    with log.open("ab", buffering=0) as output:
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=dict(env) if env is not None else None,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Unavailable(f"{argv[0]} cannot be started: {error.strerror}") from error
+    process.returncode = 0  # the pid is watched and reaped by the caller, not by this object
+    return process.pid
 
 
 def kill_group(pid: int) -> None:

@@ -11,27 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
 from stackd.aio.layout import ClusterLayout
 from stackd.core.model.record import Value
 from stackd.errors import Refused
-from stackd.wire.control import ControlClient
+from stackd.host import cluster
+from stackd.wire.control_client import ControlClient
 
 DEFAULT_DATA = Path("/var/lib/stackd")
 T = TypeVar("T")
-
-
-class ClusterFile(Value, frozen=True, kw_only=True):
-    """`cluster.json` in the data folder: what `up` chose and keeps."""
-
-    id: str
-    nodes: int = 1
-    control_port: int = 7420
-    http_port: int = 7421
-    vxlan_port: int = 4789
-    pool: str = "10.64.0.0/12"
-    heartbeat: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +35,6 @@ def target(data: Path | None, context: str | None) -> Target:
     return Target(chosen.absolute(), context or os.environ.get("STACKD_HOST", ""))
 
 
-def read_cluster(data: Path) -> ClusterFile | None:
-    """The cluster kept in `data`, or None when there is none."""
-    try:
-        body = (data / "cluster.json").read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except PermissionError as error:
-        raise Refused(f"{data} cannot be read.", "Run this as root.") from error
-    return msgspec.json.decode(body, type=ClusterFile)
-
-
 def layout_of(where: Target) -> ClusterLayout:
     """Paths of the cluster. Raises Refused when there is none."""
     if where.context:
@@ -66,13 +42,13 @@ def layout_of(where: Target) -> ClusterLayout:
             "Remote clusters (--context, STACKD_HOST) are not supported yet.",
             "Run this on the manager's machine.",
         )
-    cluster = read_cluster(where.data)
-    if cluster is None:
+    found = cluster.read(where.data)
+    if found is None:
         raise Refused(
             f"There is no cluster in {where.data}.",
             "Start one with `stackd up`, or name its folder with --data.",
         )
-    return ClusterLayout(where.data, cluster.id)
+    return ClusterLayout(where.data, found.id)
 
 
 def client(where: Target) -> ControlClient:

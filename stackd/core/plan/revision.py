@@ -6,6 +6,7 @@ a default changes no id and upgrading stackd rolls nothing (a golden test holds 
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -48,8 +49,32 @@ def revision_id(container: ContainerSpec) -> RevisionId:
         image=container.image.rpartition("@")[2],
         mounts=tuple(msgspec.structs.replace(m, shared=False) for m in container.mounts),
     )
-    body = msgspec.json.encode(canonical, order="sorted")
+    body = msgspec.json.encode(_sparse(canonical), order="sorted")
     return RevisionId(hashlib.sha256(FORMAT + body).hexdigest()[:12])
+
+
+def _sparse(value: Any) -> Any:
+    """`value` in plain types without any field that equals its default (msgspec's own omission
+    compares nested values by identity, which would tell equal containers apart)."""
+    match value:
+        case msgspec.Struct():
+            return {
+                field.encode_name: _sparse(item)
+                for field in msgspec.structs.fields(value)
+                if (item := getattr(value, field.name)) != _default(field)
+            }
+        case Mapping():
+            return {str(key): _sparse(item) for key, item in value.items()}
+        case tuple() | list():
+            return [_sparse(item) for item in value]
+        case _:
+            return value
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    return field.default
 
 
 def revision_of(stack: str, spec: ServiceSpec, image: str, versions: Mapping[str, str]) -> Revision:

@@ -1,0 +1,128 @@
+"""Sets up a cluster on this machine: its data folder, id, free ports, an address pool that
+overlaps nothing. Called by `up`; read by every command that looks for the local cluster."""
+
+import ipaddress
+import os
+import secrets
+import socket
+import string
+from pathlib import Path
+
+import msgspec
+
+from stackd.core.model.cluster import ClusterFile
+from stackd.errors import Refused
+
+NAME = "cluster.json"
+POOLS = ("10.64.0.0/10", "10.128.0.0/10", "10.192.0.0/10", "10.0.0.0/10", "172.16.0.0/12")
+_LETTERS = string.ascii_lowercase
+_CHARACTERS = string.ascii_lowercase + string.digits
+
+
+def read(data: Path) -> ClusterFile | None:
+    """The cluster kept in `data`, or None when there is none. Raises Refused."""
+    try:
+        body = (data / NAME).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        raise Refused(f"{data} cannot be read.", "Run this as root.") from error
+    try:
+        return msgspec.json.decode(body, type=ClusterFile)
+    except msgspec.DecodeError as error:
+        raise Refused(
+            f"{data / NAME} is damaged: {error}.", "Restore it, or purge the folder."
+        ) from error
+
+
+def write(data: Path, cluster: ClusterFile) -> None:
+    """Keep `cluster`, whole or not at all."""
+    draft = data / f".{NAME}"
+    with draft.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(cluster), indent=2) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(data / NAME)
+
+
+def create(data: Path, nodes: int) -> tuple[ClusterFile, list[str]]:
+    """Make the data folder (0700) and choose what the cluster needs.
+
+    Returns it with one sentence for each default that was taken and had to be another. Raises
+    Refused when the folder cannot be made or belongs to something else.
+    """
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data.chmod(0o700)
+    except OSError as error:
+        raise Refused(
+            f"{data} cannot be made: {error.strerror}.", "Choose another --data."
+        ) from error
+    if any(data.iterdir()):
+        raise Refused(
+            f"{data} is not empty and holds no cluster.", "Choose an empty folder with --data."
+        )
+    notes: list[str] = []
+    control = _free_port(7420, notes, "the control port")
+    http = _free_port(7421, notes, "the HTTP port", avoid=control)
+    pool = _free_pool(notes)
+    cluster = ClusterFile(
+        id=secrets.choice(_LETTERS) + "".join(secrets.choice(_CHARACTERS) for _ in range(7)),
+        nodes=nodes,
+        control_port=control,
+        http_port=http,
+        pool=pool,
+        address=_own_address(),
+    )
+    write(data, cluster)
+    return cluster, notes
+
+
+def _free_port(wanted: int, notes: list[str], what: str, avoid: int = 0) -> int:
+    for port in (wanted, *range(17420, 18420)):
+        if port == avoid:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+        if port != wanted:
+            notes.append(f"{wanted} is taken: {what} is {port}.")
+        return port
+    raise Refused(f"There is no free port for {what}.", "Free one between 17420 and 18420.")
+
+
+def _free_pool(notes: list[str]) -> str:
+    """The first pool that overlaps no route of this machine: two
+    clusters on one machine need disjoint pools."""
+    taken = _routes()
+    for pool in POOLS:
+        net = ipaddress.IPv4Network(pool)
+        if not any(net.overlaps(route) for route in taken):
+            if pool != POOLS[0]:
+                notes.append(f"{POOLS[0]} is in use here: tasks get addresses from {pool}.")
+            return pool
+    raise Refused("Every address pool overlaps a route of this machine.", "Remove a route.")
+
+
+def _routes() -> list[ipaddress.IPv4Network]:
+    found = []
+    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+        fields = line.split()
+        base = int.from_bytes(bytes.fromhex(fields[1])[::-1], "big")
+        mask = int.from_bytes(bytes.fromhex(fields[7])[::-1], "big")
+        if mask:
+            found.append(ipaddress.IPv4Network((base, bin(mask).count("1"))))
+    return found
+
+
+def _own_address() -> str:
+    """The address that a packet to elsewhere would leave from; loopback when there is no route.
+    Connecting a datagram socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"

@@ -1,0 +1,88 @@
+"""Keeps the processes of an embedded cluster running: the small program behind `stackd up`.
+
+Each process is in a session of its own and found again by its pid file, so killing the
+supervisor stops nothing and a new one adopts what runs.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stackd.aio import proc
+from stackd.host import pidfds
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY = 0.2
+LONGEST_DELAY = 10.0
+STEADY = 30.0
+"""Seconds a process must have lived for its next end to count as the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A process to keep. `word` is one of its arguments, by which it is recognised."""
+
+    name: str
+    argv: Sequence[str]
+    word: str
+    pid_file: Path
+    log: Path
+    env: Mapping[str, str] | None = None
+
+
+async def keep(program: Program) -> None:
+    """Adopt or start the program, and start it again whenever it ends, until cancelled."""
+    delay = FIRST_DELAY
+    loop = asyncio.get_running_loop()
+    while True:
+        handle = running(program)
+        if handle is None:
+            handle = _start(program)
+        else:
+            log.info("%s is running already", program.name)
+        started = loop.time()
+        try:
+            await pidfds.wait_ended(handle)
+        finally:
+            os.close(handle)
+        _reap(program)
+        delay = FIRST_DELAY if loop.time() - started > STEADY else min(delay * 2, LONGEST_DELAY)
+        log.warning("%s ended; it is started again in %.1fs", program.name, delay)
+        await asyncio.sleep(delay)
+
+
+def running(program: Program) -> int | None:
+    """A pidfd of the program if it runs. The caller closes it."""
+    pid = read_pid(program.pid_file)
+    return pidfds.open_named(pid, program.word) if pid else None
+
+
+def read_pid(path: Path) -> int:
+    """The number in a pid file; 0 when there is none."""
+    try:
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _start(program: Program) -> int:
+    program.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    program.pid_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    pid = proc.spawn(program.argv, log=program.log, env=program.env)
+    handle = os.pidfd_open(pid)
+    program.pid_file.write_text(f"{pid}\n")
+    log.info("started %s (%d)", program.name, pid)
+    return handle
+
+
+def _reap(program: Program) -> None:
+    """Collect our own child; adopted ones are not ours."""
+    pid = read_pid(program.pid_file)
+    with contextlib.suppress(ChildProcessError):
+        if pid:
+            os.waitpid(pid, os.WNOHANG)
