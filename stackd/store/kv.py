@@ -3,7 +3,7 @@
 Every driver passes the same contract suite (`tests/contract/test_store.py`).
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,8 +110,11 @@ class KV(Protocol):
         """
         ...
 
-    def watch(self, prefix: str, from_revision: int) -> AsyncIterator[WatchBatch]:
+    def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Every change under `prefix` at or after `from_revision`, once and in order.
+
+        Batches without events may come: they say how far the watch is. One comes for each
+        revision that `txn` has returned, or for a later one.
 
         Raises Compacted when that revision is no longer kept.
         """

@@ -1,0 +1,39 @@
+"""Which records the store knows: every table and the class of its records.
+
+A new record class is added here; a test compares this list with the classes in the model.
+"""
+
+from collections.abc import Mapping
+
+from stackd.core.model import event, network, node, record, release, rollout, source, task, traffic
+
+RECORDS: tuple[type[record.Record], ...] = (
+    event.Event,
+    network.Network,
+    network.ServiceAddresses,
+    network.VolumeBinding,
+    node.Node,
+    node.NodeStatus,
+    release.ContentHead,
+    release.ContentVersion,
+    release.Digest,
+    release.Hold,
+    release.Override,
+    release.Release,
+    release.Revision,
+    release.Stack,
+    rollout.ServiceState,
+    source.Repository,
+    source.RepositoryStatus,
+    task.Task,
+    task.TaskDesired,
+    task.TaskStatus,
+    traffic.TrafficEntry,
+)
+
+BY_TABLE: Mapping[str, type[record.Record]] = {kind.TABLE: kind for kind in RECORDS}
+
+
+def in_memory(table: str) -> bool:
+    """True for tables that are never stored: a new leader collects them again."""
+    return table.startswith("mem_")
