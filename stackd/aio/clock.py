@@ -49,6 +49,12 @@ class ManualClock:
         heapq.heappush(self._sleepers, (self._now + max(0.0, seconds), self._count, future))
         await future
 
+    def next_at(self) -> float | None:
+        """When the first of those asleep will wake; None when nobody sleeps."""
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+        return self._sleepers[0][0] if self._sleepers else None
+
     async def advance(self, seconds: float) -> None:
         """Move on by `seconds`, waking each sleeper at its own time, in order."""
         end = self._now + seconds

@@ -7,6 +7,7 @@ Used by the manager's control loops and the agent's workers.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 from stackd.aio.backoff import Backoff
 from stackd.aio.clock import Clock
@@ -42,7 +43,7 @@ class Bell:
         self._event.set()
 
 
-async def forever(name: str, clock: Clock, step: Callable[[], Awaitable[None]]) -> None:
+async def forever(name: str, clock: Clock, step: Callable[[], Awaitable[None]]) -> NoReturn:
     """Run `step` again and again; only cancelling or Corrupt ends it.
 
     Unavailable is waited out; any other exception is a bug: logged with the loop's name and

@@ -1,16 +1,40 @@
-"""Background tasks that belong to an object which is closed, not to a block of code.
+"""Tasks: several that stand and fall together, and those that belong to an object.
 
-Everything else uses an asyncio.TaskGroup. Called by drivers that must run something of their own
-between their `open` and `close` (leases of a store, readers of a connection).
+Everything else uses an asyncio.TaskGroup. `together` is called where the failure of one of
+several tasks must reach the caller as itself; `Background` by drivers that must run something of
+their own between their `open` and `close` (leases of a store, readers of a connection).
 """
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NoReturn
+
+from stackd.errors import Corrupt
 
 log = logging.getLogger(__name__)
+
+
+async def together(*works: Coroutine[Any, Any, NoReturn]) -> NoReturn:
+    """Run endless works until one fails, end the others, and raise its own exception (Corrupt
+    before any other)."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except ExceptionGroup as failed:
+        raise _worst(failed) from failed
+    raise AssertionError("endless works have ended")
+
+
+def _worst(failed: ExceptionGroup[Exception]) -> Exception:
+    corrupt, others = failed.split(Corrupt)
+    found: Exception | None = corrupt or others
+    while isinstance(found, ExceptionGroup):
+        found = found.exceptions[0]
+    assert found is not None
+    return found
 
 
 class Background:

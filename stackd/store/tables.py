@@ -5,12 +5,14 @@ subscribe, and commit; each commit is made under the condition that what it repl
 is as it was in the World when the commit was prepared.
 """
 
-import asyncio
 import logging
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import NoReturn
 
 from stackd.aio.clock import Clock
+from stackd.aio.loop import forever
+from stackd.aio.tasks import together
 from stackd.core.model.record import Changes, Delete, Put, Record, Ref
 from stackd.core.model.world import World
 from stackd.errors import Conflict, Unavailable
@@ -85,12 +87,13 @@ class Tables:
         self._relisted(await self._kv.range(PREFIX))
         self._applied.open()
 
-    async def run(self) -> None:
-        """Follow the store until cancelled. Raises Unavailable, Corrupt when it ends."""
+    async def run(self) -> NoReturn:
+        """Follow the store until cancelled. Raises only Corrupt."""
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._follow(), name="store watch")
-                group.create_task(self._compare_now_and_then(), name="store re-list")
+            await together(
+                forever("store watch", self._clock, self._follow),
+                forever("store re-list", self._clock, self._compare_now_and_then),
+            )
         finally:
             self._applied.close()
 
@@ -186,15 +189,13 @@ class Tables:
         return bad.revision if bad else self.world.rev(ref.table, ref.key)
 
     async def _follow(self) -> None:
-        while True:
-            watch = self._kv.watch(PREFIX, self.world.revision + 1)
-            try:
-                async with aclosing(watch):
-                    async for batch in watch:
-                        self._take(batch)
-            except Compacted:
-                log.warning("the watch fell behind what the store keeps: listing again")
-                self._relisted(await self._kv.range(PREFIX))
+        try:
+            async with aclosing(self._kv.watch(PREFIX, self.world.revision + 1)) as watch:
+                async for batch in watch:
+                    self._take(batch)
+        except Compacted:
+            log.warning("the watch fell behind what the store keeps: listing again")
+            self._relisted(await self._kv.range(PREFIX))
 
     def _take(self, batch: WatchBatch) -> None:
         for event in batch.events:
@@ -245,17 +246,13 @@ class Tables:
         self._reached(found.revision)
 
     async def _compare_now_and_then(self) -> None:
-        while True:
-            await self._clock.sleep(RELIST)
-            try:
-                found = await self._kv.range(PREFIX)
-                if found.revision >= self.world.revision:
-                    self._relisted(found)
-                await self._kv.compact(self.world.revision - KEEP)
-            except Unavailable as error:
-                log.warning("the store could not be listed: %s", error.cause)
-            for subscription in self._subscriptions:
-                subscription.all_changed()
+        await self._clock.sleep(RELIST)
+        found = await self._kv.range(PREFIX)
+        if found.revision >= self.world.revision:
+            self._relisted(found)
+        await self._kv.compact(self.world.revision - KEEP)
+        for subscription in self._subscriptions:
+            subscription.all_changed()
 
     def _notify(self, ref: Ref) -> None:
         for subscription in self._subscriptions:
