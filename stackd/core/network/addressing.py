@@ -1,8 +1,8 @@
 """How addresses and MACs follow from subnets and node indexes, so that no node has to ask.
 
 Host number i of a subnet is the gateway of the node with index i. The lowest eighth of the host
-numbers is kept for gateways, at least 2 and at most 1024: a /24 has room for 31 nodes, a /21 for
-255. Tasks and virtual addresses take the rest. Used by `core.network.links` and `ipam`.
+numbers, at most 32, is kept for gateways: a /24 or larger has room for 31 nodes. Tasks and
+virtual addresses take the rest (`ipam`). Used by `core.network.links` and `host.uplink`.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ _METADATA = ipaddress.IPv4Network("169.254.169.0/24")
 def reserved(subnet: str) -> int:
     """How many of the lowest host numbers, 0 (the subnet's own) included, tasks never get."""
     size = ipaddress.IPv4Network(subnet).num_addresses
-    return max(2, min(1024, size // 8))
+    return max(2, min(32, size // 8))
 
 
 def gateway(subnet: str, index: int) -> str:
@@ -69,3 +69,8 @@ def uplink_pair(seed: int, taken: Iterable[str]) -> tuple[str, str]:
 def within(subnet: str, pool: str) -> bool:
     """Whether a subnet lies inside the pool."""
     return ipaddress.IPv4Network(subnet).subnet_of(ipaddress.IPv4Network(pool))
+
+
+def uplink_peer(host_side: str) -> str:
+    """The data-plane side of a pair by its host side."""
+    return str(ipaddress.IPv4Address(host_side) + 1)

@@ -80,8 +80,7 @@ def wanted(
     attachments: Sequence[AttachmentItem],
 ) -> Wanted:
     """What node `here` should have. Raises Refused when a subnet has no gateway for it."""
-    overlays = {network.id: overlay(network, here.index) for network in networks}
-    vnis = {network.id: network.vni for network in networks}
+    overlays = {str(network.id): overlay(network, here.index) for network in networks}
     peers = {node.id: node for node in nodes if node.id != here.id}
     forwarding: dict[tuple[str, str], str] = {}
     neighbours: dict[tuple[str, str], str] = {}
@@ -94,8 +93,9 @@ def wanted(
                 neighbours[network.id, addressing.gateway(network.subnet, peer.index)] = mac
     for item in attachments:
         host = peers.get(item.node)
-        if host is not None and item.network in vnis:
-            mac = addressing.bridge_mac(vnis[item.network], host.index)
+        own = overlays.get(item.network)
+        if host is not None and own is not None:
+            mac = addressing.bridge_mac(own.vni, host.index)
             neighbours[item.network, item.address] = mac
     members = {node.address for node in (*nodes, here) if node.address}
     return Wanted(overlays, forwarding, neighbours, frozenset(members))

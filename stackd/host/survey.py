@@ -1,0 +1,185 @@
+"""What the kernel shows of a data-plane namespace against what it should: the faults.
+
+Used by `host.fabric` to repair and by `host.netwatch` to know which events matter.
+"""
+
+import ipaddress
+import struct
+from dataclasses import dataclass, field
+
+from stackd.core.network import addressing
+from stackd.core.network.links import Overlay, Wanted
+from stackd.host import rtnl
+from stackd.host.netlink import Message, NetlinkSocket, attributes
+from stackd.host.rtnl import Link
+from stackd.host.taskns import Interface, TaskNamespace
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A task's port as it should be."""
+
+    task: str
+    bridge: str
+    address: str
+    mac: str
+
+
+@dataclass(slots=True)
+class Expected:
+    """Everything that should be there."""
+
+    wanted: Wanted
+    ports: dict[str, Port] = field(default_factory=dict)
+
+    def add_port(self, name: str, task: str, overlay: Overlay, address: str) -> None:
+        """One more port of a task."""
+        self.ports[name] = Port(task, overlay.bridge, address, addressing.task_mac(address))
+
+    def names(self) -> frozenset[str]:
+        """Names of all links."""
+        overlays = self.wanted.overlays.values()
+        return frozenset((*self.ports, *(o.bridge for o in overlays), *(o.vxlan for o in overlays)))
+
+
+@dataclass(slots=True)
+class Faults:
+    """What is wrong: networks and tasks to set up again, whether entries are missing, links
+    (indexes) that belong to nothing, and all of it in sentences."""
+
+    networks: list[Overlay] = field(default_factory=list)
+    tasks: set[str] = field(default_factory=set)
+    entries: bool = False
+    strays: list[int] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+
+
+def compare(netlink: NetlinkSocket, expected: Expected) -> Faults:
+    """Dump links, addresses and neighbours, and compare. Raises NetlinkError."""
+    faults = Faults()
+    links = rtnl.links(netlink)
+    addresses = _addresses(netlink)
+    for overlay in expected.wanted.overlays.values():
+        if problem := _network_fault(overlay, links, addresses):
+            faults.networks.append(overlay)
+            faults.sentences.append(f"Network {overlay.id} was set up again: {problem}.")
+    locked = _locked(netlink)
+    for name, port in expected.ports.items():
+        if problem := _port_fault(links.get(name), links.get(port.bridge), locked):
+            faults.tasks.add(port.task)
+            faults.sentences.append(f"Task {port.task} was connected again: {problem}.")
+    known = expected.names()
+    for name, link in links.items():
+        if name[0] == "t" and name not in known:
+            faults.strays.append(link.index)
+    _entry_faults(netlink, expected, links, faults)
+    return faults
+
+
+def _network_fault(
+    overlay: Overlay, links: dict[str, Link], addresses: set[tuple[int, str]]
+) -> str:
+    bridge, vxlan = links.get(overlay.bridge), links.get(overlay.vxlan)
+    if bridge is None or vxlan is None:
+        return "a link had been deleted"
+    if not bridge.up or not vxlan.up:
+        return "a link had been set down"
+    if vxlan.master != bridge.index:
+        return "its VXLAN device had left the bridge"
+    if bridge.mac != overlay.mac or bridge.mtu != overlay.mtu:
+        return "its bridge had been changed"
+    if (bridge.index, overlay.gateway) not in addresses:
+        return "its gateway address had been removed"
+    return ""
+
+
+def _port_fault(port: Link | None, bridge: Link | None, locked: set[int]) -> str:
+    if port is None:
+        return "its link had been deleted"
+    if bridge is None or port.master != bridge.index:
+        return "its link had left the bridge"
+    if not port.up:
+        return "its link had been set down"
+    if port.index not in locked:
+        return "its port's protection had been removed"
+    return ""
+
+
+def _entry_faults(
+    netlink: NetlinkSocket, expected: Expected, links: dict[str, Link], faults: Faults
+) -> None:
+    neighbours, forwarding = neighbour_entries(netlink), forwarding_entries(netlink)
+    wanted, overlays = expected.wanted, expected.wanted.overlays
+    for (network, address), mac in wanted.neighbours.items():
+        bridge = links.get(overlays[network].bridge)
+        if bridge is not None and neighbours.get((bridge.index, address)) != mac:
+            faults.entries = True
+    for network, mac in wanted.forwarding:
+        vxlan = links.get(overlays[network].vxlan)
+        if vxlan is not None and (vxlan.index, mac) not in forwarding:
+            faults.entries = True
+    if faults.entries:
+        faults.sentences.append("Entries for other nodes had been lost and were set again.")
+    for name, port in expected.ports.items():
+        link, bridge = links.get(name), links.get(port.bridge)
+        if link is None or bridge is None or port.task in faults.tasks:
+            continue
+        entry = neighbours.get((bridge.index, port.address)) == port.mac
+        if not entry or (link.index, port.mac) not in forwarding:
+            faults.tasks.add(port.task)
+            faults.sentences.append(
+                f"Entries of task {port.task} had been lost and were set again."
+            )
+
+
+def has_link(namespace: TaskNamespace, interface: Interface) -> bool:
+    """Whether the task's side of an interface is there."""
+    return rtnl.find(namespace.netlink, f"eth{interface.position}") is not None
+
+
+def _addresses(netlink: NetlinkSocket) -> set[tuple[int, str]]:
+    return {(index, address) for index, address, _ in rtnl_addresses(netlink)}
+
+
+def rtnl_addresses(netlink: NetlinkSocket) -> list[tuple[int, str, int]]:
+    """(link index, IPv4 address, prefix length) of all addresses."""
+    found = []
+    for answer in netlink.dump(Message(rtnl.GETADDR, 0, struct.pack("=BBBBI", 2, 0, 0, 0, 0))):
+        prefix, index = answer.body[1], struct.unpack_from("=I", answer.body, 4)[0]
+        fields = attributes(answer.body[8:])
+        packed = fields.get(2) or fields.get(1)
+        if packed and len(packed) == 4:
+            found.append((index, str(ipaddress.IPv4Address(packed)), prefix))
+    return found
+
+
+def _locked(netlink: NetlinkSocket) -> set[int]:
+    """Indexes of ports that are locked and isolated."""
+    header = struct.pack("=BxHiII", rtnl.AF_BRIDGE, 0, 0, 0, 0)
+    found = set()
+    for answer in netlink.dump(Message(rtnl.GETLINK, 0, header)):
+        flags = attributes(attributes(answer.body[16:]).get(12, b""))
+        if flags.get(rtnl.PORT_LOCKED) == b"\1" and flags.get(rtnl.PORT_ISOLATED) == b"\1":
+            found.add(struct.unpack_from("=i", answer.body, 4)[0])
+    return found
+
+
+def neighbour_entries(netlink: NetlinkSocket) -> dict[tuple[int, str], str]:
+    """(link index, address) -> MAC of all permanent neighbours."""
+    found = {}
+    for answer in netlink.dump(Message(rtnl.GETNEIGH, 0, struct.pack("=BxxxiHBB", 2, 0, 0, 0, 0))):
+        index, state = struct.unpack_from("=iH", answer.body, 4)
+        fields = attributes(answer.body[12:])
+        if state & 0x80 and 2 in fields:
+            found[index, str(ipaddress.IPv4Address(fields[1]))] = fields[2].hex(":")
+    return found
+
+
+def forwarding_entries(netlink: NetlinkSocket) -> set[tuple[int, str]]:
+    """(link index, MAC) of all forwarding entries of bridges."""
+    found = set()
+    header = struct.pack("=BxxxiHBB", rtnl.AF_BRIDGE, 0, 0, 0, 0)
+    for answer in netlink.dump(Message(rtnl.GETNEIGH, 0, header)):
+        index = struct.unpack_from("=i", answer.body, 4)[0]
+        found.add((index, attributes(answer.body[12:]).get(2, b"").hex(":")))
+    return found
