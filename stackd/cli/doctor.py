@@ -1,0 +1,38 @@
+"""`stackd doctor`: is this machine fit to run a node?"""
+
+from dataclasses import dataclass
+
+import msgspec
+import typer
+
+from stackd.cli.options import Output, checked_output
+from stackd.cli.output import print_json, print_lines
+from stackd.host.preflight import Finding, examine
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    ok: str = "ok  "
+    bad: str = "FAIL"
+    warn: str = "warn"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command("doctor")
+    def doctor(output: Output = "text") -> None:
+        """Examine this machine: programs, kernel, cgroups, limits, firewall. 1 if it is unfit."""
+        checked_output(output)
+        findings = examine()
+        if output == "json":
+            print_json([msgspec.to_builtins(f) for f in findings])
+        else:
+            print_lines(_line(f) for f in findings)
+        raise SystemExit(1 if any(f.fatal for f in findings) else 0)
+
+
+def _line(finding: Finding) -> str:
+    mark = _Marks.bad if finding.fatal else _Marks.warn if finding.remedy else _Marks.ok
+    remedy = f" {finding.remedy}" if finding.remedy else ""
+    return f"{mark}  {finding.subject}: {finding.text}.{remedy}"
