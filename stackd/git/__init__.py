@@ -1,1 +1,6 @@
-"""Git sources: bare clones, refs, blobs at a commit; never a work tree."""
+"""Git repositories as sources: bare mirrors, read by object, never a work tree.
+
+`urls` judges addresses and references before git sees them, `environment` makes git harmless,
+`repo.GitRepo` keeps one mirror, `trees` lists and reads objects, `watch` tells when to look.
+Called by `manager.source` only.
+"""

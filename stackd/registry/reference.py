@@ -87,9 +87,7 @@ def parse(text: str) -> Reference:
 def _split(name: str) -> tuple[str, str]:
     """Registry and repository; the first part is a host only if it looks like one."""
     first, slash, rest = name.partition("/")
-    is_host = bool(slash) and (
-        "." in first or ":" in first or first == "localhost" or first != first.lower()
-    )
+    is_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
     registry, repository = (first, rest) if is_host else (DEFAULT_REGISTRY, name)
     if registry == "index.docker.io":
         registry = DEFAULT_REGISTRY

@@ -5,7 +5,7 @@ which keeps the answer.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stackd.registry.blobs import BlobStore
 from stackd.registry.names import Names
@@ -16,8 +16,7 @@ AccessTo = Callable[[str], Access]
 """Registry host -> how to speak to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """What an image string means. `local`: by a name that was loaded here."""
 
     digest: str

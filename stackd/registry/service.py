@@ -82,6 +82,10 @@ class ImageService:
         """The digest an image string means now. Raises Refused, Unavailable."""
         return await self._resolver.resolve(image)
 
+    def normalise(self, image: str) -> str:
+        """The full name without tag and digest: what stands before `@sha256:…`."""
+        return parse(image).name
+
     def local(self, image: str) -> str:
         """The digest that a loaded name means now; empty when it is no local name."""
         return self._resolver.local(image)

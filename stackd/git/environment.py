@@ -1,0 +1,137 @@
+"""How git is started so that nothing in a repository or address can make it do more than asked.
+
+No system or user configuration, no prompts, no hooks, no helpers, only the one protocol that the
+address needs, a limit on what it may write. Credentials reach git in files of mode 0600 that live
+as long as the one command; they are in no argument and no environment variable.
+"""
+
+import base64
+import contextlib
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stackd.aio import proc
+from stackd.errors import Refused
+from stackd.git.urls import Address, Scheme
+
+NETWORK_TIMEOUT = 120.0
+LOCAL_TIMEOUT = 60.0
+MAX_PACK = 512 * 1024 * 1024
+"""Bytes that git may write to one file."""
+_PASSED_ON = (
+    "PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy",
+)  # fmt: skip
+_OPTIONS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.attributesFile=/dev/null",
+    "transfer.fsckObjects=true",
+    "transfer.bundleURI=false",
+    "protocol.allow=never",
+    "http.followRedirects=false",
+    "credential.helper=",
+    "gc.auto=0",
+    "maintenance.auto=false",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Clear credentials for one repository. `token` may be `user:token`."""
+
+    ssh_key: bytes = field(default=b"", repr=False)
+    known_hosts: str = ""
+    token: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """Runs git for one address. `private` is a folder on a tmpfs for the files of one command."""
+
+    address: Address
+    private: Path
+    credential: Credential = Credential()
+
+    async def run(
+        self, arguments: Sequence[str], *, timeout: float = LOCAL_TIMEOUT, network: bool = False
+    ) -> proc.Completed:
+        """Run `git ARGUMENTS…`. Raises Unavailable at the timeout or when git is missing."""
+        with tempfile.TemporaryDirectory(dir=self.private, prefix="git-") as folder:
+            argv = ["prlimit", f"--fsize={MAX_PACK}", "--core=0", "git"]
+            for option in self._options():
+                argv += ["-c", option]
+            environment = self._environment(Path(folder), network=network)
+            return await proc.run(
+                proc.Command([*argv, *arguments], env=environment, cwd=folder, timeout=timeout)
+            )
+
+    def _options(self) -> Iterator[str]:
+        yield from _OPTIONS
+        yield f"protocol.{self.address.scheme}.allow=always"
+
+    def _environment(self, folder: Path, *, network: bool) -> Mapping[str, str]:
+        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        config = _write(folder / "config", self._config(network=network).encode())
+        environment = {
+            **passed,
+            "HOME": str(folder),
+            "LC_ALL": "C",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": str(config),
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_PROTOCOL_FROM_USER": "0",
+            "GIT_ALLOW_PROTOCOL": str(self.address.scheme),
+            "GIT_NO_REPLACE_OBJECTS": "1",
+        }
+        if network and self.address.scheme is Scheme.SSH:
+            environment["GIT_SSH_COMMAND"] = self._ssh(folder)
+            environment["GIT_SSH_VARIANT"] = "ssh"
+        return environment
+
+    def _config(self, *, network: bool) -> str:
+        """The only configuration file that git reads beside the mirror's own."""
+        if self.address.scheme is Scheme.FILE:
+            paths = (self.address.url, f"{self.address.url.rstrip('/')}/.git")
+            return "[safe]\n" + "".join(f"\tdirectory = {_quoted(path)}\n" for path in paths)
+        token = self.credential.token.strip()
+        if not network or not token or self.address.scheme is not Scheme.HTTPS:
+            return ""
+        pair = token if b":" in token else b"x-access-token:" + token
+        host = "/".join(self.address.url.split("/", 3)[:3])
+        header = f"Authorization: Basic {base64.b64encode(pair).decode()}"
+        return f"[http {_quoted(host + '/')}]\n\textraHeader = {_quoted(header)}\n"
+
+    def _ssh(self, folder: Path) -> str:
+        hosts = _write(folder / "known_hosts", self.credential.known_hosts.encode())
+        argv = [
+            "ssh", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes",
+            "-o", "IdentityAgent=none", "-o", "StrictHostKeyChecking=yes",
+            "-o", f"UserKnownHostsFile={hosts}", "-o", "GlobalKnownHostsFile=/dev/null",
+            "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15",
+            "-o", "ForwardAgent=no", "-o", "ClearAllForwardings=yes",
+            "-o", "PermitLocalCommand=no", "-o", "ProxyCommand=none",
+        ]  # fmt: skip
+        if self.credential.ssh_key:
+            key = self.credential.ssh_key
+            argv += ["-i", str(_write(folder / "key", key if key.endswith(b"\n") else key + b"\n"))]
+        return shlex.join(argv)
+
+
+def _write(path: Path, content: bytes) -> Path:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with contextlib.closing(open(descriptor, "wb")) as file:
+        file.write(content)
+    return path
+
+
+def _quoted(value: str) -> str:
+    """A value for git's configuration format."""
+    if "\n" in value or "\0" in value:
+        raise Refused("A path or credential holds a line break.", "Remove it.")
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

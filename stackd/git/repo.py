@@ -1,0 +1,228 @@
+"""One repository's bare mirror: what the remote says now, fetching it, and reading it.
+
+Called by `manager.source`. A mirror that is damaged, or of another address, is deleted and
+fetched again; nothing in it is state that cannot be had again.
+"""
+
+import asyncio
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from stackd.aio import proc
+from stackd.errors import Refused, StackdError, Unavailable
+from stackd.git.environment import LOCAL_TIMEOUT, NETWORK_TIMEOUT, Git
+from stackd.git.trees import DAMAGED, Damaged, Objects
+from stackd.git.urls import check_commit, check_ref
+
+R = TypeVar("R")
+_TIP = "refs/stackd/tip"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_LEFTOVERS = ("*.lock", "refs/stackd/*.lock", "objects/pack/tmp_*", "objects/??/tmp_obj_*")
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """What a reference means at the remote now. `ref` is its whole name there."""
+
+    ref: str
+    commit: str
+
+
+class GitRepo:
+    """The mirror of one repository in `folder`."""
+
+    def __init__(self, folder: Path, git: Git) -> None:
+        self._folder = folder
+        self._mirror = folder / "mirror.git"
+        self._git = git
+        self._objects: Objects | None = None
+        self._lock = asyncio.Lock()
+
+    async def ls_remote(self, ref: str) -> Remote:
+        """Ask the remote. Raises Refused (no such branch or tag, no access) or Unavailable."""
+        names = _candidates(check_ref(ref))
+        done = await self._git.run(
+            ["ls-remote", "--quiet", "--", self._git.address.url, *names],
+            timeout=NETWORK_TIMEOUT,
+            network=True,
+        )
+        if done.code:
+            raise translate(done, self._git.address.host)
+        found = dict(_rows(done.stdout))
+        for name in names:
+            if name in found:
+                return Remote(name.removesuffix("^{}"), found[name])
+        raise Refused(
+            f"The repository has no branch or tag {ref}." if ref else "The repository is empty.",
+            "Push a commit there, or change --ref.",
+        )
+
+    async def fetch(self, remote: Remote) -> str:
+        """Bring what `remote.ref` means now into the mirror; returns that commit.
+
+        Raises Refused or Unavailable; the mirror is as before then.
+        """
+        async with self._lock:
+            await self._open()
+            refspec = f"+{remote.ref}:{_TIP}"
+            arguments = [
+                f"--git-dir={self._mirror}", "fetch", "--quiet", "--no-tags", "--force",
+                "--no-recurse-submodules", "--no-write-fetch-head", "--no-auto-maintenance",
+                "--", self._git.address.url, refspec,
+            ]  # fmt: skip
+            done = await self._git.run(arguments, timeout=NETWORK_TIMEOUT, network=True)
+            if done.code:
+                self._sweep()
+                raise translate(done, self._git.address.host)
+            await self._local("-c", "gc.auto=2000", "-c", "gc.autoDetach=false", "gc", "--auto",
+                              "--quiet")  # fmt: skip
+            tip = await self._local("rev-parse", "--verify", "--quiet", f"{_TIP}^{{commit}}")
+            commit = tip.stdout.decode().strip()
+            if tip.code or not _COMMIT.fullmatch(commit):
+                raise Refused(f"{remote.ref} is not a commit.", "Change --ref.")
+            return commit
+
+    async def has(self, commit: str) -> bool:
+        """Whether the mirror holds that commit."""
+        if not self._mirror.exists():
+            return False
+        done = await self._local("cat-file", "-e", f"{check_commit(commit)}^{{commit}}")
+        return done.code == 0
+
+    async def is_descendant(self, commit: str, of: str) -> bool:
+        """Whether `of` is `commit` or an ancestor of it; False when one is unknown here."""
+        if commit == of:
+            return True
+        done = await self._local(
+            "merge-base", "--is-ancestor", check_commit(of), check_commit(commit)
+        )
+        return done.code == 0
+
+    async def read(self, reader: Callable[[Objects], R]) -> R:
+        """Run `reader` over the mirror's objects in a thread.
+
+        Raises what `reader` refuses; Unavailable when the mirror was damaged (it is gone then, and
+        the next fetch makes it anew).
+        """
+        async with self._lock:
+            await self._open()
+            assert self._objects is not None
+            try:
+                return await asyncio.to_thread(reader, self._objects)
+            except StackdError:
+                raise
+            except (*DAMAGED, Damaged) as error:
+                self._reset()
+                raise Unavailable(
+                    "The mirror of the repository was damaged; it will be fetched again."
+                ) from error
+
+    async def close(self, *, delete: bool = False) -> None:
+        """End readers; with `delete` also remove the mirror."""
+        async with self._lock:
+            self._release()
+            if delete:
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _open(self) -> None:
+        """A sound mirror of this address, made if need be."""
+        if self._objects is not None and self._mirror.exists():
+            return
+        self._release()
+        if not await self._is_sound():
+            self._reset()
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            done = await self._git.run(
+                ["init", "--quiet", "--bare", "--template=", "--", str(self._mirror)]
+            )
+            if done.code:
+                raise Unavailable(f"A mirror cannot be made: {done.error}")
+            (self._mirror / "stackd-url").write_text(self._git.address.url)
+        self._sweep()
+        self._objects = Objects(self._mirror)
+
+    async def _is_sound(self) -> bool:
+        try:
+            url = (self._mirror / "stackd-url").read_text()
+        except OSError:
+            return False
+        if url != self._git.address.url:
+            return False
+        done = await self._local("fsck", "--connectivity-only", "--no-dangling", "--no-progress",
+                                 timeout=NETWORK_TIMEOUT)  # fmt: skip
+        return done.code == 0
+
+    def _sweep(self) -> None:
+        """Remove what a killed git left; nobody else uses the mirror."""
+        for pattern in _LEFTOVERS:
+            for left in self._mirror.glob(pattern):
+                left.unlink(missing_ok=True)
+
+    def _release(self) -> None:
+        if self._objects is not None:
+            self._objects.close()
+            self._objects = None
+
+    def _reset(self) -> None:
+        self._release()
+        shutil.rmtree(self._mirror, ignore_errors=True)
+
+    async def _local(self, *arguments: str, timeout: float = LOCAL_TIMEOUT) -> proc.Completed:
+        return await self._git.run([f"--git-dir={self._mirror}", *arguments], timeout=timeout)
+
+
+def _candidates(ref: str) -> Sequence[str]:
+    """Whole names that a reference may mean, best first; `^{}` is what a tag points at."""
+    if not ref:
+        return ["HEAD"]
+    if ref.startswith("refs/"):
+        return [f"{ref}^{{}}", ref]
+    return [f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"]
+
+
+def _rows(output: bytes) -> Sequence[tuple[str, str]]:
+    """(name, commit) of each line; what is not exactly that is left out."""
+    rows = []
+    for line in output.decode("utf-8", "replace").splitlines():
+        commit, _, name = line.partition("\t")
+        if _COMMIT.fullmatch(commit):
+            rows.append((name, commit))
+    return rows
+
+
+_ANSWERS: Sequence[tuple[str, type[StackdError], str, str]] = (
+    ("Host key verification failed|REMOTE HOST IDENTIFICATION", Refused,
+     "The host key of {host} is not the one in the known hosts.",
+     "Check the key with its owner and add the repository again with --known-hosts."),
+    ("Permission denied|Authentication failed|could not read Username|error: 40[13]", Refused,
+     "{host} does not accept the credential for this repository.",
+     "Add the repository again with --ssh-key or --token-file."),
+    ("not appear to be a git repository|epository not found|error: 404|does not exist|"
+     "' not found", Refused,
+     "There is no repository at this address.", "Check the address and the credential."),
+    ("dubious ownership", Refused, "git refuses the owner of this folder.", ""),
+    ("[Ff]ile size limit|died of signal 25|File too large", Refused,
+     "The repository is larger than stackd fetches (512 MiB).", "Use a smaller repository."),
+    ("certificate", Unavailable, "The certificate of {host} is not trusted: {cause}.",
+     "Check its CA and this machine's clock."),
+    ("redirect", Refused, "{host} redirects to another address.",
+     "Add the repository with the address it redirects to."),
+    ("Could not resolve host", Unavailable, "The host name {host} is not known.",
+     "Check the address and the managers' DNS."),
+)  # fmt: skip
+
+
+def translate(done: proc.Completed, host: str) -> StackdError:
+    """git's error as one sentence of cause and one of what to do."""
+    text = done.stderr.decode("utf-8", "replace")
+    lines = [line for line in text.splitlines() if line.startswith(("fatal:", "error:", "ssh:"))]
+    cause = "".join(c for c in (lines[0] if lines else done.error) if c.isprintable())[:300]
+    for pattern, kind, sentence, remedy in _ANSWERS:
+        if re.search(pattern, text):
+            words = {"host": host or "The repository", "cause": cause}
+            return kind(sentence.format(**words), remedy)
+    return Unavailable(f"git could not read the repository: {cause}.", "It is tried again.")
