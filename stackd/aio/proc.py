@@ -18,6 +18,8 @@ class Command:
 
     argv: Sequence[str]
     input: bytes | None = None
+    stdin: int | None = None
+    """A descriptor to read from, instead of `input`."""
     env: Mapping[str, str] | None = None
     cwd: str | None = None
     timeout: float = 60.0
@@ -43,12 +45,14 @@ class Completed:
 async def run(command: Command) -> Completed:
     """Run to the end. Raises Unavailable when it cannot start or its timeout passes; the whole
     process group is killed then, and also when the caller is cancelled."""
+    if command.input is not None:
+        stdin = asyncio.subprocess.PIPE
+    else:
+        stdin = asyncio.subprocess.DEVNULL if command.stdin is None else command.stdin
     try:
         process = await asyncio.create_subprocess_exec(
             *command.argv,
-            stdin=asyncio.subprocess.PIPE
-            if command.input is not None
-            else asyncio.subprocess.DEVNULL,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=dict(command.env) if command.env is not None else None,
@@ -73,6 +77,18 @@ async def run(command: Command) -> Completed:
             kill_group(process.pid)
             await process.wait()
     return Completed(code, stdout, stderr)
+
+
+async def start(argv: Sequence[str], streams: tuple[int, int, int]) -> asyncio.subprocess.Process:
+    """Start a long-lived child in a session of its own, with (stdin, stdout, stderr) as for
+    asyncio: PIPE, DEVNULL or a descriptor. The caller waits for it. Raises Unavailable."""
+    stdin, stdout, stderr = streams
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
+        )
+    except OSError as error:
+        raise Unavailable(f"{argv[0]} cannot be started: {error.strerror}") from error
 
 
 async def _read(stream: asyncio.StreamReader | None, limit: int) -> bytes:

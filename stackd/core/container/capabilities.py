@@ -59,23 +59,23 @@ ALL = "CAP_ALL"
 
 
 def granted(add: Sequence[str], drop: Sequence[str], held: Sequence[str]) -> tuple[str, ...]:
-    """The sorted capabilities. `ALL` in `drop` empties the baseline first, `ALL` in `add` means
-    every one that the agent itself holds (`held`); a name in both is dropped, as in Docker.
+    """The sorted capabilities. `ALL` in `drop` empties the baseline, `ALL` in `add` means every
+    one that the agent itself holds (`held`) but those in `drop`; a name in both lists is granted,
+    as in Docker.
 
     Raises Rejected for an unknown name, and for one this node cannot give.
     """
     added, dropped = {_name(item) for item in add}, {_name(item) for item in drop}
-    base = set() if ALL in dropped else set(BASELINE)
-    if ALL in added:
-        base |= set(held)
-    wanted = (base | (added - {ALL})) - (dropped - {ALL})
-    missing = sorted((added - {ALL}) & wanted - set(held))
+    base = set(held) if ALL in added else set(BASELINE)
+    named = added - {ALL}
+    missing = sorted(named - set(held))
     if missing:
         raise Rejected(
             f"This node cannot give the capability {missing[0]}: its agent does not hold it.",
             "Remove it from cap_add or place the service on another node.",
         )
-    return tuple(sorted(wanted & set(held)))
+    kept = set() if ALL in dropped else (base - dropped) & set(held)
+    return tuple(sorted(kept | named))
 
 
 def _name(text: str) -> str:

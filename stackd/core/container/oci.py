@@ -11,7 +11,7 @@ from typing import Any
 
 from stackd.core.container import capabilities, mounts, process, profile, seccomp
 from stackd.core.container.users import User
-from stackd.core.model.container import ContainerSpec, Resources
+from stackd.core.model.container import ContainerSpec, Mount, Resources
 from stackd.core.model.driver import ImageConfig
 from stackd.errors import Rejected
 
@@ -48,12 +48,14 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """All that tasks of one revision share. `sources`: mount target -> host path; `files`: targets
-    of configs and secrets in the order of their numbers in the bundle."""
+    """All that tasks of one revision share. `mounts`: the service's and what the image adds;
+    `sources`: mount target -> host path; `files`: targets of configs and secrets in the order of
+    their numbers in the bundle."""
 
     spec: ContainerSpec
     image: ImageConfig
     user: User
+    mounts: tuple[Mount, ...]
     sources: Mapping[str, str]
     files: tuple[str, ...]
 
@@ -127,7 +129,7 @@ def _user(user: User) -> dict[str, Any]:
 def _mounts(wanted: Wanted, places: Places, facts: NodeFacts) -> list[dict[str, Any]]:
     spec = wanted.spec
     system = [dict(m) for m in profile.SYSTEM_MOUNTS if m["type"] != "mqueue" or facts.mqueue]
-    own = mounts.render(spec.mounts, wanted.sources)
+    own = mounts.render(wanted.mounts, wanted.sources)
     taken = {str(entry["destination"]) for entry in own} | {mounts.normal(t) for t in wanted.files}
     mode = "ro" if spec.read_only else "rw"
     for name in ("hosts", "hostname", "resolv.conf"):

@@ -1,0 +1,96 @@
+"""Containers as the runtime holds them, and finding those that an earlier agent left.
+
+The host is the truth: control groups, bundles, runc's state, folders on disk.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+
+from stackd.aio.layout import NodeLayout
+from stackd.core.model.driver import Exit, Found
+from stackd.host import bundle, cgroups, exits, pidfds, reap, runc
+
+_TASK_ID = re.compile(r"[a-z0-9]{12}")
+_MONITOR_SCORE = "-999"
+
+
+@dataclass(slots=True)
+class Container:
+    """A container this agent watches. Descriptors are -1 when there is nothing to hold."""
+
+    place: bundle.Home
+    pid: int
+    pidfd: int
+    monitor: int
+    started_at: float = 0.0
+    """Monotonic seconds; 0 = not started by this agent."""
+    exit: Exit | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.pidfd >= 0 and not pidfds.ended(self.pidfd)
+
+    def close(self) -> None:
+        """Let go of it; it runs on."""
+        for handle in (self.pidfd, self.monitor):
+            if handle >= 0:
+                pidfds.close(handle)
+        self.pidfd = self.monitor = -1
+
+    def describe(self) -> Found:
+        """What is to be told of it at the agent's start."""
+        running = self.running
+        started = runc.state(self.place) is not None and runc.started(self.place)
+        return Found(self.place.id, running, started, self.pid if running else 0, exit=self.exit)
+
+
+def hold(place: bundle.Home, pid: int) -> Container:
+    """A container that was just created."""
+    monitor = reap.read_pid(place.bundle / "conmon.pid")
+    held = pidfds.open_named(monitor, place.id)
+    if held is not None:
+        _protect(monitor)
+    return Container(place, pid, _number(pidfds.open_if(pid)), _number(held))
+
+
+def adopt(place: bundle.Home, hierarchies: cgroups.Hierarchies) -> Container:
+    """A container that was there before, in whatever state it is now."""
+    state = runc.state(place)
+    pidfd = pidfds.open_if(state.pid, state.ticks) if state else None
+    monitor = pidfds.open_named(reap.read_pid(place.bundle / "conmon.pid"), place.id)
+    found = Container(
+        place, state.pid if state and pidfd is not None else 0, _number(pidfd), _number(monitor)
+    )
+    if pidfd is None:
+        found.exit = exits.read(place, hierarchies, None) or Exit(None, lost=_cause(place))
+    elif monitor is None and not pidfds.ended(pidfd):
+        found.exit = Exit(None, lost=exits.LOST_MONITOR)
+    return found
+
+
+def ids(layout: NodeLayout, hierarchies: cgroups.Hierarchies) -> list[str]:
+    """Every task id that has left a trace on this node (logs apart)."""
+    names = cgroups.children(hierarchies, layout.cgroup)
+    for folder in (layout.bundles, layout.runc, layout.containers):
+        names.update(entry.name for entry in os.scandir(folder))
+    return sorted(name for name in names if _TASK_ID.fullmatch(name))
+
+
+def _cause(place: bundle.Home) -> str:
+    if not place.bundle.exists():
+        return exits.REBOOTED
+    return exits.LOST if place.state.exists() else exits.HALF_MADE
+
+
+def _number(handle: int | None) -> int:
+    return -1 if handle is None else handle
+
+
+def _protect(pid: int) -> None:
+    """Monitors go last when memory is short; not every kernel or container lets us say so."""
+    try:
+        with open(f"/proc/{pid}/oom_score_adj", "w") as file:
+            file.write(_MONITOR_SCORE)
+    except OSError:
+        return

@@ -1,0 +1,158 @@
+"""What stackd knows of runc's insides: its state folder, its start fifo, its exec command.
+
+Used by the runtime. Relying on the fifo saves a process per start; when it is missing, `runc
+start` is run instead.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stackd.aio import proc
+from stackd.errors import Rejected, Unavailable
+from stackd.host import bundle, conmon
+
+_START_WITHIN = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A created container as runc recorded it."""
+
+    pid: int
+    ticks: int
+    """When that process started, in clock ticks since boot."""
+
+
+def state(place: bundle.Home) -> State | None:
+    """None when runc has recorded nothing (also for a creation that stopped half-way)."""
+    try:
+        document: Any = json.loads((place.state / "state.json").read_bytes())
+        return State(int(document["init_process_pid"]), int(document["init_process_start"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def started(place: bundle.Home) -> bool:
+    """True once the start fifo has been used up."""
+    return not (place.state / "exec.fifo").exists()
+
+
+async def start(place: bundle.Home, pidfd: int) -> None:
+    """Let the first process go on to the command. Raises Rejected when it has died meanwhile."""
+    fifo = place.state / "exec.fifo"
+    try:
+        handle = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        await _start_by_command(place)
+        return
+    try:
+        async with asyncio.timeout(_START_WITHIN):
+            await _either(handle, pidfd)
+        if not _released(handle):
+            raise Rejected("The container ended before it was started.")
+    except TimeoutError as error:
+        raise Rejected(f"The container did not start within {_START_WITHIN:g}s.") from error
+    finally:
+        os.close(handle)
+    with contextlib.suppress(FileNotFoundError):
+        fifo.unlink()
+
+
+async def _start_by_command(place: bundle.Home) -> None:
+    argv = (conmon.RUNC, "--root", str(place.state.parent), "start", place.id)
+    try:
+        done = await proc.run(proc.Command(argv, timeout=_START_WITHIN))
+    except Unavailable as error:
+        raise Rejected(error.cause) from error
+    if done.code != 0:
+        raise Rejected(f"The container cannot be started: {done.error}.")
+
+
+def _released(fifo: int) -> bool:
+    """The byte is there also when the command has ended at once."""
+    try:
+        return os.read(fifo, 1) == b"0"
+    except BlockingIOError:
+        return False
+
+
+async def _either(fifo: int, pidfd: int) -> None:
+    """Return when the fifo can be read or the process has ended."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+
+    def fire() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    ended = os.dup(pidfd)
+    loop.add_reader(fifo, fire)
+    loop.add_reader(ended, fire)
+    try:
+        await done
+    finally:
+        loop.remove_reader(fifo)
+        loop.remove_reader(ended)
+        os.close(ended)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecFiles:
+    """The files of one exec, in the bundle."""
+
+    process: Path
+    log: Path
+    pid: Path
+    console: Path
+
+    def remove(self) -> None:
+        for path in (self.process, self.log, self.pid, self.console):
+            path.unlink(missing_ok=True)
+
+
+def exec_files(place: bundle.Home, name: str) -> ExecFiles:
+    """Where the exec called `name` keeps its files; names are short, for a socket is among them."""
+    return ExecFiles(*(place.bundle / f"x{name}.{end}" for end in ("json", "log", "pid", "s")))
+
+
+def exec_argv(place: bundle.Home, files: ExecFiles, tty: bool) -> tuple[str, ...]:
+    """The command line of `runc exec`; the command itself is in the process file."""
+    console = ("--tty", "--console-socket", str(files.console)) if tty else ()
+    return (
+        *(conmon.RUNC, "--root", str(place.state.parent)),
+        *("--log", str(files.log), "--log-format", "json"),
+        *("exec", "--pid-file", str(files.pid), "--process", str(files.process)),
+        *console,
+        place.id,
+    )
+
+
+def write_process(place: bundle.Home, files: ExecFiles, argv: Sequence[str], tty: bool) -> None:
+    """The container's own process (user, limits, capabilities, environment) with other arguments.
+
+    Raises FileNotFoundError when the bundle has gone."""
+    document = json.loads((place.bundle / "config.json").read_bytes())["process"]
+    document |= {"args": list(argv), "terminal": tty}
+    if tty and not any(entry.startswith("TERM=") for entry in document["env"]):
+        document["env"] = [*document["env"], "TERM=xterm"]
+    handle = os.open(files.process, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        json.dump(document, file)
+
+
+def last_error(files: ExecFiles) -> str:
+    """The last error runc logged for an exec; '' when the command itself ran."""
+    found = ""
+    with contextlib.suppress(FileNotFoundError):
+        for line in files.log.read_text("utf-8", "replace").splitlines():
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict) and entry.get("level") in ("error", "fatal"):
+                    found = str(entry.get("msg", ""))
+    return found
