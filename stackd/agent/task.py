@@ -12,6 +12,7 @@ from typing import assert_never
 from stackd.agent import health
 from stackd.agent.machine import Machine
 from stackd.agent.preparation import Prepared, prepare
+from stackd.aio.loop import Bell
 from stackd.core.container import lifecycle, probe
 from stackd.core.container.lifecycle import Act, End, Situation, Stage
 from stackd.core.model.assignment import TaskItem
@@ -43,19 +44,19 @@ class TaskRunner:
         self._started = 0.0
         self._stopping: float | None = None
         self._killed: float | None = None
-        self._wake = asyncio.Event()
+        self._bell = Bell(machine.clock)
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
 
     def update(self, item: TaskItem) -> None:
         """The manager wants something else of it."""
         self._item = item
-        self._wake.set()
+        self._bell.ring()
 
     def forget(self) -> None:
         """No longer assigned here: stop at once, report nothing."""
         self._forgotten = True
-        self._wake.set()
+        self._bell.ring()
 
     def adopt(self, found: Found | None, status: TaskStatus | None) -> None:
         """Go on with what a former agent left: its container, and what it last said of it."""
@@ -128,13 +129,8 @@ class TaskRunner:
                 assert_never(never)
 
     async def _wait(self, until: float | None) -> None:
-        if until is not None:
-            self._spawn("alarm", self._alarm(until))
-        await self._wake.wait()
-        self._wake.clear()
-
-    async def _alarm(self, until: float) -> None:
-        await self._machine.clock.sleep(until - self._machine.clock.now())
+        now = self._machine.clock.now()
+        await self._bell.wait(None if until is None else until - now)
 
     def _spawn(self, name: str, job: Coroutine[None, None, None]) -> None:
         assert self._group is not None
@@ -150,7 +146,7 @@ class TaskRunner:
         except Exception as error:
             _log.exception("task %s: %s", self._item.task.id, name)
             self._broken(f"the agent failed: {type(error).__name__}")
-        self._wake.set()
+        self._bell.ring()
 
     def _broken(self, cause: str) -> None:
         """A job could not do its work: before the start nobody else is to try here again."""
@@ -221,7 +217,7 @@ class TaskRunner:
             self._tell(state, health=seen.health, ready=seen.ready, error=seen.error)
             if seen.doom:
                 self._doom = seen.doom
-                self._wake.set()
+                self._bell.ring()
 
     async def _signal(self) -> None:
         task, container = self._item.task.id, self._item.revision.container

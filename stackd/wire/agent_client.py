@@ -1,5 +1,6 @@
 """The agent's end: one connection to one manager, its session, blobs and tunnels."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -17,17 +18,19 @@ DISPATCHER = "/stackd.v1.Dispatcher/"
 
 
 class AgentLink:
-    """One session, seen from the agent. One sender and one receiver at a time."""
+    """One session, seen from the agent. One receiver at a time."""
 
     def __init__(self, call: Any, peer: str) -> None:
         self._call = call
         self._peer = peer
         self._messages = ManagerMessages()
+        self._writing = asyncio.Lock()
 
     async def send(self, message: AgentMessage) -> None:
         """Raises Unavailable when the manager has gone, or what it refused the session with."""
-        with _translated(self._peer):
-            await self._call.write(agent_frame(message))
+        async with self._writing:  # gRPC takes one write at a time
+            with _translated(self._peer):
+                await self._call.write(agent_frame(message))
 
     async def receive(self) -> ManagerMessage:
         """The next message. Raises Unavailable when the manager has gone, or what it refused

@@ -1,0 +1,28 @@
+"""`python -m stackd`: picks the process to be. Each is loaded only when asked for, so that agents
+and spawners carry nothing of the command line."""
+
+import importlib
+import sys
+from collections.abc import Callable
+
+PROCESSES = {
+    "agent": "stackd.agent.main",
+    "spawner": "stackd.host.spawner",
+    "envoy-keeper": "stackd.xds.keeper",
+    "manager": "stackd.manager.main",
+}
+"""Word -> module whose `main(arguments) -> exit code` runs that process."""
+
+
+def main() -> int:
+    """The exit code."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in PROCESSES:
+        run: Callable[[list[str]], int] = importlib.import_module(PROCESSES[arguments[0]]).main
+        return run(arguments[1:])
+    run = importlib.import_module("stackd.cli.app").main
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""What this node has to say to the manager: nothing final is lost, nothing stale is repeated.
+
+The newest status of each task waits here until a session sends it; after a reconnect everything
+known is said again. No timer: what gathers while a message is being sent is the next message.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from stackd.core.model.node import NodeReport
+from stackd.core.model.task import TaskStatus
+from stackd.wire.messages import STATUS_BATCH, Report, Statuses
+
+
+class Reporter:
+    """Fed by `agent.worker` and the traffic applier, emptied by `agent.session`."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, TaskStatus] = {}
+        self._pending: dict[str, TaskStatus] = {}
+        self._report: NodeReport | None = None
+        self._report_pending = False
+        self._ready = asyncio.Event()
+
+    @property
+    def applied(self) -> int:
+        """The traffic version this node last said it applied."""
+        return self._report.applied if self._report else 0
+
+    @property
+    def statuses(self) -> Mapping[str, TaskStatus]:
+        """The newest status of every task that is still assigned."""
+        return self._known
+
+    def status(self, status: TaskStatus) -> None:
+        """Something was observed of a task; the newest observation holds."""
+        self._known[status.id] = status
+        self._pending[status.id] = status
+        self._ready.set()
+
+    def forget(self, tasks: Iterable[str]) -> None:
+        """These tasks are no longer this node's."""
+        for task in tasks:
+            self._known.pop(task, None)
+            self._pending.pop(task, None)
+
+    def report(self, report: NodeReport) -> None:
+        """What the node applied of the traffic, and its counts."""
+        self._report, self._report_pending = report, True
+        self._ready.set()
+
+    def resend(self) -> None:
+        """A new session begins: everything is to be said again."""
+        self._pending = dict(self._known)
+        self._report_pending = self._report is not None
+        if self._pending or self._report_pending:
+            self._ready.set()
+
+    async def next(self) -> Report | Statuses:
+        """The next message, as soon as there is one. What a failed send lost, `resend` says
+        again."""
+        while True:
+            if self._pending:
+                batch = list(self._pending)[:STATUS_BATCH]
+                return Statuses(tuple(self._pending.pop(task) for task in batch))
+            if self._report_pending and self._report is not None:
+                self._report_pending = False
+                return Report(self._report)
+            self._ready.clear()
+            await self._ready.wait()

@@ -1,0 +1,31 @@
+"""Which of an agent's words are taken, and as what. Late, repeated, foreign and backward reports
+change nothing. Called by `manager.statuses`."""
+
+import msgspec
+
+from stackd.core.model.states import TaskState
+from stackd.core.model.task import TaskStatus
+from stackd.core.model.world import World
+
+ERROR_LIMIT = 4096
+
+
+def accepted(world: World, node: str, said: TaskStatus, now: float) -> TaskStatus | None:
+    """The status to store, or None when there is nothing to take. `now`: the manager's clock."""
+    view = world.task(said.id)
+    if view is None or view.task.node != node:
+        return None
+    old = view.status
+    if not TaskState.ACCEPTED <= said.state <= TaskState.REJECTED:
+        return None
+    if old.state < TaskState.ASSIGNED or old.state.finished or said.state < old.state:
+        return None
+    ready = said.ready and said.state is TaskState.RUNNING
+    status = msgspec.structs.replace(
+        said,
+        ready=ready,
+        error=said.error[:ERROR_LIMIT],
+        seen=now if said.state is not old.state else old.seen,
+        ready_at=old.ready_at or (now if ready else 0.0),
+    )
+    return None if status == old else status
