@@ -1,0 +1,123 @@
+"""A real cluster for tests, driven by the command line as a user would."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = ROOT / ".cache" / "demo-image.tar"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Cluster:
+    """An embedded cluster in a folder of its own."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+
+    def run(
+        self, *arguments: str, stdin: str | None = None, env: dict[str, str] | None = None
+    ) -> Ran:
+        """Run `stackd …` to its end."""
+        done = subprocess.run(
+            [sys.executable, "-m", "stackd", "--data", str(self.data), *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            timeout=110,
+            env={**os.environ, **(env or {})},
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def must(self, *arguments: str, stdin: str | None = None) -> Ran:
+        """Run and expect success."""
+        ran = self.run(*arguments, stdin=stdin)
+        assert ran.code == 0, f"stackd {' '.join(arguments)}: {ran.code}\n{ran.out}\n{ran.err}"
+        return ran
+
+    def up(self) -> None:
+        """Start it and load the demo image."""
+        self.must("up", "--detach")
+        self.must("image", "load", "-i", str(IMAGE))
+
+    def down(self) -> None:
+        """Remove every trace of it."""
+        if (self.data / "cluster.json").exists():
+            self.must("down", "--purge")
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    @property
+    def id(self) -> str:
+        found = json.loads((self.data / "cluster.json").read_text())
+        return str(found["id"])
+
+    @property
+    def run_folder(self) -> Path:
+        return Path("/run/stackd", self.id)
+
+    def pid(self, name: str) -> int:
+        """The pid of one of its processes: manager, node1/agent, node1/spawner …"""
+        return int((self.run_folder / f"{name}.pid").read_text())
+
+    def apply(self, text: str, *flags: str, name: str = "") -> Ran:
+        """Apply stack text from stdin."""
+        named = ("--name", name) if name else ()
+        return self.run("apply", "-f", "-", *named, *flags, stdin=text)
+
+    def ps(self, name: str, *flags: str) -> list[dict[str, Any]]:
+        """Rows of `ps`."""
+        rows = self.must("ps", name, *flags, "-o", "json").json
+        assert isinstance(rows, list)
+        return rows
+
+    def status(self, name: str) -> dict[str, Any]:
+        """The document of `status`."""
+        found = self.must("status", name, "-o", "json").json
+        assert isinstance(found, dict)
+        return found
+
+    def container_pid(self, task: str) -> int:
+        """The pid of a task's first process, read from its bundle."""
+        [path] = self.run_folder.glob(f"*/b/{task}/pidfile")
+        return int(path.read_text())
+
+
+def until(check: Callable[[], T], what: str, seconds: float = 60.0) -> T:
+    """The first truthy answer of `check`, asked every 50 ms."""
+    end = time.monotonic() + seconds
+    while True:
+        found = check()
+        if found:
+            return found
+        assert time.monotonic() < end, f"{what}: not within {seconds:g}s"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
