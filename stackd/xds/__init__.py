@@ -1,1 +1,5 @@
-"""The traffic table rendered for Envoy and served by delta xDS, with acks and barrier."""
+"""The traffic table as Envoy's configuration, and its delivery by delta xDS over a unix socket.
+
+`render` table -> fragments · `snapshot` all resources and the order of a change · `session` one
+Envoy's stream · `server` all streams · `admin` counts and the barrier · `proxy` the driver.
+"""

@@ -1,0 +1,102 @@
+"""Published ports as Envoy listeners. They change only when a port comes, goes or changes its
+protocol: weights and routes never touch them, because a changed listener drains the old one.
+"""
+
+from typing import Any
+
+from envoy.config.core.v3 import base_pb2
+from envoy.config.listener.v3 import listener_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import (
+    http_connection_manager_pb2 as manager_pb2,
+)
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
+from google.protobuf import struct_pb2
+
+from stackd.xds.render.packing import packed, seconds
+from stackd.xds.snapshot import Resource, resource
+
+IDLE = 300.0
+"""A silent client's connection is closed after this many seconds."""
+
+
+def name(published: int) -> str:
+    """The listener of a port, and its route configuration."""
+    return f"port-{published}"
+
+
+def port(listener: str) -> int:
+    """The port of a listener's name."""
+    return int(listener.removeprefix("port-"))
+
+
+def stat_prefix(published: int) -> str:
+    """What the statistics of a port begin with."""
+    return f"port_{published}"
+
+
+def http(published: int, attempt: int) -> Resource:
+    """A port that carries requests; routes come by RDS."""
+    options = manager_pb2.HttpConnectionManager(
+        stat_prefix=stat_prefix(published),
+        codec_type=manager_pb2.HttpConnectionManager.AUTO,
+        rds={
+            "route_config_name": name(published),
+            "config_source": {"resource_api_version": "V3", "ads": {}},
+        },
+        http_filters=[
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": packed(router_pb2.Router(suppress_envoy_headers=True)),
+            }
+        ],
+        use_remote_address={"value": True},
+        early_header_mutation_extensions=[_untrusted()],
+        upgrade_configs=[{"upgrade_type": "websocket"}],
+        server_header_transformation=manager_pb2.HttpConnectionManager.PASS_THROUGH,
+        http_protocol_options={"accept_http_10": True},
+        common_http_protocol_options={"idle_timeout": seconds(IDLE)},
+        stream_idle_timeout=seconds(0),
+        request_headers_timeout=seconds(60),
+    )
+    manager = {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": packed(options),
+    }
+    return _listener(published, manager, attempt)
+
+
+def tcp(published: int, cluster: str, attempt: int) -> Resource:
+    """A port that carries connections to one cluster; they may be silent for ever."""
+    options = tcp_proxy_pb2.TcpProxy(
+        stat_prefix=stat_prefix(published),
+        cluster=cluster,
+        idle_timeout=seconds(0),
+        max_connect_attempts={"value": 5},
+    )
+    proxy = {"name": "envoy.filters.network.tcp_proxy", "typed_config": packed(options)}
+    return _listener(published, proxy, attempt)
+
+
+def _listener(published: int, proxy: dict[str, Any], attempt: int) -> Resource:
+    """`attempt` changes the content: Envoy does not try a refused listener again by itself."""
+    marks = struct_pb2.Struct()
+    marks.update({"attempt": attempt})
+    message = listener_pb2.Listener(
+        name=name(published),
+        stat_prefix=stat_prefix(published),
+        address={"socket_address": {"address": "0.0.0.0", "port_value": published}},
+        filter_chains=[{"filters": [proxy]}],
+        metadata=base_pb2.Metadata(filter_metadata={"stackd": marks}) if attempt else None,
+    )
+    return resource(name(published), message)
+
+
+def _untrusted() -> dict[str, Any]:
+    """What a client says of earlier hops is dropped; Envoy then adds the peer itself."""
+    mutations = header_mutation_pb2.HeaderMutation(mutations=[{"remove": "x-forwarded-for"}])
+    return {
+        "name": "envoy.http.early_header_mutation.header_mutation",
+        "typed_config": packed(mutations),
+    }

@@ -1,0 +1,176 @@
+"""Which request on an HTTP port goes to which service and revision, and what is tried again.
+
+Services that share a port are told apart by host first, then by the longest path prefix; a
+service without hosts takes what no service with that host wants.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+
+from stackd.core.model.stack import AppProtocol, Route
+from stackd.core.model.traffic import IngressPort, TrafficEntry
+from stackd.core.traffic import effective
+from stackd.xds.render.clusters import http_name
+from stackd.xds.render.packing import packed, seconds
+from stackd.xds.snapshot import Resource, resource
+
+SAFE = "connect-failure,refused-stream,reset-before-request"
+"""Causes after which nothing can have reached the application."""
+IDEMPOTENT = f"{SAFE},reset,5xx"
+EVERY_HOST = "*"
+
+
+@dataclass(frozen=True)
+class Share:
+    """One service's part of an HTTP port: its hosts, its prefix, its routes in order."""
+
+    key: str
+    hosts: tuple[str, ...]
+    prefix: str
+    routes: tuple[Any, ...]
+
+
+def share(entry: TrafficEntry, port: IngressPort) -> Share:
+    """The service's part of the port."""
+    route = entry.route or Route()
+    return Share(
+        key=entry.key,
+        hosts=tuple(sorted({h.lower() for h in route.hosts})) or (EVERY_HOST,),
+        prefix=route.path_prefix or "/",
+        routes=tuple(_routes(entry, port, route)),
+    )
+
+
+def configuration(name: str, parts: Iterable[Share]) -> Resource:
+    """The route configuration of one port. A request that nobody wants gets 404."""
+    ordered = sorted(parts, key=lambda p: (-len(p.prefix), p.key))
+    hosts = sorted({host for part in ordered for host in part.hosts})
+    virtual = [
+        route_components_pb2.VirtualHost(
+            name=host, domains=[host], routes=_merged(host, ordered, hosts)
+        )
+        for host in hosts
+    ]
+    message = route_pb2.RouteConfiguration(
+        name=name, virtual_hosts=virtual, ignore_port_in_host_matching=True
+    )
+    return resource(name, message)
+
+
+def clashes(parts: Sequence[Share]) -> dict[str, str]:
+    """Service -> the service (by key before it) that has the same host and prefix."""
+    owners: dict[tuple[str, str], str] = {}
+    found: dict[str, str] = {}
+    for part in sorted(parts, key=lambda p: p.key):
+        for host in part.hosts:
+            owner = owners.setdefault((host, part.prefix), part.key)
+            if owner != part.key:
+                found[part.key] = owner
+    return found
+
+
+def _merged(host: str, parts: Sequence[Share], hosts: Sequence[str]) -> list[Any]:
+    """The routes of exactly this host, then of the wildcards that cover it, then of all hosts."""
+    wild = [h for h in hosts if h.startswith("*.") and h != host and host.endswith(h[1:])]
+    order = [host, *sorted(wild, key=lambda h: -len(h))]
+    order += [EVERY_HOST] if host != EVERY_HOST else []
+    return [
+        route for level in order for part in parts if level in part.hosts for route in part.routes
+    ]
+
+
+def _routes(entry: TrafficEntry, port: IngressPort, route: Route) -> list[Any]:
+    """From the special to the general: streams that no timeout may cut, requests that are safe
+    to repeat, the rest."""
+    base = _path(route.path_prefix)
+    action = _action(entry, port)
+    plain = route_components_pb2.Route(match=base, **_timed(action, route, route.timeout, SAFE))
+    if "direct_response" in action:
+        return [plain]
+    found = []
+    if route.timeout:
+        found += [
+            route_components_pb2.Route(
+                match={**base, "headers": [header]}, **_timed(action, route, 0, SAFE)
+            )
+            for header in _streams()
+        ]
+    if route.retry_on == "idempotent":
+        methods = _header(":method", "GET|HEAD|OPTIONS")
+        found.append(
+            route_components_pb2.Route(
+                match={**base, "headers": [methods]},
+                **_timed(action, route, route.timeout, IDEMPOTENT),
+            )
+        )
+    return [*found, plain]
+
+
+def _streams() -> list[dict[str, Any]]:
+    """Requests whose answer is a stream: upgrades, server-sent events, gRPC."""
+    return [
+        {"name": "upgrade", "present_match": True},
+        _header("accept", "text/event-stream.*"),
+        _header("content-type", "application/grpc.*"),
+    ]
+
+
+def _header(name: str, regex: str) -> dict[str, Any]:
+    return {"name": name, "string_match": {"safe_regex": {"regex": regex}}}
+
+
+def _path(prefix: str) -> dict[str, Any]:
+    """`/api` covers /api and /api/x, not /apix."""
+    if prefix in ("", "/") or prefix.endswith("/") or re.search(r"[?#]", prefix):
+        return {"prefix": prefix or "/"}
+    return {"path_separated_prefix": prefix}
+
+
+def _action(entry: TrafficEntry, port: IngressPort) -> dict[str, Any]:
+    """All weight on one cluster, shared out, or an answer when there is nothing to send to: a
+    route without any weight would be refused as a whole."""
+    weights = effective.weights(entry)
+    listed = [(http_name(entry, port, r), w) for r, w in sorted(weights.items()) if w]
+    if not listed:
+        text = f"no task of {entry.key} is ready\n"
+        return {"direct_response": {"status": 503, "body": {"inline_string": text}}}
+    if len(listed) == 1:
+        return {"route": {"cluster": listed[0][0]}}
+    shared = [{"name": name, "weight": {"value": weight}} for name, weight in listed]
+    return {"route": {"weighted_clusters": {"clusters": shared}}}
+
+
+def _timed(
+    action: Mapping[str, Any], route: Route, timeout: float, retry_on: str
+) -> dict[str, Any]:
+    if "direct_response" in action:
+        return dict(action)
+    timed = {**action["route"], "timeout": seconds(timeout)}
+    if not timeout:
+        timed["max_stream_duration"] = {"grpc_timeout_header_max": seconds(0)}
+    if route.retry_on != "none" and route.retries > 0:
+        timed["retry_policy"] = _retries(route.retries, retry_on)
+    return {"route": timed}
+
+
+def _retries(number: int, retry_on: str) -> dict[str, Any]:
+    previous = previous_hosts_pb2.PreviousHostsPredicate()
+    return {
+        "retry_on": retry_on,
+        "num_retries": {"value": number},
+        "retry_back_off": {"base_interval": seconds(0.005), "max_interval": seconds(0.05)},
+        "retry_host_predicate": [
+            {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": packed(previous)}
+        ],
+        "host_selection_retry_max_attempts": 5,
+    }
+
+
+def speaks_http(port: IngressPort) -> bool:
+    """Whether requests, not connections, are routed on this port."""
+    return port.protocol is not AppProtocol.TCP

@@ -1,0 +1,141 @@
+"""The whole table as one snapshot. What did not change since the last call is not made again.
+
+Called by `proxy` for each version of the table.
+"""
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stackd.core.model.traffic import EndpointState, IngressPort, TrafficEntry
+from stackd.xds.render import clusters, listeners, routes
+from stackd.xds.snapshot import Resource, Snapshot
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What one entry contributes."""
+
+    entry: TrafficEntry
+    clusters: Mapping[str, Resource]
+    endpoints: Mapping[str, Resource]
+    shares: Mapping[int, routes.Share]
+    """Published HTTP port -> its share."""
+
+    @property
+    def serving(self) -> bool:
+        """Its requests are still to be carried, listening or not."""
+        states = (e.state for e in self.entry.endpoints)
+        return self.entry.listening or EndpointState.READY in states
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A snapshot; `users`: published port -> services; `problems` as ProxyApplied."""
+
+    snapshot: Snapshot
+    users: Mapping[int, tuple[str, ...]]
+    problems: Mapping[str, str]
+
+
+@dataclass
+class _Claim:
+    """Who wants a published port, in the order of their keys."""
+
+    parts: list[tuple[Part, IngressPort]] = field(default_factory=list)
+
+
+class Renderer:
+    """Keeps the parts of entries that stay the same."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Part] = {}
+        self._routes: dict[int, tuple[tuple[Part, ...], Resource]] = {}
+
+    def ports(self, entries: Sequence[TrafficEntry]) -> set[int]:
+        """The published ports that are to be open."""
+        return {p.published for e in entries if e.listening for p in e.ports}
+
+    def render(
+        self, entries: Sequence[TrafficEntry], closed: Container[int], attempts: Mapping[int, int]
+    ) -> Rendered:
+        """`closed`: ports to leave out; `attempts`: how often a port's listener was refused."""
+        self._parts = {e.key: self._part(e) for e in sorted(entries, key=lambda e: e.key)}
+        wanted: dict[int, _Claim] = {}
+        for part in self._parts.values():
+            for port in part.entry.ports:
+                wanted.setdefault(port.published, _Claim()).parts.append((part, port))
+        problems: dict[str, str] = {}
+        open_: dict[str, Resource] = {}
+        routed: dict[str, Resource] = {}
+        for published, claim in sorted(wanted.items()):
+            if published in closed:
+                continue
+            listener = self._listener(published, claim, attempts.get(published, 0), problems)
+            if listener is not None:
+                open_[listener.name] = listener
+            if (found := self._configuration(published, claim)) is not None:
+                routed[found.name] = found
+        self._routes = {p: kept for p, kept in self._routes.items() if p in wanted}
+        return Rendered(
+            snapshot=Snapshot(
+                clusters={n: r for p in self._parts.values() for n, r in p.clusters.items()},
+                endpoints={n: r for p in self._parts.values() for n, r in p.endpoints.items()},
+                listeners=open_,
+                routes=routed,
+            ),
+            users={p: tuple(part.entry.key for part, _ in w.parts) for p, w in wanted.items()},
+            problems=problems,
+        )
+
+    def _part(self, entry: TrafficEntry) -> Part:
+        have = self._parts.get(entry.key)
+        if have is not None and (have.entry is entry or have.entry == entry):
+            return have
+        found, assigned = clusters.clusters(entry)
+        shares = {p.published: routes.share(entry, p) for p in entry.ports if routes.speaks_http(p)}
+        return Part(entry, found, assigned, shares)
+
+    def _listener(
+        self, published: int, claim: _Claim, attempt: int, problems: dict[str, str]
+    ) -> Resource | None:
+        """The port's first listening user says what it carries; others must fit."""
+        users = [(part, p) for part, p in claim.parts if part.entry.listening]
+        if not users:
+            return None
+        owner, first = users[0]
+        http = routes.speaks_http(first)
+        for part, other in users[1:]:
+            if not http or not routes.speaks_http(other):
+                problems[part.entry.key] = (
+                    f"Port {published} belongs to {owner.entry.key}: publish another port, or "
+                    "make both ports http with different routes."
+                )
+        if not http:
+            return listeners.tcp(published, clusters.tcp_name(owner.entry, first), attempt)
+        shares = [part.shares[published] for part, p in users if routes.speaks_http(p)]
+        for key, before in routes.clashes(shares).items():
+            problems[key] = (
+                f"Port {published} has the same host and path for {before}: give one of them "
+                "another host or path_prefix."
+            )
+        return listeners.http(published, attempt)
+
+    def _configuration(self, published: int, claim: _Claim) -> Resource | None:
+        """Routes of listening services; when none is, of those whose last connections still
+        ask. None when nothing is to be routed."""
+        parts = [part for part, p in claim.parts if routes.speaks_http(p)]
+        listening = [part for part in parts if part.entry.listening]
+        using = tuple(listening or (part for part in parts if part.serving))
+        if not using:
+            return None
+        kept = self._routes.get(published)
+        if (
+            kept is None
+            or len(kept[0]) != len(using)
+            or any(a is not b for a, b in zip(kept[0], using, strict=True))
+        ):
+            made = routes.configuration(
+                listeners.name(published), [part.shares[published] for part in using]
+            )
+            kept = self._routes[published] = (using, made)
+        return kept[1]
