@@ -98,6 +98,7 @@ class Harness:
 
     async def advance(self, seconds: float) -> None:
         """Move time on, waking each sleeper at its own moment."""
+        await self.settle()
         end = self.clock.now() + seconds
         while (at := self.clock.next_at()) is not None and at <= end:
             await self.clock.advance(max(0.0, at - self.clock.now()))
