@@ -11,7 +11,7 @@ from stackd.core.model.event import Event
 from stackd.core.model.record import Change, Changes, Put, Record, Ref
 
 Ids = Callable[[], str]
-"""Each call gives a new id: 12 characters of [a-z0-9]."""
+"""Each call gives a new id, greater than those before: 12 characters of [a-z0-9]."""
 
 MAX_PLACES = 90
 """Places in one commit: below the store's 100, with room for the leader's own key."""
@@ -32,14 +32,11 @@ class Draft:
         self.ids = ids
         self.principal = principal
         self._groups: list[Changes] = []
-        self._events = 0
 
     def event(self, kind: str, object_: str, text: str = "", cause: str = "") -> Event:
         """A new event; the caller puts it in the group that it tells of."""
-        self._events += 1
-        stamp = f"{int(self.now * 1000):011x}{self._events % 0x10000:04x}"
         return Event(
-            id=stamp + self.ids()[:5],
+            id=self.ids(),
             at=self.now,
             kind=kind,
             object=object_,

@@ -51,6 +51,8 @@ class Rollout(Value, frozen=True, kw_only=True):
     """Ids of the failed tasks that `failures` counts."""
     best: int = -1_000_000
     """Highest score reached (new tasks in place minus old ones left): progress is a new best."""
+    updated: int = 0
+    """Tasks of the target in place when last looked."""
     by: str = ""
     cause: str = ""
     """Event id that started it."""

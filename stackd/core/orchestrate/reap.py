@@ -1,0 +1,110 @@
+"""What may be forgotten: old finished tasks, old events, old releases, unused revisions.
+
+Called by the reaper loop.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from stackd.core.model import fit
+from stackd.core.model.decision import Decision
+from stackd.core.model.draft import Draft, Ids, earliest
+from stackd.core.model.event import Event
+from stackd.core.model.record import Delete, ref
+from stackd.core.model.release import Release, Revision, Stack
+from stackd.core.model.rollout import ServiceState
+from stackd.core.model.stack import Mode
+from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.world import TaskView, World
+
+KEPT_TASKS = 5
+"""Finished tasks kept for each slot that is in use."""
+KEPT_SECONDS = 3600.0
+"""How long finished tasks are kept of slots that are no longer in use."""
+KEPT_EVENTS = 10_000
+_EVENT_SLACK = 500
+KEPT_RELEASES = 10
+
+
+def tasks(world: World, stack: str, service: str, now: float, ids: Ids) -> Decision:
+    """Forget finished tasks of a service beyond those kept for each slot."""
+    draft = Draft(now, ids)
+    spec = world.declared(stack, service)
+    kept = KEPT_TASKS
+    slots: set[str] = set()
+    if spec is not None:
+        kept = max(kept, spec.restart.max_attempts + 1)
+        count = fit.replicas(world, stack, spec)
+        slots = (
+            set(fit.global_nodes(world, stack, spec))
+            if spec.mode is Mode.GLOBAL
+            else {str(number) for number in range(1, count + 1)}
+        )
+    by_slot: dict[str, list[TaskView]] = defaultdict(list)
+    for view in world.tasks_of(stack, service):
+        if not view.live:
+            by_slot[view.task.slot].append(view)
+    wakes: list[float] = []
+    for slot, views in sorted(by_slot.items()):
+        views.sort(key=lambda v: (v.task.created, v.task.id))
+        forget = views[:-kept]
+        if slot not in slots:
+            forget = [v for v in views if v.status.seen + KEPT_SECONDS <= now or v in forget]
+            wakes += [v.status.seen + KEPT_SECONDS for v in views if v not in forget]
+        for view in forget:
+            draft.group(forgotten(view))
+    return draft.decision(earliest(*wakes))
+
+
+def forgotten(view: TaskView) -> list[Delete]:
+    """What removes a task's three records."""
+    return [Delete(ref=ref(table, view.task.id)) for table in (Task, TaskDesired, TaskStatus)]
+
+
+def events(world: World, now: float, ids: Ids) -> Decision:
+    """Forget the oldest events beyond the last 10,000, some hundreds at a time."""
+    draft = Draft(now, ids)
+    surplus = world.count(Event) - KEPT_EVENTS
+    if surplus >= _EVENT_SLACK:
+        for _, event in zip(range(surplus), world.all(Event), strict=False):
+            draft.group([Delete(ref=ref(Event, event.id))])
+    return draft.decision()
+
+
+def releases(world: World, stack: str, now: float, ids: Ids) -> Decision:
+    """Forget releases older than the last ten unless only they hold a revision still in use, and
+    revisions that no kept release, task or rollout names."""
+    draft = Draft(now, ids)
+    head = world.get(Stack, stack)
+    if head is None or head.removing:
+        return draft.decision()
+    mine = sorted(_of(world.all(Release), stack), key=lambda r: -r.number)
+    used = _used(world, stack)
+    named: set[tuple[str, str]] = set()
+    for index, release in enumerate(mine):
+        its = {(name, str(s.revision)) for name, s in release.services.items()}
+        recent = index < KEPT_RELEASES or release.number == head.release
+        if recent or (its & used) - named:
+            named |= its
+        else:
+            draft.group([Delete(ref=ref(Release, release.key))], [ref(Stack, stack)])
+    for revision in world.all(Revision):
+        if revision.stack == stack and (revision.service, str(revision.id)) not in named | used:
+            draft.group([Delete(ref=ref(Revision, revision.key))], [ref(Stack, stack)])
+    return draft.decision()
+
+
+def _of(releases_: Iterable[Release], stack: str) -> list[Release]:
+    return [release for release in releases_ if release.stack == stack]
+
+
+def _used(world: World, stack: str) -> set[tuple[str, str]]:
+    """(service, revision) pairs that tasks, counts or rollbacks still need."""
+    used = {(v.task.service, str(v.task.revision)) for v in world.tasks_of_stack(stack)}
+    for state in world.all(ServiceState):
+        if state.stack == stack:
+            names = [*state.counts, *state.proven]
+            names += [r for r in (state.stable,) if r]
+            names += [state.rollout.target] if state.rollout else []
+            used |= {(state.service, str(name)) for name in names}
+    return used

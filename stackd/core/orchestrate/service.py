@@ -1,0 +1,130 @@
+"""One service: turns its counts into tasks to create and tasks to ask to go.
+
+The decider of the orchestrator loop (`manager.orchestrator`). It decides nothing about revisions
+and never stops a task itself: it asks, and the drain loop takes the task out of the traffic first.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from stackd.core.model import fit
+from stackd.core.model.decision import Decision
+from stackd.core.model.draft import Draft, Ids
+from stackd.core.model.ids import RevisionId, TaskId, service_key
+from stackd.core.model.record import Record, ref
+from stackd.core.model.rollout import ServiceState
+from stackd.core.model.stack import Mode, RestartPolicy, ServiceSpec, StrategyKind
+from stackd.core.model.states import TaskState
+from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.world import TaskView, World
+from stackd.core.orchestrate import global_, replicated, slots
+
+
+def decide(world: World, stack: str, service: str, now: float, ids: Ids) -> Decision:
+    """Create and ask to go what makes the service's counts true."""
+    draft = Draft(now, ids)
+    state = world.get(ServiceState, service_key(stack, service))
+    spec = world.declared(stack, service)
+    scene = _scene(world, stack, service, spec, state)
+    choice = slots.choose(_counts(state, scene), scene)
+    relies = [ref(ServiceState, service_key(stack, service))]
+    for stop in choice.stop:
+        cause = state.rollout.cause if state and state.rollout else ""
+        draft.group(ask_to_go(stop.task, stop.reason, cause, now), relies)
+    for start in choice.start:
+        draft.group(_create(draft, state, spec, start), relies)
+    return draft.decision()
+
+
+def _counts(state: ServiceState | None, scene: slots.Scene) -> Mapping[str, int]:
+    counts = state.counts if state else {}
+    everywhere = len(scene.slots)
+    return {r: everywhere if n == global_.EVERYWHERE else n for r, n in counts.items()}
+
+
+def _scene(
+    world: World, stack: str, service: str, spec: ServiceSpec | None, state: ServiceState | None
+) -> slots.Scene:
+    tasks = tuple(world.tasks_of(stack, service))
+    if spec is None:
+        return slots.Scene(slots=(), tasks=tasks, policy=RestartPolicy())
+    wanted = (global_ if spec.mode is Mode.GLOBAL else replicated).slots(world, stack, spec)
+    leaving = frozenset(v.task.id for v in tasks if v.wanted and v.live and _moves(world, v, spec))
+    rollout = state.rollout if state else None
+    return slots.Scene(
+        slots=tuple(wanted),
+        tasks=tasks,
+        policy=spec.restart,
+        exclusive=exclusive(spec),
+        leaving=leaving,
+        target=rollout.target if rollout else "",
+        began=rollout.started if rollout else 0,
+    )
+
+
+def exclusive(spec: ServiceSpec) -> bool:
+    """A new task of a slot waits until the old one has ended."""
+    strategy = spec.strategy
+    return strategy.kind is StrategyKind.RECREATE or strategy.max_surge.value == 0
+
+
+def _moves(world: World, view: TaskView, spec: ServiceSpec) -> bool:
+    """The task's node is drained, gone, or does not fit any more. A node that is down keeps its
+    tasks until `deadlines` gives them up."""
+    if view.task.slot.isdigit() is (spec.mode is Mode.GLOBAL):
+        return True
+    if not view.task.node or fit.lost(world, view):
+        return False
+    node = fit.node_view(world, view.task.node)
+    return node is None or not node.keeps or not fit.fits(node, spec.placement)
+
+
+def ask_to_go(view: TaskView, reason: str, cause: str, now: float) -> list[Record]:
+    """The task's records once it is asked to go. One that no agent knows yet ends at once."""
+    asked = msgspec.structs.replace(
+        view.desired, stop=True, reason=reason, stop_at=now, cause=cause
+    )
+    if view.status.state >= TaskState.ASSIGNED:
+        return [asked]
+    ended = msgspec.structs.replace(
+        view.status, state=TaskState.SHUTDOWN, at=now, seen=now, error=""
+    )
+    return [asked, ended]
+
+
+def _create(
+    draft: Draft, state: ServiceState | None, spec: ServiceSpec | None, start: slots.Start
+) -> list[Record]:
+    assert state is not None, "only services with a state have counts"
+    assert spec is not None, "only declared services have slots"
+    name = f"{state.stack}/{state.service}.{start.slot}"
+    records: list[Record] = []
+    rollout = state.rollout
+    cause = rollout.cause if rollout and rollout.target == start.revision else ""
+    if start.replaces is not None:
+        error = start.replaces.status.error or start.replaces.desired.reason
+        word = start.replaces.status.state.label
+        failed = draft.event(f"task.{word}", name, error or f"ended as {word}", cause)
+        records.append(failed)
+        cause = failed.id
+    after = start.restart.not_before - draft.now
+    text = f"revision {start.revision}" + (f", starts in {after:.0f} s" if after > 0.5 else "")
+    kind = "task.replaced" if start.replaces else "task.created"
+    event = draft.event(kind, name, text, cause)
+    task = Task(
+        id=TaskId(draft.ids()),
+        stack=state.stack,
+        service=state.service,
+        slot=start.slot,
+        revision=RevisionId(start.revision),
+        created=draft.now,
+        node=start.slot if spec.mode is Mode.GLOBAL else "",
+        ready_ports=tuple(dict.fromkeys(port.target for port in spec.ports)),
+        monitor=spec.strategy.monitor,
+        not_before=max(0.0, start.restart.not_before),
+        cause=event.id,
+        attempt=start.restart.attempt,
+    )
+    status = TaskStatus(id=task.id, state=TaskState.NEW, at=draft.now, seen=draft.now)
+    return [task, TaskDesired(id=task.id, cause=event.id), status, event, *records]

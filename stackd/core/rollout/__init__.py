@@ -1,0 +1,17 @@
+"""How a service goes from one revision to another: counts, never tasks.
+
+`service.decide` is the decider of the rollouts loop; `STRATEGIES` is the registry of the pure
+step functions; `commands` are what people may ask; `phase` and `outcome` tell where it stands.
+"""
+
+from collections.abc import Mapping
+
+from stackd.core.model.stack import StrategyKind
+from stackd.core.rollout import recreate, rolling
+from stackd.core.rollout.common import StrategyStep
+
+STRATEGIES: Mapping[StrategyKind, StrategyStep] = {
+    StrategyKind.ROLLING: rolling.step,
+    StrategyKind.RECREATE: recreate.step,
+}
+"""Every strategy: policy, rollout, what is observed, now -> the next counts."""

@@ -1,0 +1,162 @@
+"""What every strategy is given and gives back, and how a service is observed.
+
+Used by the strategies, `service`, `judge` and `phase`.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from stackd.core.model import fit
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
+from stackd.core.model.stack import RestartCondition, ServiceSpec, Strategy
+from stackd.core.model.states import TaskState
+from stackd.core.model.world import TaskView, World
+
+ACTIVE = (
+    RolloutPhase.WAITING,
+    RolloutPhase.PROGRESSING,
+    RolloutPhase.PAUSED,
+    RolloutPhase.ROLLING_BACK,
+)
+EVERYWHERE = -1
+"""The count that means one task on every fitting node."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The tasks of one revision, counted."""
+
+    live: int = 0
+    """Not finished, also those that are leaving."""
+    wanted: int = 0
+    """Live and not asked to go."""
+    running: int = 0
+    ready: int = 0
+    """Wanted and ready."""
+    available: int = 0
+    """Ready for `monitor` seconds, or ended as its restart policy allows."""
+    next_available: float | None = None
+    """When the next ready task will have been so for `monitor` seconds."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a strategy decides on."""
+
+    target: str
+    """The revision that is to have all tasks."""
+    stable: str
+    """The revision that is replaced last; empty when none has been proven."""
+    wanted: int
+    """Tasks the service should have."""
+    counts: Mapping[str, int]
+    """Counts as they are asked for now, as numbers."""
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+
+    def tally(self, revision: str) -> Tally:
+        """The counted tasks of a revision."""
+        return self.tallies.get(revision, Tally())
+
+    def existing(self, revision: str) -> int:
+        """Tasks that exist or have been asked for, also those that are leaving."""
+        tally = self.tally(revision)
+        return tally.live - tally.wanted + max(tally.wanted, self.counts.get(revision, 0))
+
+    @property
+    def revisions(self) -> list[str]:
+        """Every revision with tasks or a count; those to be replaced first come first."""
+        names = {r for r, n in self.counts.items() if n} | set(self.tallies)
+        return sorted(names - {self.target}, key=lambda r: (r == self.stable, r))
+
+    @property
+    def complete(self) -> bool:
+        """The target has all tasks, in place, and nothing else is left."""
+        return (
+            self.counts.get(self.target, 0) == self.wanted
+            and self.tally(self.target).available >= self.wanted
+            and all(self.existing(r) == 0 for r in self.revisions)
+        )
+
+    @property
+    def score(self) -> int:
+        """Grows with every task that comes into place and every old one that has ended."""
+        old = sum(self.existing(r) for r in self.revisions)
+        return self.tally(self.target).available - old
+
+
+@dataclass(frozen=True)
+class Step:
+    """One decision of a strategy: the rollout as it goes on, counts, when to look again, why."""
+
+    state: Rollout
+    counts: Mapping[str, int]
+    wake_at: float | None
+    reason: str
+
+
+StrategyStep = Callable[[Strategy, Rollout, Observed, float], Step]
+
+
+def observe(
+    world: World, stack: str, spec: ServiceSpec, state: ServiceState, target: str, now: float
+) -> Observed:
+    """Count a service's tasks by revision, as of `now`."""
+    wanted = fit.replicas(world, stack, spec)
+    groups: dict[str, list[TaskView]] = defaultdict(list)
+    for view in world.tasks_of(stack, spec.name):
+        groups[view.task.revision].append(view)
+    tallies = {r: _tally(world, views, spec, now) for r, views in groups.items()}
+    counts = {r: wanted if n == EVERYWHERE else n for r, n in state.counts.items()}
+    return Observed(
+        target=target,
+        stable=state.stable or "",
+        wanted=wanted,
+        counts=counts,
+        tallies={r: t for r, t in tallies.items() if t != Tally()},
+    )
+
+
+def _tally(world: World, views: Iterable[TaskView], spec: ServiceSpec, now: float) -> Tally:
+    live = wanted = running = ready = available = 0
+    soon: list[float] = []
+    ended: dict[str, bool] = {}
+    for view in sorted(views, key=lambda v: (v.task.created, v.task.id)):
+        live += view.live
+        if not view.wanted:
+            continue
+        ended[view.task.slot] = allowed_end(view, spec)
+        if not view.live:
+            continue
+        wanted += 1
+        running += view.status.state is TaskState.RUNNING
+        if view.ready and not fit.lost(world, view):
+            ready += 1
+            at = view.status.ready_at + spec.strategy.monitor
+            available += at <= now
+            soon += [at] if at > now else []
+    return Tally(
+        live=live,
+        wanted=wanted,
+        running=running,
+        ready=ready,
+        available=available + sum(ended.values()),
+        next_available=min(soon, default=None),
+    )
+
+
+def allowed_end(view: TaskView, spec: ServiceSpec) -> bool:
+    """The task has done its work and its restart policy wants no other."""
+    return (
+        view.status.state is TaskState.COMPLETE
+        and spec.restart.condition is not RestartCondition.ANY
+    )
+
+
+def limits(policy: Strategy, total: int) -> tuple[int, int]:
+    """(tasks above `total` at most, tasks below `total` at most); never both 0."""
+    surge = policy.max_surge.of(total, up=True)
+    unavailable = policy.max_unavailable.of(total, up=False)
+    if surge <= 0 and unavailable <= 0:
+        unavailable = 1
+    return surge, min(unavailable, total)

@@ -1,0 +1,108 @@
+"""Whether a rollout has failed: too many failed tasks, or no progress for too long.
+
+Called by `service`. Time in which nobody looked counts for 15 s at most: a manager that was away
+does not fail a rollout by coming back.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from stackd.core.model.rollout import Rollout
+from stackd.core.model.stack import RestartCondition, ServiceSpec, Strategy
+from stackd.core.model.states import TaskState
+from stackd.core.model.world import TaskView
+from stackd.core.rollout.common import Observed
+
+STORE_EVERY = 5.0
+"""Seconds between writes of the time left."""
+UNSEEN = 15.0
+
+
+def count_failures(rollout: Rollout, views: Sequence[TaskView], spec: ServiceSpec) -> Rollout:
+    """The rollout with every failed task of its target counted, each once."""
+    failed = [
+        view.task.id
+        for view in views
+        if view.task.revision == rollout.target
+        and view.task.created >= rollout.started
+        and view.task.id not in rollout.counted
+        and _failed(view, spec)
+    ]
+    if not failed:
+        return rollout
+    return msgspec.structs.replace(
+        rollout,
+        failures=rollout.failures + len(failed),
+        counted=(*rollout.counted, *failed)[-200:],
+    )
+
+
+def _failed(view: TaskView, spec: ServiceSpec) -> bool:
+    """Ended by its own fault, or out of time; ending with 0 is a fault where tasks must stay."""
+    if view.desired.failed:
+        return True
+    if view.desired.stop:
+        return False
+    if view.status.state is TaskState.COMPLETE:
+        return spec.restart.condition is RestartCondition.ANY
+    return view.status.state in (TaskState.FAILED, TaskState.REJECTED)
+
+
+def too_many(rollout: Rollout, policy: Strategy, views: Sequence[TaskView], wanted: int) -> str:
+    """Why the failures are too many, or '' when they are not."""
+    if rollout.failures <= policy.max_failure_ratio * max(1, wanted):
+        return ""
+    last = [v for v in views if v.task.id == rollout.counted[-1]] if rollout.counted else []
+    number = "1 task" if rollout.failures == 1 else f"{rollout.failures} tasks"
+    text = f"{number} of revision {rollout.target} failed"
+    return f"{text}: {cause(last[0])}" if last else text
+
+
+def cause(view: TaskView) -> str:
+    """Why a task ended or does not get on, as far as it is known."""
+    status = view.status
+    if view.desired.failed and view.desired.reason:
+        return view.desired.reason
+    if status.error:
+        return status.error
+    if status.exit_code is not None:
+        return f"exit code {status.exit_code}"
+    return f"it is {status.state.label}"
+
+
+def tick(rollout: Rollout, observed: Observed, policy: Strategy, now: float) -> Rollout:
+    """The rollout with its progress and the time left noted."""
+    if observed.score > rollout.best:
+        return msgspec.structs.replace(
+            rollout, best=observed.score, moved=now, deadline_left=policy.progress_deadline
+        )
+    if 0 <= now - rollout.moved < STORE_EVERY:
+        return rollout
+    left = rollout.deadline_left - _passed(rollout, now)
+    return msgspec.structs.replace(rollout, moved=now, deadline_left=left)
+
+
+def _passed(rollout: Rollout, now: float) -> float:
+    return min(max(0.0, now - rollout.moved), UNSEEN)
+
+
+def left(rollout: Rollout, now: float) -> float:
+    """Seconds until the rollout has made no progress for too long."""
+    return rollout.deadline_left - _passed(rollout, now)
+
+
+def stuck(observed: Observed, policy: Strategy, views: Sequence[TaskView]) -> str:
+    """What a rollout that makes no progress waits for."""
+    limit = policy.progress_deadline
+    new = observed.tally(observed.target)
+    text = f"no progress for {limit:g}s: {new.available} of {observed.wanted} tasks updated"
+    waiting = [
+        v
+        for v in views
+        if v.live and v.wanted and not v.ready and v.task.revision == observed.target
+    ]
+    if waiting:
+        first = min(waiting, key=lambda v: v.task.created)
+        text += f"; {first.task.service}.{first.task.slot}: {cause(first)}"
+    return text

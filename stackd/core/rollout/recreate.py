@@ -1,0 +1,23 @@
+"""Recreate: every old task goes and has ended before the first new one comes."""
+
+import msgspec
+
+from stackd.core.model.rollout import Rollout
+from stackd.core.model.stack import Strategy
+from stackd.core.rollout.common import Observed, Step
+
+
+def step(policy: Strategy, state: Rollout, observed: Observed, now: float) -> Step:
+    """The next counts of a change to `observed.target` without two revisions at a time."""
+    del policy, now
+    target = observed.target
+    new = observed.tally(target)
+    state = msgspec.structs.replace(state, updated=new.available)
+    old = sum(observed.existing(r) for r in observed.revisions)
+    if old:
+        reason = f"{old} old tasks have still to end"
+        kept = min(observed.counts.get(target, 0), observed.wanted)
+        return Step(state, {target: kept} if kept else {}, None, reason)
+    counts = {target: observed.wanted} if observed.wanted else {}
+    reason = f"{new.available} of {observed.wanted} tasks updated"
+    return Step(state, counts, new.next_available, reason)
