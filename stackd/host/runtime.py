@@ -202,13 +202,13 @@ class RuncRuntime:
         container = self._containers.get(task_id)
         return container is None or container.monitor < 0 or pidfds.ended(container.monitor)
 
-    def _known(self, task_id: str) -> Container:
+    def _known(self, task_id: str) -> containers.Container:
         container = self._containers.get(task_id)
         if container is None:
             raise Refused(f"The task {task_id} has no container on this node.")
         return container
 
-    def _running(self, task_id: str) -> Container:
+    def _running(self, task_id: str) -> containers.Container:
         container = self._known(task_id)
         if not container.running:
             raise Refused(f"The task {task_id} is not running.")
