@@ -85,8 +85,7 @@ async def _probe(machine: Machine, subject: Subject, plan: Probing) -> tuple[boo
     try:
         match plan.kind:
             case Check.COMMAND:
-                async with machine.probes:
-                    code, output = await machine.runtime.probe(task, plan.command, plan.timeout)
+                code, output = await machine.runtime.probe(task, plan.command, plan.timeout)
                 if code == -1:
                     return False, f"timed out after {plan.timeout:g}s"
                 return code == 0, output or ("" if code == 0 else f"exit code {code}")

@@ -31,11 +31,10 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Shared by all tasks of a node. `probes` bounds the health commands that run at once."""
+    """Shared by all tasks of a node."""
 
     runtime: Runtime
     images: Images
     network: NodeNetwork
     clock: Clock
     contents: Contents = field(default_factory=Contents)
-    probes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))

@@ -222,11 +222,7 @@ class TaskRunner:
     async def _signal(self) -> None:
         task, container = self._item.task.id, self._item.revision.container
         name = container.stop_signal or self._image.stop_signal or "SIGTERM"
-        young = self._machine.clock.now() < self._started + 1
         await self._machine.runtime.signal(task, name)
-        if young:  # the program may not have had its handler yet, and then the signal is lost
-            await self._machine.clock.sleep(0.1)
-            await self._machine.runtime.signal(task, name)
 
     async def _kill(self) -> None:
         await self._machine.runtime.signal(self._item.task.id, "SIGKILL")

@@ -39,8 +39,6 @@ class AgentLink:
             with _translated(self._peer):
                 frame = await self._call.read()
             if frame is EOF:
-                with _translated(self._peer):
-                    await self._call
                 raise Unavailable(f"{self._peer} ended the session.")
             message = self._messages.take(frame)
             if message is not None:

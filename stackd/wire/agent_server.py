@@ -98,7 +98,7 @@ class AgentServer:
         self._server = grpc.aio.server(
             options=limits.server_options(), maximum_concurrent_rpcs=limits.CONCURRENT_RPCS
         )
-        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        handlers: dict[str, Any] = {
             "Session": grpc.stream_stream_rpc_method_handler(
                 self._session,
                 agent_pb2.AgentMessage.FromString,

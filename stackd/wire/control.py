@@ -92,7 +92,7 @@ class ControlServer:
         """Refuse new calls, give running ones `grace` seconds."""
         await self._server.stop(grace)
 
-    def _rpc(self, name: str, shape: tuple[bool, bool]) -> grpc.RpcMethodHandler[Any, Any]:
+    def _rpc(self, name: str, shape: tuple[bool, bool]) -> Any:
         coding: dict[str, Any] = {
             "request_deserializer": control_pb2.Body.FromString,
             "response_serializer": control_pb2.Body.SerializeToString,
