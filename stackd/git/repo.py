@@ -7,7 +7,7 @@ fetched again; nothing in it is state that cannot be had again.
 import asyncio
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -102,6 +102,11 @@ class GitRepo:
         )
         return done.code == 0
 
+    async def history(self, commit: str, count: int) -> tuple[str, ...]:
+        """At most `count` ancestors of a commit, newest first, without itself."""
+        done = await self._local("rev-list", f"--max-count={count + 1}", check_commit(commit))
+        return tuple(done.stdout.decode().split()[1:])
+
     async def read(self, reader: Callable[[Objects], R]) -> R:
         """Run `reader` over the mirror's objects in a thread.
 
@@ -173,6 +178,14 @@ class GitRepo:
 
     async def _local(self, *arguments: str, timeout: float = LOCAL_TIMEOUT) -> proc.Completed:
         return await self._git.run([f"--git-dir={self._mirror}", *arguments], timeout=timeout)
+
+
+def forget_mirrors(folder: Path, keep: Collection[str]) -> None:
+    """Remove the mirrors in `folder` of repositories that are not in `keep`."""
+    if folder.is_dir():
+        for mirror in folder.iterdir():
+            if mirror.name not in keep:
+                shutil.rmtree(mirror, ignore_errors=True)
 
 
 def _candidates(ref: str) -> Sequence[str]:

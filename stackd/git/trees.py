@@ -84,7 +84,8 @@ class Objects:
         self._repo.git.update_environment(
             GIT_CONFIG_NOSYSTEM="1", GIT_CONFIG_GLOBAL="/dev/null", GIT_NO_REPLACE_OBJECTS="1"
         )
-        self._trees: OrderedDict[str, tuple[_Entry, ...]] = OrderedDict()
+        self._trees: OrderedDict[str, Mapping[str, _Entry]] = OrderedDict()
+        self._last_root = ("", "")
         self.reads = 0
 
     def close(self) -> None:
@@ -100,12 +101,14 @@ class Objects:
         return CommitInfo(found.hexsha, author[:200], first[:200], float(found.committed_date))
 
     def files(self, commit: str, path: str, wanted: Callable[[str], bool]) -> Listing:
-        """The files below `path` that `wanted` says yes to, by their whole path. Hidden folders,
-        node_modules and vendor are not entered. Raises Refused beyond the limits."""
+        """The files below `path` that `wanted` says yes to, asked with their path from there; the
+        answer has their whole path. Hidden folders, node_modules and vendor are not entered.
+        Raises Refused beyond the limits."""
         files: dict[str, str] = {}
         refused: dict[str, str] = {}
+        prefix = f"{path.strip('/')}/".lstrip("/")
         for name, entry in self._walk(commit, path):
-            if wanted(name):
+            if wanted(name.removeprefix(prefix)):
                 if entry.refusal:
                     refused[name] = entry.refusal
                 else:
@@ -120,7 +123,7 @@ class Objects:
         seen = 0
         while todo:
             prefix, tree, depth = todo.pop()
-            for entry in self._entries(tree):
+            for entry in self._entries(tree).values():
                 seen += 1
                 if seen > MAX_ENTRIES or depth > MAX_DEPTH:
                     raise Refused(
@@ -143,11 +146,11 @@ class Objects:
         parts = PurePosixPath(path).parts
         if path.startswith("/") or ".." in parts or "\0" in path:
             raise Refused(f"{path!r} is not a path within the repository.")
-        entry = _Entry("", stat.S_IFDIR, self._repo.commit(commit).tree.hexsha)
+        entry = _Entry("", stat.S_IFDIR, self._root(commit))
         for position, part in enumerate(parts):
             if not entry.is_folder:
                 return None
-            found = next((one for one in self._entries(entry.id) if one.name == part), None)
+            found = self._entries(entry.id).get(part)
             if found is None:
                 return None
             if found.refusal:
@@ -155,23 +158,28 @@ class Objects:
             entry = found
         return entry
 
+    def _root(self, commit: str) -> str:
+        if self._last_root[0] != commit:
+            self._last_root = (commit, self._repo.commit(commit).tree.hexsha)
+        return self._last_root[1]
+
     def read(self, blob: str, limit: int = MAX_BLOB) -> bytes:
         """The content of a file. Raises Refused above `limit` bytes."""
         self.reads += 1
         return self._object(blob, b"blob", limit)
 
-    def _entries(self, tree: str) -> tuple[_Entry, ...]:
+    def _entries(self, tree: str) -> Mapping[str, _Entry]:
         """A folder's entries; they are kept, since most folders are the same in most commits."""
         if (known := self._trees.get(tree)) is not None:
             self._trees.move_to_end(tree)
             return known
         data = self._object(tree, b"tree", MAX_TREE)
-        entries = tuple(
-            _Entry(name, mode, sha.hex()) for sha, mode, name in tree_entries_from_data(data)
-        )
-        for entry in entries:
-            if entry.name in ("", ".", "..", ".git") or "/" in entry.name:
-                raise Refused(f"A folder of the repository holds an entry {entry.name!r}.")
+        entries = {
+            name: _Entry(name, mode, sha.hex()) for sha, mode, name in tree_entries_from_data(data)
+        }
+        for name in entries:
+            if name in ("", ".", "..", ".git") or "/" in name:
+                raise Refused(f"A folder of the repository holds an entry {name!r}.")
         self._trees[tree] = entries
         if len(self._trees) > KEPT_TREES:
             self._trees.popitem(last=False)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from stackd.aio.files import sync_directory
 from stackd.errors import Refused, Unavailable
 from stackd.registry.reference import check_digest
 
@@ -118,7 +119,7 @@ class BlobStore:
 
     def sync_folder(self) -> None:
         """Make the names durable. Blocks: call it in a thread."""
-        sync_folder(self.folder)
+        sync_directory(self.folder)
 
     def discard(self, digest: str) -> None:
         """Remove a blob if it is here."""
@@ -169,28 +170,4 @@ class _Writer:
         self.file.flush()
         os.fsync(self.file.fileno())
         os.rename(self.temporary, self.target)
-        sync_folder(self.target.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace a small file: whole and durable, or as it was."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        sync_directory(self.target.parent)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from stackd.aio.files import write_private
 from stackd.errors import Corrupt
-from stackd.registry.blobs import write_atomically
 from stackd.registry.reference import Reference
 
 
@@ -61,7 +61,7 @@ class Names:
 
     def _write(self) -> None:
         rows = [self._names[name] for name in sorted(self._names)]
-        write_atomically(self._path, msgspec.json.format(msgspec.json.encode(rows)))
+        write_private(self._path, msgspec.json.format(msgspec.json.encode(rows)))
 
     def __iter__(self) -> Iterator[LocalName]:
         return iter([self._names[name] for name in sorted(self._names)])

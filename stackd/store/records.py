@@ -5,7 +5,18 @@ A new record class is added here; a test compares this list with the classes in 
 
 from collections.abc import Mapping
 
-from stackd.core.model import event, network, node, record, release, rollout, source, task, traffic
+from stackd.core.model import (
+    event,
+    network,
+    node,
+    record,
+    registry,
+    release,
+    rollout,
+    source,
+    task,
+    traffic,
+)
 
 RECORDS: tuple[type[record.Record], ...] = (
     event.Event,
@@ -14,6 +25,7 @@ RECORDS: tuple[type[record.Record], ...] = (
     network.VolumeBinding,
     node.Node,
     node.NodeStatus,
+    registry.RegistryLogin,
     release.ContentHead,
     release.ContentVersion,
     release.Digest,

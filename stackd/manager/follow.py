@@ -1,0 +1,288 @@
+"""Follows one repository: sees a new commit, deploys the stacks whose files changed, says the rest.
+
+Started and ended by `manager.source`. What was processed is recorded, so that a new leader does
+not deploy again what an operator has since rolled back or overridden.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from stackd.aio.clock import Clock
+from stackd.core.model.event import Event
+from stackd.core.model.record import Changes, Put
+from stackd.core.model.release import Stack
+from stackd.core.model.source import Repository, RepositoryStatus
+from stackd.errors import Conflict, StackdError
+from stackd.git.repo import GitRepo
+from stackd.manager.declared import Reader, StackFile
+from stackd.manager.deployer import Deploy
+from stackd.manager.requests import StackDeployer
+from stackd.store.tables import Fence, Tables
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 8
+"""Stacks deployed at the same time."""
+KEPT_ANCESTORS = 200
+CHECKED_EVERY = 60.0
+"""Seconds between two notes that nothing has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """What every follower works with."""
+
+    tables: Tables
+    fence: Fence | None
+    clock: Clock
+    ids: Iterator[str]
+    deployer: StackDeployer
+    jitter: Callable[[], float]
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One processing of one commit."""
+
+    commit: str
+    files: Mapping[str, StackFile]
+    pull: bool
+    cause: str = ""
+    problems: dict[str, str] = field(default_factory=dict)
+    """Stack name -> why its newest declaration does not run."""
+
+
+class Follower:
+    """Processes commits of one repository, one at a time."""
+
+    def __init__(self, repository: Repository, git: GitRepo, leader: Leader) -> None:
+        self._repository = repository
+        self._git = git
+        self._leader = leader
+        self._reader = Reader(repository)
+        self._deployed: dict[str, Mapping[str, str]] = {}
+        """Stack -> inputs of its last declaration that was taken."""
+        self._baseline = False
+        self._again = False
+
+    @property
+    def owner(self) -> str:
+        return f"repo:{self._repository.name}"
+
+    async def check(self) -> None:
+        """Look at the remote once and make what it declares so. Raises StackdError, which is also
+        recorded as the repository's error."""
+        status = self._status()
+        sync = status.sync_requested > status.sync_done
+        try:
+            await self._check(status, pull=sync and status.sync_pull, sync=sync)
+        except StackdError as error:
+            await self._note(error=f"{error.cause} {error.remedy}".strip(), done=status)
+            raise
+        except BaseException:
+            self._again = True
+            raise
+
+    async def _check(self, status: RepositoryStatus, *, pull: bool, sync: bool) -> None:
+        commit = await self._newest(status)
+        if not self._baseline:
+            await self._remember(status.commit)
+        if commit != status.commit or self._again or sync:
+            await self._process(commit, status, pull=pull)
+        await self._note(error="", done=status)
+
+    async def _newest(self, status: RepositoryStatus) -> str:
+        remote = await self._git.ls_remote(self._repository.ref)
+        if remote.commit == status.commit and await self._git.has(remote.commit):
+            return remote.commit
+        return await self._git.fetch(remote)
+
+    async def _remember(self, commit: str) -> None:
+        """After a start: what was declared at the commit that was processed last counts as
+        deployed, except where the stack says otherwise."""
+        self._baseline = True
+        if not commit or not await self._git.has(commit):
+            self._again = True
+            return
+        files = await self._git.read(lambda objects: self._reader.read(objects, commit))
+        heads = {head.name: head for head in self._owned()}
+        for file in files.values():
+            head = heads.get(file.name)
+            if file.spec is None:
+                continue
+            if head is not None and not head.problem:
+                self._deployed[file.name] = file.inputs
+            else:
+                self._again = True
+
+    async def _process(self, commit: str, status: RepositoryStatus, *, pull: bool) -> None:
+        files = await self._git.read(lambda objects: self._reader.read(objects, commit))
+        work = _Pass(commit, files, pull)
+        if commit != status.commit:
+            work.cause = await self._announce(commit, status.commit)
+        good = {file.name for file in files.values() if file.spec is not None}
+        for file in files.values():
+            if file.spec is None and file.name not in good:
+                work.problems[file.name] = "; ".join(str(p) for p in file.problems)
+        await self._deploy_changed(work)
+        await self._remove_vanished(work)
+        await self._tell_stacks(work)
+        await self._finish(work)
+
+    async def _announce(self, commit: str, before: str) -> str:
+        """An event for a new commit, and one if it does not build on the last; returns the id
+        that deployments name as their cause."""
+        info = await self._git.read(lambda objects: objects.commit(commit))
+        name = self._repository.name
+        text = f"{name}: commit {commit[:12]} by {info.author}: {info.message}"
+        cause = await self._event("repository.commit", text, "")
+        if before and not await self._git.is_descendant(commit, before):
+            warning = f"{name}: {commit[:12]} does not build on {before[:12]} (force-push)"
+            log.warning("%s", warning)
+            await self._event("repository.rewritten", warning, cause)
+        return cause
+
+    async def _deploy_changed(self, work: _Pass) -> None:
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(file: StackFile) -> None:
+            async with slots:
+                work.problems[file.name] = await self._deploy(file, work)
+
+        async with asyncio.TaskGroup() as group:
+            for file in work.files.values():
+                changed = work.pull or self._deployed.get(file.name) != file.inputs
+                if file.spec is not None and changed:
+                    group.create_task(one(file))
+
+    async def _deploy(self, file: StackFile, work: _Pass) -> str:
+        """Deploy one stack; returns why it could not be, or ''."""
+        assert file.spec is not None
+        request = Deploy(
+            spec=file.spec,
+            contents=file.contents,
+            owner=self.owner,
+            by=self.owner,
+            commit=work.commit,
+            path=file.path,
+            pull=work.pull,
+            cause=work.cause,
+        )
+        try:
+            deployed = await self._leader.deployer.deploy(request)
+        except StackdError as error:
+            self._deployed.pop(file.name, None)
+            return f"{file.path}: {error.cause} {error.remedy}".strip()
+        except Exception as error:
+            log.exception("deploying %s failed", file.path)
+            self._deployed.pop(file.name, None)
+            return f"{file.path}: internal error: {type(error).__name__}"
+        if deployed.failed:
+            self._deployed.pop(file.name, None)
+            return f"{file.path}: {'; '.join(deployed.failed.values())}"
+        self._deployed[file.name] = file.inputs
+        return ""
+
+    async def _remove_vanished(self, work: _Pass) -> None:
+        """A stack has vanished when no file declares it and its own file is gone, or declares
+        another name; a file that cannot be read has not vanished."""
+        declared = {file.name for file in work.files.values()}
+        unread = {path for path, file in work.files.items() if file.spec is None}
+        owned = [head for head in self._owned() if not head.removing]
+        gone = [h for h in owned if h.name not in declared and h.path not in unread]
+        everything = len(gone) == len(owned)
+        for head in gone:
+            self._deployed.pop(head.name, None)
+            if self._repository.prune and (not everything or self._repository.allow_empty):
+                await self._leader.deployer.remove(head.name, self.owner, cause=work.cause)
+            elif self._repository.prune:
+                work.problems[head.name] = (
+                    f"{head.path}: the commit declares no stack at all; removing all of them "
+                    "needs --allow-empty, so they stay"
+                )
+            else:
+                work.problems[head.name] = (
+                    f"{head.path}: the file is gone, and without --prune the stack stays"
+                )
+
+    async def _tell_stacks(self, work: _Pass) -> None:
+        """Every stack of the repository has now seen the commit, touched by it or not."""
+        told = [
+            self._leader.deployer.seen(head.name, work.commit, work.problems.get(head.name, ""))
+            for head in self._owned()
+            if (head.seen_commit, head.problem) != (work.commit, work.problems.get(head.name, ""))
+        ]
+        for start in range(0, len(told), 100):
+            await asyncio.gather(*told[start : start + 100])
+
+    async def _finish(self, work: _Pass) -> None:
+        unread = {file.name for file in work.files.values() if file.spec is None}
+        problems = {text for name, text in work.problems.items() if text and name not in unread}
+        for file in work.files.values():
+            problems.update(str(problem) for problem in file.problems)
+        history = await self._git.history(work.commit, KEPT_ANCESTORS)
+        self._again = any(
+            file.spec is not None and self._deployed.get(file.name) != file.inputs
+            for file in work.files.values()
+        )
+        await self._update(
+            commit=work.commit,
+            processed=self._leader.clock.now(),
+            problems=tuple(sorted(problems))[:200],
+            files={path: file.name for path, file in work.files.items()},
+            ancestors=history,
+        )
+
+    async def _note(self, *, error: str, done: RepositoryStatus) -> None:
+        """Record the outcome of a look, and that the syncs asked for before it are done."""
+        status = self._status()
+        quiet = status.error == error and status.sync_done >= done.sync_requested
+        if quiet and self._leader.clock.now() - status.checked < CHECKED_EVERY:
+            return
+        later = status.sync_requested > done.sync_requested
+        await self._update(
+            error=error,
+            checked=self._leader.clock.now(),
+            sync_done=done.sync_requested,
+            sync_pull=status.sync_pull and later,
+        )
+
+    async def _update(self, **fields: object) -> None:
+        """Write fields of the status; a sync asked for meanwhile is kept."""
+        while True:
+            record = msgspec.structs.replace(self._status(), **fields)
+            try:
+                await self._commit(record)
+                return
+            except Conflict:
+                continue
+
+    async def _event(self, kind: str, text: str, cause: str) -> str:
+        event = Event(
+            id=next(self._leader.ids),
+            at=self._leader.clock.now(),
+            kind=kind,
+            object=self._repository.name,
+            principal=self.owner,
+            cause=cause,
+            text=text,
+        )
+        await self._commit(event)
+        return event.id
+
+    async def _commit(self, record: Event | RepositoryStatus) -> None:
+        changes = Changes(changes=(Put(record=record),))
+        await self._leader.tables.commit(changes, self._leader.fence)
+
+    def _status(self) -> RepositoryStatus:
+        name = self._repository.name
+        found = self._leader.tables.world.get(RepositoryStatus, name)
+        return found or RepositoryStatus(name=name)
+
+    def _owned(self) -> Iterable[Stack]:
+        world = self._leader.tables.world
+        return [head for head in world.all(Stack) if head.owner == self.owner]

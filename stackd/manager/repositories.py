@@ -1,0 +1,224 @@
+"""`repo add|ls|rm|sync`: what the control API does with repositories.
+
+The source loop does the following; here are only records. Credentials are sealed before they
+reach the store.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from stackd.aio.clock import Clock
+from stackd.core.model.api import RepoAddRequest, RepoRequest, RepoRow, RepoRows, Text
+from stackd.core.model.ids import OBJECT_NAME
+from stackd.core.model.record import Changes, Delete, Put, Ref, ref
+from stackd.core.model.release import Stack
+from stackd.core.model.source import Repository, RepositoryStatus
+from stackd.errors import Conflict, Refused
+from stackd.git.environment import Credential
+from stackd.git.urls import Address, Scheme, check_ref, check_url
+from stackd.git.watch import git_folder
+from stackd.manager.api.tasks import rfc3339
+from stackd.manager.requests import StackDeployer
+from stackd.store.seal import Binding, Sealer
+from stackd.store.tables import Fence, Tables
+
+SHORTEST_INTERVAL = 1.0
+LONGEST_INTERVAL = 86_400.0
+"""Seconds between polls."""
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    """What is in `Repository.credential` once it is opened."""
+
+    ssh_key: bytes = b""
+    token: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Repositories:
+    """The repositories that the cluster follows."""
+
+    tables: Tables
+    fence: Fence | None
+    sealer: Sealer
+    clock: Clock
+
+    async def add(self, request: RepoAddRequest, by: str, *, local_allowed: bool) -> Text:
+        """Follow a repository from now on. `local_allowed`: the caller is root on this machine,
+        who may name a folder. Raises Refused."""
+        if not OBJECT_NAME.fullmatch(request.name):
+            raise Refused(f"{request.name!r} is not a name.", "Use letters, digits, _ and -.")
+        if self.tables.world.get(Repository, request.name) is not None:
+            raise Refused(
+                f"There is a repository {request.name} already.",
+                f"Remove it first: stackd repo rm {request.name}",
+            )
+        local = local_allowed and request.url.startswith("/")
+        address = check_url(request.url, local=local)
+        if local:
+            git_folder(Path(request.url))
+        _check_credentials(address, request)
+        record = Repository(
+            name=request.name,
+            url=request.url,
+            local=local,
+            path=_folder(request.path),
+            ref=check_ref(request.ref),
+            interval=_interval(request.interval),
+            prune=request.prune,
+            allow_empty=request.allow_empty,
+            variables=request.variables,
+            credential=self._seal(request),
+            known_hosts=request.known_hosts,
+            added=self.clock.now(),
+            by=by,
+        )
+        status = RepositoryStatus(name=request.name)
+        changes = (Put(record=record), Put(record=status))
+        await self.tables.commit(Changes(changes=changes), self.fence)
+        return Text(text=f"Following {request.url} as {request.name}.")
+
+    def _seal(self, request: RepoAddRequest) -> bytes:
+        if not request.ssh_key and not request.token:
+            return b""
+        clear = msgspec.msgpack.encode(_Sealed(request.ssh_key, request.token))
+        return self.sealer.seal(clear, _binding(request.name))
+
+    def credential(self, repository: Repository) -> Credential:
+        """The clear credential, for the source loop. Raises Corrupt."""
+        if not repository.credential:
+            return Credential(known_hosts=repository.known_hosts)
+        clear = self.sealer.open(repository.credential, _binding(repository.name))
+        sealed = msgspec.msgpack.decode(clear, type=_Sealed)
+        return Credential(sealed.ssh_key, repository.known_hosts, sealed.token)
+
+    def ls(self) -> RepoRows:
+        """Every repository with what the source loop last saw."""
+        return RepoRows(repositories=tuple(map(self._row, self.tables.world.all(Repository))))
+
+    def _row(self, repository: Repository) -> RepoRow:
+        found = self.tables.world.get(RepositoryStatus, repository.name)
+        status = found or RepositoryStatus(name=repository.name)
+        return RepoRow(
+            name=repository.name,
+            url=repository.url,
+            ref=repository.ref,
+            path=repository.path,
+            commit=status.commit,
+            checked=rfc3339(status.checked),
+            error=status.error,
+            problems=status.problems,
+            stacks=tuple(head.name for head in self._owned(repository.name)),
+        )
+
+    async def rm(self, request: RepoRequest, by: str, deployer: StackDeployer) -> Text:
+        """Stop following. Its stacks stay, owned by `cli`; with `prune` they are removed.
+        Raises Refused when there is no such repository."""
+        self._known(request.name)
+        gone: list[Ref] = [
+            ref(Repository, request.name),
+            ref(RepositoryStatus, request.name),
+        ]
+        deletes = tuple(Delete(ref=place) for place in gone)
+        await self.tables.commit(Changes(changes=deletes), self.fence)
+        heads = self._owned(request.name)
+        for head in heads:
+            if request.prune and not head.removing:
+                await deployer.remove(head.name, by)
+            await self._disown(head.name)
+        done = "are being removed" if request.prune else "stay, owned by cli"
+        return Text(text=f"No longer following {request.name}; {len(heads)} stacks {done}.")
+
+    async def _disown(self, stack: str) -> None:
+        while (head := self.tables.world.get(Stack, stack)) is not None:
+            freed = msgspec.structs.replace(head, owner="cli", seen_commit="", path="", problem="")
+            try:
+                await self.tables.commit(Changes(changes=(Put(record=freed),)), self.fence)
+                return
+            except Conflict:
+                continue
+
+    async def sync(self, request: RepoRequest) -> RepoRows:
+        """Look at once; with `pull` resolve image tags again; with `wait` return when done.
+        Raises Refused when there is no such repository."""
+        repository = self._known(request.name)
+        number = await self._ask(request)
+        if request.wait:
+            await self._done(request.name, number)
+        return RepoRows(repositories=(self._row(repository),))
+
+    async def _ask(self, request: RepoRequest) -> int:
+        while True:
+            found = self.tables.world.get(RepositoryStatus, request.name)
+            status = found or RepositoryStatus(name=request.name)
+            asked = msgspec.structs.replace(
+                status,
+                sync_requested=status.sync_requested + 1,
+                sync_pull=status.sync_pull or request.pull,
+            )
+            try:
+                await self.tables.commit(Changes(changes=(Put(record=asked),)), self.fence)
+                return asked.sync_requested
+            except Conflict:
+                continue
+
+    async def _done(self, name: str, number: int) -> None:
+        subscription = self.tables.subscribe(RepositoryStatus)
+        try:
+            while True:
+                await subscription.next()
+                status = self.tables.world.get(RepositoryStatus, name)
+                if status is None or status.sync_done >= number:
+                    return
+        finally:
+            self.tables.unsubscribe(subscription)
+
+    def _owned(self, name: str) -> list[Stack]:
+        return [head for head in self.tables.world.all(Stack) if head.owner == f"repo:{name}"]
+
+    def _known(self, name: str) -> Repository:
+        found = self.tables.world.get(Repository, name)
+        if found is None:
+            raise Refused(f"There is no repository {name}.", "See: stackd repo ls")
+        return found
+
+
+def _check_credentials(address: Address, request: RepoAddRequest) -> None:
+    """Credentials that fit the address. Raises Refused."""
+    if request.ssh_key and request.token:
+        raise Refused("An ssh key and a token exclude each other.", "Give one of them.")
+    match address.scheme:
+        case Scheme.SSH if not request.ssh_key or not request.known_hosts:
+            raise Refused(
+                "A repository over ssh needs a key and the server's host key.",
+                "Give --ssh-key FILE --known-hosts FILE (see ssh-keyscan).",
+            )
+        case Scheme.HTTPS if request.ssh_key:
+            raise Refused("An https address takes no ssh key.", "Give --token-file.")
+        case Scheme.SSH if request.token:
+            raise Refused("An ssh address takes no token.", "Give --ssh-key.")
+        case Scheme.FILE if request.ssh_key or request.token:
+            raise Refused("A local repository takes no credential.")
+        case _:
+            pass
+    if any(byte in request.token for byte in b"\r\n\0"):
+        raise Refused("The token holds a line break.", "Give a file with the token alone.")
+
+
+def _folder(path: str) -> str:
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts or not path.isprintable():
+        raise Refused(f"{path!r} is not a folder within the repository.", "Check --path.")
+    return "/".join(parts)
+
+
+def _interval(seconds: float) -> float:
+    if not SHORTEST_INTERVAL <= seconds <= LONGEST_INTERVAL:
+        raise Refused("The interval is out of bounds.", "Give 1s to 24h with --interval.")
+    return seconds
+
+
+def _binding(name: str) -> Binding:
+    return Binding("repository credential", name)

@@ -1,0 +1,126 @@
+"""The source loop: one follower for each repository, woken by commits, timers and `repo sync`.
+
+Part of the leader's task group. Local repositories are watched, remote ones polled; both are
+looked at again after an error with growing pauses. One repository never waits for another.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from stackd.aio.loop import Bell
+from stackd.core.model.source import Repository, RepositoryStatus
+from stackd.errors import Corrupt, StackdError
+from stackd.git.environment import Credential, Git
+from stackd.git.repo import GitRepo, forget_mirrors
+from stackd.git.urls import check_url
+from stackd.git.watch import Pace, local_changes
+from stackd.manager.follow import Follower, Leader
+
+log = logging.getLogger(__name__)
+
+WATCH_AGAIN = 10.0
+"""Seconds until a local repository that could not be watched is watched again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where mirrors are kept, where files of one command may be put (a tmpfs), and who opens a
+    repository's sealed credential."""
+
+    mirrors: Path
+    private: Path
+    credential: Callable[[Repository], Credential]
+
+
+@dataclass(slots=True)
+class _Worker:
+    repository: Repository
+    bell: Bell
+    task: "asyncio.Task[None]"
+
+
+class Source:
+    """Runs while its manager leads."""
+
+    def __init__(self, leader: Leader, places: Places) -> None:
+        self._leader = leader
+        self._places = places
+        self._workers: dict[str, _Worker] = {}
+
+    async def run(self) -> NoReturn:
+        """Follow every repository until cancelled."""
+        tables = self._leader.tables
+        subscription = tables.subscribe(Repository, RepositoryStatus)
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await subscription.next()
+                    await self._arrange(group)
+        finally:
+            tables.unsubscribe(subscription)
+        raise AssertionError("the source loop has ended")
+
+    async def _arrange(self, group: asyncio.TaskGroup) -> None:
+        """Start, end and wake followers as the records say."""
+        world = self._leader.tables.world
+        wanted = {repository.name: repository for repository in world.all(Repository)}
+        for name, worker in list(self._workers.items()):
+            if worker.repository != wanted.get(name):
+                worker.task.cancel()
+                await asyncio.wait([worker.task])
+                del self._workers[name]
+        for name, repository in wanted.items():
+            if name not in self._workers:
+                bell = Bell(self._leader.clock)
+                task = group.create_task(self._follow(repository, bell), name=f"source {name}")
+                self._workers[name] = _Worker(repository, bell, task)
+            status = world.get(RepositoryStatus, name)
+            if status is not None and status.sync_requested > status.sync_done:
+                self._workers[name].bell.ring()
+        forget_mirrors(self._places.mirrors, set(wanted))
+
+    async def _follow(self, repository: Repository, bell: Bell) -> None:
+        """Look, wait, look again. An error of any kind concerns this repository only."""
+        pace = Pace(repository.interval, self._leader.jitter)
+        mirror = self._mirror(repository)
+        follower = Follower(repository, mirror, self._leader)
+        try:
+            async with asyncio.TaskGroup() as group:
+                if repository.local:
+                    group.create_task(self._watch(repository, bell))
+                while True:
+                    failed = await self._look(follower, repository.name)
+                    await bell.wait(pace.next(failed=failed))
+        finally:
+            await mirror.close()
+
+    def _mirror(self, repository: Repository) -> GitRepo:
+        address = check_url(repository.url, local=repository.local)
+        git = Git(address, self._places.private, self._places.credential(repository))
+        return GitRepo(self._places.mirrors / repository.name, git)
+
+    async def _look(self, follower: Follower, name: str) -> bool:
+        try:
+            await follower.check()
+        except Corrupt:
+            raise
+        except StackdError as error:
+            log.warning("repository %s: %s", name, error.cause)
+            return True
+        except Exception:
+            log.exception("repository %s", name)
+            return True
+        return False
+
+    async def _watch(self, repository: Repository, bell: Bell) -> None:
+        while True:
+            try:
+                async for _ in local_changes(Path(repository.url)):
+                    bell.ring()
+            except StackdError as error:
+                log.info("repository %s: %s", repository.name, error.cause)
+            await self._leader.clock.sleep(WATCH_AGAIN)
