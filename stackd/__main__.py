@@ -8,7 +8,7 @@ from collections.abc import Callable
 PROCESSES = {
     "agent": "stackd.agent.main",
     "spawner": "stackd.host.spawner",
-    "envoy-keeper": "stackd.xds.keeper",
+    "envoy-keeper": "stackd.host.envoy",
     "manager": "stackd.manager.main",
 }
 """Word -> module whose `main(arguments) -> exit code` runs that process."""

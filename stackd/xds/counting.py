@@ -9,7 +9,8 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
-from stackd.core.model.traffic import EndpointState, TrafficEntry
+from stackd.core.model.traffic import TrafficEntry
+from stackd.core.traffic import effective
 from stackd.xds import admin
 from stackd.xds.render import clusters, routes
 
@@ -29,8 +30,8 @@ class Counter:
 
         Raises Unavailable.
         """
-        watched = [e for e in entries if leaving(e)]
-        found = {task: 0 for e in watched for task in leaving(e)}
+        watched = [e for e in entries if effective.leaving(e)]
+        found: dict[str, int] = {p.task: 0 for e in watched for p in effective.leaving(e)}
         ported = [e for e in watched if e.ports]
         ports = {
             p.published
@@ -44,9 +45,10 @@ class Counter:
             await _add_pending(found, ported, socket)
             clients = await self._clients(socket, ports) if ports else {}
             for entry in ported:
-                waiting = sum(clients.get(p.published, 0) for p in entry.ports)
-                for task in leaving(entry) if not entry.listening else ():
-                    found[task] += waiting
+                mine = () if entry.listening else entry.ports
+                waiting = sum(clients.get(p.published, 0) for p in mine)
+                for endpoint in effective.leaving(entry) if waiting else ():
+                    found[endpoint.task] += waiting
         return found
 
     async def _clients(self, socket: str, ports: Collection[int]) -> dict[int, int]:
@@ -59,13 +61,6 @@ class Counter:
             self._silent[socket, port] = (requests, since)
             found[port] = connections if now - since < QUIET else 0
         return found
-
-
-def leaving(entry: TrafficEntry) -> list[str]:
-    """Tasks to be counted: draining ones, and all of a service that has withdrawn."""
-    return [
-        e.task for e in entry.endpoints if e.state is EndpointState.DRAINING or not entry.listening
-    ]
 
 
 async def _add_active(found: dict[str, int], entries: Sequence[TrafficEntry], socket: str) -> None:
@@ -83,10 +78,10 @@ async def _add_active(found: dict[str, int], entries: Sequence[TrafficEntry], so
 async def _add_pending(found: dict[str, int], entries: Sequence[TrafficEntry], socket: str) -> None:
     """Requests that wait for a connection are in no host's count; any may be for any host."""
     for entry in entries:
-        mine = leaving(entry)
+        mine = [endpoint.task for endpoint in effective.leaving(entry)]
         if any(found[task] for task in mine):
             continue
-        names = clusters.clusters(entry)[0]
+        names = clusters.names(entry)
         if names and (waiting := await admin.pending(socket, names)):
             for task in mine:
                 found[task] += waiting

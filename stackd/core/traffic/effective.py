@@ -1,6 +1,7 @@
 """Weights as they really act: what is left when revisions without a ready endpoint are passed over.
 
-Called by `table` (rolling weights), and by `xds` on every node for routes and TCP endpoints.
+Called by `table` (rolling weights), and on every node by `xds` for routes and TCP endpoints and by
+`agent.traffic` for what is to be counted.
 """
 
 from collections.abc import Mapping
@@ -55,3 +56,9 @@ def endpoint_weights(entry: TrafficEntry) -> dict[str, int]:
         for e in entry.endpoints
         if e.state is EndpointState.READY and e.revision in by_revision
     }
+
+
+def leaving(entry: TrafficEntry) -> list[Endpoint]:
+    """Endpoints whose traffic is to be counted: draining ones, and all of a service that has
+    withdrawn."""
+    return [e for e in entry.endpoints if e.state is EndpointState.DRAINING or not entry.listening]

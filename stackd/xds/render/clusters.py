@@ -45,6 +45,14 @@ def address(entry: TrafficEntry, endpoint: Endpoint) -> str:
     return endpoint.addresses.get(entry.ingress_network, fallback)
 
 
+def names(entry: TrafficEntry) -> set[str]:
+    """The names of a service's clusters."""
+    revisions = {e.revision for e in entry.endpoints if address(entry, e)}
+    tcp = {tcp_name(entry, p) for p in entry.ports if p.protocol is AppProtocol.TCP}
+    http = [p for p in entry.ports if p.protocol is not AppProtocol.TCP]
+    return tcp | {http_name(entry, p, r) for p in http for r in revisions}
+
+
 def clusters(entry: TrafficEntry) -> tuple[dict[str, Resource], dict[str, Resource]]:
     """The clusters of a service and their load assignments, by name."""
     found: dict[str, Resource] = {}
