@@ -221,6 +221,25 @@ class Fabric:
 
     # repair
 
+    def sweep(self) -> set[str]:
+        """Remove entries for other nodes that an earlier agent left and nobody wants; the
+        addresses that went. Raises NetlinkError."""
+        wanted, overlays = self.wanted, self.wanted.overlays
+        keep = {(self._index[overlays[n].bridge], a) for n, a in wanted.neighbours}
+        for attached in self.tasks.values():
+            keep |= {(self._index[o.bridge], i.address) for i, o in self._ends(attached)}
+        bridges = {self._index[o.bridge] for o in overlays.values()}
+        gone = {e for e in survey.neighbour_entries(self._netlink) if e[0] in bridges} - keep
+        requests = [rtnl.delete_neighbour(*entry) for entry in gone]
+        tunnels = {(self._index[overlays[n].vxlan], mac) for n, mac in wanted.forwarding}
+        devices = {self._index[o.vxlan] for o in overlays.values()}
+        for index, mac in survey.forwarding_entries(self._netlink) - tunnels:
+            if index in devices and mac.startswith("02:00:"):
+                requests.append(rtnl.delete_forwarding(index, mac))
+                requests.append(rtnl.delete_forwarding(index, mac, tunnel=True))
+        self._netlink.request(requests, ignore=_GONE)
+        return {address for _, address in gone}
+
     def expected(self) -> survey.Expected:
         """What a dump of the kernel should show."""
         expected = survey.Expected(self.wanted)

@@ -109,9 +109,9 @@ class NamespaceThread:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, lambda: work(*args, **kwargs))
 
-    def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `run`, but waits in the calling thread."""
-        return self._executor.submit(work, *args, **kwargs).result()
+    def later(self, work: Callable[[], None]) -> None:
+        """Do `work` there some time soon; nobody waits for it."""
+        self._executor.submit(work)
 
     def close(self) -> None:
         """End the thread when its work is done."""

@@ -1,0 +1,221 @@
+"""One data-plane namespace as a whole: its links, its nft table, its tracked connections.
+
+Synchronous, and only ever called in the thread that lives in the namespace, by `host.datapath`.
+"""
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from stackd.core.model.driver import NetworkSetup
+from stackd.core.model.traffic import TrafficEntry
+from stackd.core.network import elements, links, naming, ruleset, slots
+from stackd.core.network.links import Wanted
+from stackd.core.network.slots import VipTable
+from stackd.errors import Rejected, StackdError, Unavailable
+from stackd.host import netns, rtnl
+from stackd.host.conntrack import Conntrack
+from stackd.host.fabric import Attached, Fabric, Underlay
+from stackd.host.netlink import ROUTE, NetlinkError, NetlinkSocket
+from stackd.host.nftables import Change, Nft, Table
+from stackd.host.taskns import Pool, Record, Shelf
+
+_SETS = (
+    *("bridges", "same", "internal", "gw", "nodes", "peermac"),
+    *("src4", "self", "vips", "slots", "svc"),
+)
+_TCP = 6
+
+
+def prepare() -> None:
+    """Settings of a data-plane namespace, for the calling thread's. Idempotent."""
+    netlink = NetlinkSocket(ROUTE)
+    try:
+        netlink.request([rtnl.set_up(1)])
+    finally:
+        netlink.close()
+    for scope in ("all", "default"):
+        netns.write_sysctl(f"ipv4/conf/{scope}/send_redirects", "0")
+        netns.write_sysctl(f"ipv4/conf/{scope}/rp_filter", "0")
+        netns.write_sysctl(f"ipv6/conf/{scope}/disable_ipv6", "1")
+    for family in ("ip", "ip6", "arp"):
+        netns.write_sysctl(f"bridge/bridge-nf-call-{family}tables", "0")
+    netns.write_sysctl("ipv4/ip_forward", "1")
+
+
+class Plane:
+    """See the module. `shelf` holds the tasks' namespaces and outlives the process."""
+
+    def __init__(self, fabric: Fabric, table: Table, shelf: Shelf) -> None:
+        self.fabric = fabric
+        self._table = table
+        self._shelf = shelf
+        self._conntrack = Conntrack()
+        self._entries: dict[str, TrafficEntry] = {}
+        self._vips: dict[str, tuple[str, ...]] = {}
+        self._swept = False
+
+    @classmethod
+    def start(cls, namespace: int, underlay: Underlay, nft: Nft, folder: Path) -> "Plane":
+        """Settings, table and the tasks an earlier agent left. Raises Unavailable."""
+        prepare()
+        name = naming.data_table(underlay.cluster)
+        table = Table(nft, name, lambda m: ruleset.data_plane(name, underlay.port, m))
+        table.load(_SETS)
+        shelf = Shelf(folder)
+        plane = cls(Fabric(namespace, underlay), table, shelf)
+        for task, (namespace_of, record) in shelf.found().items():
+            plane.fabric.tasks[task] = Attached(namespace_of, record.interfaces)
+        return plane
+
+    def close(self) -> None:
+        """Close sockets and descriptors; everything stays."""
+        self._conntrack.close()
+        self._table.close()
+        self.fabric.close()
+
+    def configure(self, wanted: Wanted) -> None:
+        """Networks, peers and neighbours. Raises Unavailable."""
+        before = {address for _, address in self.fabric.wanted.neighbours}
+        self._table.replace(elements.network_sets(wanted))
+        self.fabric.apply(wanted)
+        gone = before - {address for _, address in wanted.neighbours}
+        if not self._swept:
+            gone |= self.fabric.sweep()
+            self._swept = True
+        self._conntrack.forget(gone - self._local())
+
+    def _local(self) -> set[str]:
+        return {i.address for a in self.fabric.tasks.values() for i in a.interfaces}
+
+    def attach(self, task: str, addresses: Mapping[str, str], pool: Pool) -> NetworkSetup:
+        """A namespace with these addresses; the one there is kept if it fits. Raises Rejected."""
+        interfaces = self.fabric.interfaces(addresses)
+        known = self.fabric.tasks.get(task)
+        if known is not None and known.interfaces != interfaces:
+            self.detach(task)
+            known = None
+        try:
+            if known is None:
+                namespace = pool.take()
+                self.fabric.tasks[task] = Attached(namespace, interfaces)
+                self._shelf.put(task, namespace, Record(interfaces))
+            self._table.change(self._sources(task, present=True))
+            self.fabric.plug(task)
+        except (OSError, Unavailable) as error:
+            self.detach(task)
+            raise Rejected(f"The task's network cannot be set up: {error}.") from error
+        overlays = self.fabric.wanted.overlays
+        resolver = overlays[interfaces[0].network].gateway if interfaces else ""
+        return NetworkSetup(str(self._shelf.path(task)), dict(addresses), resolver)
+
+    def _sources(self, task: str, *, present: bool) -> list[Change]:
+        """Element changes that let a task speak from its addresses, or no longer."""
+        data = b"" if present else None
+        changes: list[Change] = []
+        attached = self.fabric.tasks.get(task)
+        for interface in attached.interfaces if attached else ():
+            bridge = links.bridge_name(interface.network)
+            source, own = elements.task_source(bridge, interface.address)
+            changes += [("src4", source, data), ("self", own, data)]
+        return changes
+
+    def detach(self, task: str) -> None:
+        """Namespace, links, entries and tracked connections of a task go. Idempotent."""
+        self._table.change(self._sources(task, present=False))
+        attached = self.fabric.unplug(task)
+        if attached is not None:
+            attached.namespace.close()
+        self._shelf.remove(task)
+        if attached is not None:
+            self._conntrack.forget([i.address for i in attached.interfaces])
+
+    def reap(self, keep: Collection[str]) -> list[str]:
+        """Detach every task that is not in `keep`; which."""
+        unknown = sorted(set(self.fabric.tasks) - set(keep))
+        for task in unknown:
+            self.detach(task)
+        return unknown
+
+    def route(self, entries: Sequence[TrafficEntry]) -> frozenset[tuple[int, int]]:
+        """Make the virtual addresses show exactly these entries; the (protocol, port) they
+        publish. Only what changed is worked out. Raises Unavailable."""
+        new = {entry.key: entry for entry in entries}
+        old = self._entries
+        changed = [e for key, e in new.items() if (o := old.get(key)) is not e and o != e]
+        vips = dict(self._vips) if changed or len(new) != len(old) else self._vips
+        touched: set[str] = set()
+        for key, entry in old.items():
+            replaced = new.get(key)
+            if replaced is None or (replaced is not entry and replaced != entry):
+                touched |= set(entry.vips.values())
+        for vip in touched:
+            vips.pop(vip, None)
+        fresh = slots.vip_table(changed).slots
+        vips.update(fresh)
+        self._apply_vips(vips, touched | set(fresh))
+        self._entries, self._vips = new, vips
+        listening = (entry for entry in entries if entry.listening)
+        return frozenset((_TCP, port.published) for entry in listening for port in entry.ports)
+
+    def _apply_vips(self, vips: Mapping[str, tuple[str, ...]], touched: Iterable[str]) -> None:
+        if not self._entries:
+            # first time: the kernel may still show what an earlier agent put there
+            table = VipTable(vips)
+            self._add_chains(table)
+            self._table.replace(elements.vip_maps(table))
+            return
+        names = sorted(touched)
+        new = VipTable({vip: vips[vip] for vip in names if vip in vips})
+        old = VipTable({vip: self._vips[vip] for vip in names if vip in self._vips})
+        self._add_chains(new)
+        wanted, had = elements.vip_maps(new), elements.vip_maps(old)
+        changes: list[Change] = []
+        for name in ("svc", "slots", "vips"):
+            changes += [(name, key, None) for key in had[name] if key not in wanted[name]]
+            changes += [(name, key, data) for key, data in wanted[name].items()]
+        self._table.change(changes)
+        left = [
+            (vip, backend)
+            for vip, backends in old.slots.items()
+            for backend in set(backends) - set(vips.get(vip, ()))
+        ]
+        self._conntrack.forget_udp(left)
+
+    def _add_chains(self, table: VipTable) -> None:
+        name = self._table.name
+        self._table.add_chains(table.moduli, lambda m: ruleset.modulus_chains(name, m))
+
+    def count(self, addresses: Collection[str]) -> dict[str, int]:
+        """Live connections through virtual addresses, by backend address."""
+        return self._conntrack.count(addresses)
+
+    def verify(self) -> list[str]:
+        """Compare with the kernel and repair; one sentence each. Raises Unavailable."""
+        done = []
+        if not self._table.verify():
+            done.append(f"The nft table {self._table.name} had been changed and was restored.")
+        if netns.read_sysctl("ipv4/ip_forward") != "1":
+            prepare()
+            done.append("Forwarding in the data plane had been turned off and was restored.")
+        return done + self.fabric.verify()
+
+    def purge(self) -> list[str]:
+        """Detach all tasks and delete all overlay links; what could not be, in sentences."""
+        failed = []
+        for task in sorted(self.fabric.tasks):
+            try:
+                self.detach(task)
+            except (StackdError, NetlinkError) as error:
+                failed.append(f"The network of task {task} was not removed: {error}.")
+                self._shelf.remove(task)
+        try:
+            self.fabric.apply(Wanted())
+        except StackdError as error:
+            failed.append(str(error))
+        return failed
+
+
+def thread_id() -> int:
+    """The calling thread's id as the kernel names it in notifications."""
+    return int(os.readlink("/proc/thread-self").rpartition("/")[2])
