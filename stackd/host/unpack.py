@@ -151,7 +151,7 @@ class Source:
         if f"sha256:{self._digest.hexdigest()}" != job.digest:
             raise Mismatch("the blob's digest differs")
         if f"sha256:{self._diff.hexdigest()}" != job.diff_id:
-            raise Mismatch("the layer's content differs from its diff id")
+            raise untar.Unsound("its content is not what the image's config names")
 
     def drain(self) -> str:
         """The digest of the whole blob, whatever it contains: tells damage from malice."""
@@ -201,7 +201,7 @@ def unpack(source: Source, job: Job) -> None:
         ) as archive:
             for entry in archive:
                 writer.add(entry, archive)
-                archive.members = []  # else they pile up in memory
+                vars(archive)["members"] = []  # else they pile up in memory
     except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
         raise untar.Unsound(f"it is not a sound archive: {error}") from error
     except OSError as error:
