@@ -4,7 +4,6 @@ A secret's value is sealed before it reaches the store and opened only for a nod
 with a grant. Version ids of secrets are keyed, so that they tell nothing about the value.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from stackd.core.model.release import (
 )
 from stackd.core.model.world import World
 from stackd.errors import Refused
-from stackd.store.seal import Sealer
+from stackd.store.seal import Binding, Sealer, config_version
 from stackd.store.tables import Fence, Tables
 
 LIMITS = {ContentKind.SECRET: 500 * 1024, ContentKind.CONFIG: 1000 * 1024}
@@ -45,7 +44,7 @@ class Contents:
     """Keeps and opens contents."""
 
     def __init__(
-        self, tables: Tables, fence: Fence, sealer: Sealer, clock: Clock, ids: Iterator[str]
+        self, tables: Tables, fence: Fence | None, sealer: Sealer, clock: Clock, ids: Iterator[str]
     ) -> None:
         self._tables = tables
         self._fence = fence
@@ -53,11 +52,9 @@ class Contents:
         self._clock = clock
         self._ids = ids
 
-    def version_of(self, kind: ContentKind, name: str, value: bytes) -> str:
-        """The version id that this value has under this name."""
-        if kind is ContentKind.CONFIG:
-            return hashlib.sha256(value).hexdigest()[:12]
-        return self._sealer.keyed_hash(value, f"secret/{name}")[:12]
+    def version_of(self, kind: ContentKind, value: bytes) -> str:
+        """The version id of this value."""
+        return config_version(value) if kind is ContentKind.CONFIG else self._sealer.version(value)
 
     async def put(self, new: NewContent) -> str:
         """Keep a version and make it the current one; returns its id. The same value again
@@ -69,7 +66,7 @@ class Contents:
                 f"{LIMITS[new.kind]}.",
                 "Keep large data in a volume.",
             )
-        version = self.version_of(new.kind, new.name, new.value)
+        version = self.version_of(new.kind, new.value)
         record = ContentVersion(
             kind=new.kind,
             name=new.name,
@@ -101,7 +98,7 @@ class Contents:
     def _stored(self, new: NewContent, version: str) -> bytes:
         if new.kind is ContentKind.CONFIG:
             return new.value
-        return self._sealer.seal(new.value, f"secret/{new.name}/{version}")
+        return self._sealer.seal(new.value, _binding(new.name, version))
 
     def _event(self, new: NewContent, version: str) -> Event:
         return Event(
@@ -120,7 +117,7 @@ class Contents:
             raise Refused(f"{kind} {name} has no version {version}.", "Deploy the stack again.")
         if kind is ContentKind.CONFIG:
             return found.value
-        return self._sealer.open(found.value, f"secret/{name}/{version}")
+        return self._sealer.open(found.value, _binding(name, version))
 
     def current(self, kind: ContentKind, name: str) -> str:
         """The current version id of an existing name. Raises Refused when there is none."""
@@ -177,6 +174,10 @@ class Contents:
         )
         await self._tables.commit(Changes(changes=(Put(record=revoked),)), self._fence)
         return f"Revoked version {version} of {head.kind} {head.name}."
+
+
+def _binding(name: str, version: str) -> Binding:
+    return Binding("secret", f"{name}/{version}")
 
 
 def used_by(world: World, kind: ContentKind, name: str) -> list[str]:

@@ -85,7 +85,7 @@ class Deployer:
     def __init__(
         self,
         tables: Tables,
-        fence: Fence,
+        fence: Fence | None,
         contents: Contents,
         resolver: Resolver,
         clock: Clock,
@@ -195,7 +195,7 @@ class Deployer:
                     found[key] = self._contents.current(kind, content.name)
                 else:
                     value = request.contents[key]
-                    found[key] = self._contents.version_of(kind, content.name, value)
+                    found[key] = self._contents.version_of(kind, value)
         return found
 
     async def _resolve(self, request: Deploy) -> tuple[list[Digest], list[str], dict[str, str]]:

@@ -54,6 +54,8 @@ class ApplyAnswer(Answer, frozen=True, kw_only=True):
     changed: bool
     plan_hash: str
     notes: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    """Services that stay as they are because their image could not be resolved, and why."""
 
 
 class PlanRequest(Value, frozen=True, kw_only=True):

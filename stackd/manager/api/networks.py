@@ -28,7 +28,7 @@ RESERVED = 33
 class NetworkApi:
     """Handlers about overlay networks."""
 
-    def __init__(self, tables: Tables, fence: Fence) -> None:
+    def __init__(self, tables: Tables, fence: Fence | None) -> None:
         self._tables = tables
         self._fence = fence
 
@@ -92,7 +92,7 @@ def _network_row(world: World, network: Network) -> NetworkRow:
 class VolumeApi:
     """Handlers about named volumes."""
 
-    def __init__(self, tables: Tables, fence: Fence) -> None:
+    def __init__(self, tables: Tables, fence: Fence | None) -> None:
         self._tables = tables
         self._fence = fence
 

@@ -32,7 +32,12 @@ class StackApi:
     """Handlers about stacks as a whole."""
 
     def __init__(
-        self, tables: Tables, fence: Fence, deployer: Deployer, clock: Clock, ids: Iterator[str]
+        self,
+        tables: Tables,
+        fence: Fence | None,
+        deployer: Deployer,
+        clock: Clock,
+        ids: Iterator[str],
     ) -> None:
         self._tables = tables
         self._fence = fence

@@ -62,7 +62,7 @@ def _row(world: World, view: TaskView, counts: Mapping[str, int]) -> TaskRow:
     task = view.task
     revision = world.get(Revision, f"{task.stack}/{task.service}/{task.revision}")
     slot = names.slot_name(world, view)
-    networks = {n.id: n.name for n in world.all(Network)}
+    networks = {str(n.id): n.name for n in world.all(Network)}
     wanted = "shutdown" if view.desired.stop else view.desired.state.label
     return TaskRow(
         id=task.id,

@@ -1,0 +1,107 @@
+"""Why a plan cannot work: ports, addresses, capacity and placement, surge included.
+
+Called by the deployer before it commits, and shown by `plan`.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from stackd.core.model import fit
+from stackd.core.model.network import Network
+from stackd.core.model.release import ServiceRelease, Stack
+from stackd.core.model.stack import AppProtocol, Mode, Port, Route, ServiceSpec
+from stackd.core.model.world import World
+from stackd.core.network import ipam
+from stackd.core.plan.changes import CreateService, ReplaceRevision
+from stackd.core.plan.make import Plan
+from stackd.core.rollout.common import limits
+from stackd.core.schedule.assign import can_place
+
+
+def infeasible(world: World, plan: Plan) -> tuple[str, ...]:
+    """One sentence (without a full stop) for each thing that would not work; () = feasible."""
+    return (
+        *_ports(world, plan),
+        *_addresses(world, plan),
+        *_capacity(world, plan),
+    )
+
+
+def _ports(world: World, plan: Plan) -> Iterator[str]:
+    others = {
+        f"{head.name}/{name}": part.spec
+        for head in world.all(Stack)
+        if head.name != plan.stack and (release := world.release(head.name)) is not None
+        for name, part in release.services.items()
+    }
+    for name, part in sorted(plan.services.items()):
+        for port in part.spec.ports:
+            for other, spec in sorted(others.items()):
+                if _clash(port, part.spec.route, spec):
+                    yield (f"port {port.published} of {plan.stack}/{name} is published by {other}")
+
+
+def _clash(port: Port, route: Route | None, other: ServiceSpec) -> bool:
+    """Two services share a published port only over HTTP and with different routes."""
+    for taken in other.ports:
+        if not port.published or taken.published != port.published:
+            continue
+        if AppProtocol.TCP in (port.protocol, taken.protocol):
+            return True
+        mine, theirs = route or Route(), other.route or Route()
+        hosts = set(mine.hosts or ("",)) & set(theirs.hosts or ("",))
+        if hosts and mine.path_prefix == theirs.path_prefix:
+            return True
+    return False
+
+
+def _addresses(world: World, plan: Plan) -> Iterator[str]:
+    """Each task needs an address in each of its networks, each new service one more."""
+    networks = {n.name: n for n in world.all(Network)}
+    needed: dict[str, int] = {}
+    for name, part in plan.services.items():
+        extra = _extra(world, plan, name, part)
+        if not extra:
+            continue
+        new = any(isinstance(c, CreateService) and c.service == name for c in plan.changes)
+        for attachment in part.spec.container.networks:
+            literal = plan.spec.networks[attachment.network].name
+            needed[literal] = needed.get(literal, 0) + extra + new
+    for literal, count in sorted(needed.items()):
+        network = networks.get(literal)
+        declared = next(n for n in plan.spec.networks.values() if n.name == literal)
+        if network is None and declared.external:
+            yield f"network {literal} is external and does not exist"
+        elif network is not None and (free := ipam.free(network, world)) < count:
+            yield f"network {literal} needs {count} addresses and has {free} free"
+
+
+def _capacity(world: World, plan: Plan) -> Iterator[str]:
+    for name, part in sorted(plan.services.items()):
+        extra = _extra(world, plan, name, part)
+        if not extra:
+            continue
+        room = can_place(world, plan.stack, part.spec, extra)
+        if room.placed < extra:
+            where = f"{room.placed} of {extra} tasks of {plan.stack}/{name} can be placed"
+            yield f"{where}: {room.reason}" if room.reason else where
+
+
+def _extra(world: World, plan: Plan, name: str, part: ServiceRelease) -> int:
+    """Tasks that must fit beside those that run: all of a new service, the surge of a rollout,
+    the growth of a scaled one."""
+    spec = part.spec
+    total = fit.replicas(world, plan.stack, spec)
+    kinds: Mapping[str, type] = {
+        c.service: type(c) for c in plan.changes if isinstance(c, CreateService | ReplaceRevision)
+    }
+    running = sum(v.live and v.wanted for v in world.tasks_of(plan.stack, name))
+    match kinds.get(name):
+        case None:
+            return 0 if spec.mode is Mode.GLOBAL else max(0, total - running)
+        case kind if kind is CreateService:
+            return total
+        case _ if spec.mode is Mode.GLOBAL:
+            return 0
+        case _:
+            surge, _ = limits(spec.strategy, total)
+            return max(0, total + surge - running)
