@@ -154,7 +154,9 @@ class EnrolServer:
 
     def __init__(self, join: Join, identity: tls.Identity) -> None:
         self._join = join
-        chain = identity.certificate.rstrip() + b"\n" + identity.authority
+        chain = identity.certificate
+        if identity.authority.strip() not in chain:  # a joiner finds the authority in the chain
+            chain = chain.rstrip() + b"\n" + identity.authority
         self._identity = tls.Identity(chain, identity.key, identity.authority)
         self._server = grpc.aio.server(
             options=limits.server_options(), maximum_concurrent_rpcs=limits.STREAMS_PER_CONNECTION

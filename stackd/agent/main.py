@@ -1,0 +1,193 @@
+"""The agent process of one node: all wiring, one task group.
+
+`stackd agent CLUSTER NODE --data DIR`. Ending it, in whatever way, ends no container and no
+Envoy; the next one adopts them.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import random
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvloop
+
+from stackd import __version__
+from stackd.agent import config
+from stackd.agent.blobs import Blobs
+from stackd.agent.config import AgentFile, Papers
+from stackd.agent.dns import DnsServer
+from stackd.agent.machine import Machine
+from stackd.agent.record import NodeRecord
+from stackd.agent.renewal import Renewal
+from stackd.agent.reporter import Reporter
+from stackd.agent.session import Hooks, Sessions
+from stackd.agent.traffic import Carriers, TrafficApplier
+from stackd.agent.tunnels import Tunnels
+from stackd.agent.worker import Worker
+from stackd.aio import process
+from stackd.aio.clock import Clock, SystemClock
+from stackd.aio.layout import RUN_ROOT, ClusterLayout, NodeLayout
+from stackd.core.model.assignment import NodeItem
+from stackd.errors import StackdError
+from stackd.host.datapath import HostNetwork
+from stackd.host.envoy import EnvoyProcess
+from stackd.host.images import NodeImages
+from stackd.host.layers import LayerStore
+from stackd.host.runtime import RuncRuntime
+from stackd.host.uplink import NetworkConfig
+from stackd.registry.blobs import BlobStore
+from stackd.wire.agent_client import ManagerConnection
+from stackd.wire.messages import Hello
+from stackd.xds.proxy import EnvoyProxy
+
+_log = logging.getLogger(__name__)
+CHECK_SECONDS = 30.0
+"""Between two comparisons of the networks with the kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """The parts that run."""
+
+    runtime: RuncRuntime
+    network: HostNetwork
+    traffic: TrafficApplier
+    dns: DnsServer
+    worker: Worker
+    sessions: Sessions
+    hooks: Hooks
+
+
+def main(arguments: list[str]) -> int:
+    """Entry of the process; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="stackd agent")
+    parser.add_argument("cluster")
+    parser.add_argument("node")
+    parser.add_argument("--data", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    layout = ClusterLayout(options.data, options.cluster).node(options.node)
+    process.raise_descriptor_limit()
+    process.set_title(("stackd", "agent", options.cluster, options.node))
+    code = 0
+    try:
+        uvloop.run(run_agent(layout, config.load(layout)))
+    except* StackdError as failures:
+        _log.error("%s", failures.exceptions[0])
+        code = 1
+    return code
+
+
+async def run_agent(layout: NodeLayout, settings: AgentFile) -> None:
+    """Until SIGTERM or SIGINT. Raises StackdError when the node cannot be set up."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        agent = await _assemble(layout, settings, stack)
+        _write_pid(layout)
+        clock = SystemClock()
+        async with asyncio.TaskGroup() as group:
+            await agent.worker.start()
+            works = (
+                agent.runtime.run(),
+                agent.traffic.run(),
+                agent.dns.run(),
+                agent.worker.run(),
+                agent.sessions.run(agent.hooks, clock),
+                _check(agent.network, clock),
+            )
+            tasks = [group.create_task(work) for work in works]
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+
+
+async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitStack) -> Agent:
+    clock = SystemClock()
+    runtime = RuncRuntime(layout, clock)
+    network = await HostNetwork.open(_network_config(layout, settings))
+    stack.push_async_callback(network.close, purge=False)
+    proxy = EnvoyProxy(layout.xds_socket, EnvoyProcess(layout))
+    stack.push_async_callback(proxy.close, stop=False)
+    store = BlobStore(layout.data / "blobs")
+    store.prepare()
+    blobs, reporter, papers = Blobs(store), Reporter(), Papers.of(layout)
+    dns = DnsServer(network)
+    traffic = TrafficApplier(
+        Carriers(network, proxy, dns.services),
+        layout.data / "traffic.json",
+        reporter.report,
+        clock,
+    )
+    machine = Machine(runtime, NodeImages(layout, LayerStore(layout), blobs.fetch), network, clock)
+    record = NodeRecord(layout.data / "record")
+    stack.callback(record.close)
+    worker = Worker(machine, record, reporter, traffic)
+    renewal = Renewal(papers, clock)
+    hooks = Hooks(
+        connect=lambda address: ManagerConnection(address, renewal.identity),
+        tunnel=Tunnels(runtime).serve,
+        jitter=lambda most: random.uniform(0, most),
+        renewal=renewal.due,
+        certificate=renewal.take,
+        connected=blobs.connected,
+    )
+    sessions = Sessions(_hello(settings), settings.managers, worker, reporter)
+    return Agent(runtime, network, traffic, dns, worker, sessions, hooks)
+
+
+def _network_config(layout: NodeLayout, settings: AgentFile) -> NetworkConfig:
+    node = NodeItem(
+        id=settings.node_id, name=layout.name, index=settings.index, address=settings.address
+    )
+    return NetworkConfig(
+        cluster=layout.cluster.cluster,
+        node=node,
+        folder=layout.run / "net",
+        shared=RUN_ROOT / "shared",
+        pool=settings.pool,
+        host_netns=Path(settings.host_netns) if settings.host_netns else None,
+        vxlan_port=settings.vxlan_port,
+    )
+
+
+def _hello(settings: AgentFile) -> Hello:
+    return replace(
+        Hello(settings.node_id),
+        address=settings.address,
+        cpus=float(os.cpu_count() or 1),
+        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        os=sys.platform,
+        arch=os.uname().machine,
+        version=__version__,
+        instance=secrets.token_hex(8),
+    )
+
+
+async def _check(network: HostNetwork, clock: Clock) -> None:
+    """Repair what others changed in the kernel."""
+    while True:
+        await clock.sleep(CHECK_SECONDS)
+        try:
+            repaired: Sequence[str] = await network.check()
+        except StackdError as error:
+            _log.warning("network check: %s", error.cause)
+            continue
+        for text in repaired:
+            _log.warning("repaired: %s", text)
+
+
+def _write_pid(layout: NodeLayout) -> None:
+    (layout.run / "agent.pid").write_text(f"{os.getpid()}\n")
