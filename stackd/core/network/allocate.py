@@ -1,4 +1,4 @@
-"""Gives networks, virtual addresses, open ports and task addresses; takes tasks from NEW to PENDING.
+"""Gives networks, virtual addresses, open ports, task addresses: tasks go from NEW to PENDING.
 
 The decider of the allocator loop (`manager.allocator`). What cannot be given is said on the task.
 """
@@ -27,7 +27,7 @@ class Settings:
     """What this cluster allocates from."""
 
     cluster: str
-    pool: ipam.Pool = ipam.Pool()
+    pool: ipam.Pool = ipam.DEFAULT_POOL
     mtu: int = 1450
     reserved_vnis: frozenset[int] = frozenset()
     """Network ids that something else on the machines uses."""

@@ -28,6 +28,9 @@ class Pool:
     prefix: int = 22
 
 
+DEFAULT_POOL = Pool()
+
+
 class Exhausted(Exception):
     """Nothing is left to give; the text says of what, in one sentence."""
 

@@ -4,7 +4,7 @@ Called by the reaper loop.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container
 
 from stackd.core.model import fit
 from stackd.core.model.decision import Decision
@@ -71,31 +71,48 @@ def events(world: World, now: float, ids: Ids) -> Decision:
     return draft.decision()
 
 
-def releases(world: World, stack: str, now: float, ids: Ids) -> Decision:
+def releases(world: World, stack: str, spare: Container[str], now: float, ids: Ids) -> Decision:
     """Forget releases older than the last ten unless only they hold a revision still in use, and
-    revisions that no kept release, task or rollout names."""
+    those of the unused revisions that are in `spare`."""
     draft = Draft(now, ids)
     head = world.get(Stack, stack)
     if head is None or head.removing:
         return draft.decision()
-    mine = sorted(_of(world.all(Release), stack), key=lambda r: -r.number)
-    used = _used(world, stack)
+    kept = {release.key for release in _kept(world, head)}
+    for release in world.all(Release):
+        if release.stack == stack and release.key not in kept:
+            draft.group([Delete(ref=ref(Release, release.key))], [ref(Stack, stack)])
+    for key in sorted(unused(world, stack)):
+        if key in spare:
+            draft.group([Delete(ref=ref(Revision, key))], [ref(Stack, stack)])
+    return draft.decision()
+
+
+def unused(world: World, stack: str) -> set[str]:
+    """Keys of revisions that no kept release, task or rollout names. One that is new may belong
+    to a release that is just being written."""
+    head = world.get(Stack, stack)
+    if head is None or head.removing:
+        return set()
+    named = _used(world, stack)
+    for release in _kept(world, head):
+        named |= {(name, str(s.revision)) for name, s in release.services.items()}
+    mine = (revision for revision in world.all(Revision) if revision.stack == stack)
+    return {r.key for r in mine if (r.service, str(r.id)) not in named}
+
+
+def _kept(world: World, head: Stack) -> list[Release]:
+    mine = sorted((r for r in world.all(Release) if r.stack == head.name), key=lambda r: -r.number)
+    used = _used(world, head.name)
     named: set[tuple[str, str]] = set()
+    kept = []
     for index, release in enumerate(mine):
         its = {(name, str(s.revision)) for name, s in release.services.items()}
         recent = index < KEPT_RELEASES or release.number == head.release
         if recent or (its & used) - named:
             named |= its
-        else:
-            draft.group([Delete(ref=ref(Release, release.key))], [ref(Stack, stack)])
-    for revision in world.all(Revision):
-        if revision.stack == stack and (revision.service, str(revision.id)) not in named | used:
-            draft.group([Delete(ref=ref(Revision, revision.key))], [ref(Stack, stack)])
-    return draft.decision()
-
-
-def _of(releases_: Iterable[Release], stack: str) -> list[Release]:
-    return [release for release in releases_ if release.stack == stack]
+            kept.append(release)
+    return kept
 
 
 def _used(world: World, stack: str) -> set[tuple[str, str]]:

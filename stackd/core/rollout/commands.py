@@ -1,0 +1,295 @@
+"""What a person may ask of a rollout: each answers with the changes to write, or refuses.
+
+Called by the control API, which commits what it gets; the rollouts loop does the rest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from stackd.core.model.draft import Draft, Ids
+from stackd.core.model.ids import RevisionId, service_key
+from stackd.core.model.record import Change, Changes, Delete, Put, Record, ref
+from stackd.core.model.release import Hold, Release, Revision, ServiceRelease, Stack
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
+from stackd.core.model.world import World
+from stackd.core.rollout.common import ACTIVE
+from stackd.core.rollout.service import begin, turn_back
+from stackd.errors import Refused
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who asks, when (Unix seconds, the manager's clock), and fresh ids."""
+
+    by: str
+    now: float
+    ids: Ids
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A service as it is when somebody asks something of it."""
+
+    release: Release
+    declared: ServiceRelease
+    state: ServiceState
+    hold: Hold | None
+
+    @property
+    def name(self) -> str:
+        return self.state.key
+
+    @property
+    def active(self) -> Rollout | None:
+        rollout = self.state.rollout
+        return rollout if rollout is not None and rollout.phase in ACTIVE else None
+
+
+def _place(world: World, stack: str, service: str) -> _Place:
+    key = service_key(stack, service)
+    release = world.release(stack)
+    declared = release.services.get(service) if release else None
+    if release is None or declared is None:
+        raise Refused(f"{key} is not declared.", f"See the services of it: stackd ps {stack}.")
+    state = world.get(ServiceState, key)
+    if state is None:
+        raise Refused(f"{key} has not been looked at yet.", "Try again in a moment.")
+    return _Place(release, declared, state, world.get(Hold, f"{key}/{declared.revision}"))
+
+
+def _running(place: _Place) -> Rollout:
+    if place.active is None:
+        raise Refused(
+            f"{place.name} has no rollout under way.", f"See: stackd status {place.name}."
+        )
+    return place.active
+
+
+def _write(place: _Place, draft: Draft, rollout: Rollout, told: tuple[str, str]) -> list[Record]:
+    verb, text = told
+    event = draft.event(f"rollout.{verb}", place.name, text, rollout.cause)
+    return [msgspec.structs.replace(place.state, rollout=rollout), event]
+
+
+def _changes(records: Sequence[Record | Change], place: _Place) -> Changes:
+    changes = tuple(Put(record=r) if isinstance(r, Record) else r for r in records)
+    return Changes(changes=changes, relies=(ref(Stack, place.state.stack),))
+
+
+def abort(world: World, stack: str, service: str, asked: Asked) -> Changes:
+    """Give up the rollout: its revision is held, the stable one comes back whole."""
+    place = _place(world, stack, service)
+    rollout = _running(place)
+    if rollout.phase is RolloutPhase.ROLLING_BACK:
+        raise Refused(f"{place.name} is going back already.", f"See: stackd status {place.name}.")
+    draft = Draft(asked.now, asked.ids, asked.by)
+    reason = f"aborted by {asked.by}"
+    hold = _hold(place, rollout.target, reason, asked)
+    spec = place.declared.spec
+    if place.state.stable is None:
+        ended = msgspec.structs.replace(
+            rollout, phase=RolloutPhase.FAILED, ended=asked.now, reason=reason
+        )
+    else:
+        ended = turn_back(
+            rollout, spec.rollback.progress_deadline, asked.now, reason, rollout.cause
+        )
+    return _changes([*_write(place, draft, ended, ("aborted", reason)), hold], place)
+
+
+def _hold(place: _Place, revision: RevisionId, reason: str, asked: Asked) -> Hold:
+    return Hold(
+        stack=place.state.stack,
+        service=place.state.service,
+        revision=revision,
+        reason=reason,
+        at=asked.now,
+        by=asked.by,
+    )
+
+
+def pause(world: World, stack: str, service: str, asked: Asked) -> Changes:
+    """Stop the rollout where it is until `resume`."""
+    place = _place(world, stack, service)
+    rollout = _running(place)
+    if rollout.phase not in (RolloutPhase.PROGRESSING, RolloutPhase.WAITING):
+        word = rollout.phase.value.replace("_", " ")
+        raise Refused(f"{place.name} is {word}, which cannot be paused.", "Wait for its end.")
+    reason = f"paused by {asked.by}"
+    draft = Draft(asked.now, asked.ids, asked.by)
+    paused = msgspec.structs.replace(rollout, phase=RolloutPhase.PAUSED, reason=reason)
+    return _changes(_write(place, draft, paused, ("paused", reason)), place)
+
+
+def resume(world: World, stack: str, service: str, asked: Asked) -> Changes:
+    """Go on with a paused rollout; failures so far no longer count."""
+    place = _place(world, stack, service)
+    rollout = place.active
+    if rollout is None or rollout.phase is not RolloutPhase.PAUSED:
+        raise Refused(f"{place.name} is not paused.", f"See: stackd status {place.name}.")
+    strategy = place.declared.spec.strategy
+    going = msgspec.structs.replace(
+        rollout,
+        phase=RolloutPhase.WAITING if not place.state.counts else RolloutPhase.PROGRESSING,
+        reason="",
+        failures=0,
+        moved=asked.now,
+        deadline_left=strategy.progress_deadline,
+        paused_until=0,
+    )
+    draft = Draft(asked.now, asked.ids, asked.by)
+    told = ("resumed", f"resumed by {asked.by}")
+    return _changes(_write(place, draft, going, told), place)
+
+
+def promote(world: World, stack: str, service: str, asked: Asked, *, full: bool) -> Changes:
+    """Go on past a pause; `full` also skips the delay between batches."""
+    place = _place(world, stack, service)
+    rollout = _running(place)
+    if rollout.phase is RolloutPhase.PAUSED:
+        return resume(world, stack, service, asked)
+    if not full or rollout.phase is not RolloutPhase.PROGRESSING:
+        raise Refused(
+            f"{place.name} waits for nobody: {rollout.reason or rollout.phase.value}.",
+            "Use --full to skip the delay between batches.",
+        )
+    draft = Draft(asked.now, asked.ids, asked.by)
+    going = msgspec.structs.replace(rollout, paused_until=0)
+    told = ("promoted", f"promoted by {asked.by}")
+    return _changes(_write(place, draft, going, told), place)
+
+
+def retry(world: World, stack: str, service: str, asked: Asked) -> Changes:
+    """Lift the hold on the declared revision, so that it is rolled out again."""
+    place = _place(world, stack, service)
+    rollout = place.state.rollout
+    stuck = rollout is not None and rollout.phase is RolloutPhase.FAILED
+    if place.hold is None and not stuck:
+        raise Refused(
+            f"{place.name} holds nothing: revision {place.declared.revision} is not refused.",
+            f"See: stackd status {place.name}.",
+        )
+    draft = Draft(asked.now, asked.ids, asked.by)
+    text = f"{place.declared.revision} may be rolled out again"
+    event = draft.event("rollout.retried", place.name, text)
+    records: list[Record | Change] = [event]
+    if place.hold is not None:
+        records.append(Delete(ref=ref(Hold, place.hold.key)))
+    if rollout is not None and rollout.target == place.declared.revision:
+        again = begin(draft, place.release, place.state, place.declared.revision, event.id)
+        records.append(msgspec.structs.replace(place.state, rollout=again))
+    return _changes(records, place)
+
+
+def rollback(world: World, stack: str, service: str, asked: Asked, to: str = "") -> Changes:
+    """One step to a revision proven before, by default the last one; what is left is held."""
+    place = _place(world, stack, service)
+    active = place.active
+    left = active.target if active is not None else place.state.stable
+    if active is not None and place.state.stable and to in ("", place.state.stable):
+        if active.phase is RolloutPhase.PAUSED or active.phase is not RolloutPhase.ROLLING_BACK:
+            return abort(world, stack, service, asked)
+        raise Refused(f"{place.name} is going back already.", f"See: stackd status {place.name}.")
+    target = _proven(world, place, left, to)
+    draft = Draft(asked.now, asked.ids, asked.by)
+    event = draft.event("rollout.started", place.name, f"back: {left} -> {target}, by {asked.by}")
+    rollout = begin(draft, place.release, place.state, target, event.id)
+    going = msgspec.structs.replace(rollout, phase=RolloutPhase.PROGRESSING, by=asked.by)
+    records: list[Record | Change] = [
+        msgspec.structs.replace(place.state, rollout=going),
+        event,
+    ]
+    reason = f"rolled back to {target} by {asked.by}"
+    for revision in dict.fromkeys(r for r in (left, place.declared.revision) if r):
+        if revision != target:
+            records.append(_hold(place, revision, reason, asked))
+    held = world.get(Hold, f"{place.name}/{target}")
+    if held is not None:
+        records.append(Delete(ref=ref(Hold, held.key)))
+    return _changes(records, place)
+
+
+def _proven(world: World, place: _Place, left: str | None, to: str) -> RevisionId:
+    """The revision to go back to."""
+    candidates = [
+        r
+        for r in place.state.proven
+        if r != left and world.get(Revision, f"{place.name}/{r}") is not None
+    ]
+    if to:
+        found = next((r for r in candidates if r.startswith(to)), None)
+        if found is None:
+            known = ", ".join(candidates) or "none"
+            raise Refused(
+                f"{to} is not a revision of {place.name} that has run in full before.",
+                f"Those that have: {known}.",
+            )
+        return found
+    unheld = [r for r in candidates if world.get(Hold, f"{place.name}/{r}") is None]
+    if not unheld:
+        raise Refused(
+            f"{place.name} has no other revision that has run in full and is not held.",
+            f"See: stackd history {place.state.stack}.",
+        )
+    return unheld[0]
+
+
+def rollback_stack(world: World, stack: str, asked: Asked, to: int = 0) -> Changes:
+    """The whole stack to a release kept before, by default the last that differs; the revisions
+    that are left are held."""
+    head = world.get(Stack, stack)
+    now = world.release(stack)
+    if head is None or now is None:
+        raise Refused(f"Stack {stack} does not exist or is being removed.", "See: stackd ls.")
+    kept = sorted((r for r in world.all(Release) if r.stack == stack), key=lambda r: -r.number)
+    older = [r for r in kept if r.number < now.number and r.services != now.services]
+    chosen = next((r for r in kept if r.number == to), None) if to else next(iter(older), None)
+    if chosen is None or chosen.number == now.number:
+        numbers = ", ".join(str(r.number) for r in kept if r.number != now.number) or "none"
+        what = f"release {to}" if to else "an earlier release that differs"
+        raise Refused(f"Stack {stack} cannot go back to {what}.", f"Releases kept: {numbers}.")
+    draft = Draft(asked.now, asked.ids, asked.by)
+    text = f"release {now.number} -> {chosen.number}, by {asked.by}"
+    event = draft.event("release.rolled_back", stack, text)
+    records: list[Record | Change] = [
+        msgspec.structs.replace(head, release=chosen.number, commit=chosen.commit),
+        event,
+    ]
+    reason = f"rolled back to release {chosen.number} by {asked.by}"
+    for name in sorted(chosen.services):
+        records += _step_back(world, now, chosen, name, reason, asked)
+    changes = tuple(Put(record=r) if isinstance(r, Record) else r for r in records)
+    return Changes(changes=changes)
+
+
+def _step_back(
+    world: World, now: Release, chosen: Release, name: str, reason: str, asked: Asked
+) -> list[Record | Change]:
+    """Holds of one service when the stack goes back; refuses a revision never proven."""
+    key = service_key(now.stack, name)
+    target = chosen.services[name].revision
+    before = now.services.get(name)
+    if before is None or before.revision == target:
+        return []
+    state = world.get(ServiceState, key)
+    held = world.get(Hold, f"{key}/{target}")
+    if held is not None and (state is None or target not in state.proven):
+        raise Refused(
+            f"{key} at revision {target} is refused: {held.reason}.",
+            f"Choose another release, or: stackd retry {key}.",
+        )
+    records: list[Record | Change] = [
+        Hold(
+            stack=now.stack,
+            service=name,
+            revision=before.revision,
+            reason=reason,
+            at=asked.now,
+            by=asked.by,
+        )
+    ]
+    if held is not None:
+        records.append(Delete(ref=ref(Hold, held.key)))
+    return records

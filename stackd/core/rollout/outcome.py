@@ -1,0 +1,188 @@
+"""Whether what somebody waits for has come, failed, needs a person or was superseded.
+
+Called by the `wait` request and everything with `--wait`; codes are those of the contracts.
+"""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stackd.core.model.ids import service_key
+from stackd.core.model.release import Hold, Release, Stack
+from stackd.core.model.rollout import Phase, RolloutPhase, ServiceState
+from stackd.core.model.source import RepositoryStatus
+from stackd.core.model.world import World
+from stackd.core.rollout import depends
+from stackd.core.rollout.phase import service_names, service_phase
+
+
+class Code(enum.IntEnum):
+    """Exit codes of `wait`; NOT_YET is none."""
+
+    NOT_YET = -1
+    DONE = 0
+    FAILED = 2
+    PERSON = 3
+    SUPERSEDED = 5
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is waited for; at most one of release, revision, commit."""
+
+    stack: str
+    service: str = ""
+    release: int = 0
+    revision: str = ""
+    commit: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where it stands, in a code and a sentence."""
+
+    code: Code
+    text: str
+
+
+def outcome(world: World, goal: Goal, now: float) -> Outcome:
+    """Where the wait for `goal` stands."""
+    head = world.get(Stack, goal.stack)
+    if goal.commit:
+        moved = _commit(world, head, goal)
+    elif head is None:
+        moved = Outcome(Code.NOT_YET, f"stack {goal.stack} is not known yet")
+    elif head.removing:
+        moved = Outcome(Code.SUPERSEDED, f"stack {goal.stack} is being removed")
+    elif goal.revision:
+        moved = _revision(world, goal)
+    else:
+        moved = _release(world, head, goal)
+    return moved or _services(world, goal, now)
+
+
+def gone(world: World, stack: str) -> Outcome:
+    """Whether a stack that is being removed has gone."""
+    if world.get(Stack, stack) is None:
+        return Outcome(Code.DONE, f"stack {stack} is removed")
+    left = sum(view.live for view in world.tasks_of_stack(stack))
+    return Outcome(Code.NOT_YET, f"{left} tasks left")
+
+
+def _release(world: World, head: Stack, goal: Goal) -> Outcome | None:
+    if goal.release and goal.release > head.release:
+        return Outcome(Code.NOT_YET, f"release {goal.release} is not declared yet")
+    if goal.release and goal.release != head.release:
+        then = world.release(goal.stack, goal.release)
+        return _same(world.release(goal.stack), then, goal, f"release {goal.release}")
+    return None
+
+
+def _same(now: Release | None, then: Release | None, goal: Goal, what: str) -> Outcome | None:
+    """None when what is declared now is what `then` declared."""
+    superseded = f"{what} was superseded by release {now.number}" if now else f"{what} has gone"
+    if now is None or then is None:
+        return Outcome(Code.SUPERSEDED, superseded)
+    if goal.service:
+        equal = now.services.get(goal.service) == then.services.get(goal.service)
+    else:
+        equal = now.content_hash == then.content_hash and now.services == then.services
+    return None if equal else Outcome(Code.SUPERSEDED, superseded)
+
+
+def _revision(world: World, goal: Goal) -> Outcome | None:
+    release = world.release(goal.stack)
+    declared = release.services.get(goal.service) if release else None
+    state = world.get(ServiceState, service_key(goal.stack, goal.service))
+    hold = world.get(Hold, f"{goal.stack}/{goal.service}/{goal.revision}")
+    rollout = state.rollout if state else None
+    if rollout and rollout.target == goal.revision and rollout.phase is RolloutPhase.ROLLING_BACK:
+        return Outcome(Code.NOT_YET, rollout.reason)
+    if hold is not None:
+        return Outcome(Code.FAILED, f"{goal.revision} refused: {hold.reason}")
+    wanted = {declared.revision if declared else "", rollout.target if rollout else ""}
+    if goal.revision in wanted or (state and state.stable == goal.revision):
+        return None
+    other = declared.revision if declared else "nothing"
+    return Outcome(Code.SUPERSEDED, f"{other} is declared now, not {goal.revision}")
+
+
+def _commit(world: World, head: Stack | None, goal: Goal) -> Outcome | None:
+    if head is None:
+        return Outcome(Code.NOT_YET, f"stack {goal.stack} is not known yet")
+    status = world.get(RepositoryStatus, head.owner.removeprefix("repo:"))
+    processed = _processed(status, head)
+    at = next((i for i, sha in enumerate(processed) if sha.startswith(goal.commit)), None)
+    releases = sorted(
+        (r for r in world.all(Release) if r.stack == goal.stack), key=lambda r: -r.number
+    )
+    direct = next((r for r in releases if r.commit.startswith(goal.commit)), None)
+    if at is None and direct is None:
+        return Outcome(Code.NOT_YET, f"commit {goal.commit} has not been processed yet")
+    if head.problem and head.seen_commit.startswith(goal.commit):
+        return Outcome(Code.FAILED, f"commit {goal.commit} was not deployed: {head.problem}")
+    then = direct or _in_effect(releases, processed[at:] if at is not None else ())
+    if then is None or then.number == head.release:
+        return None
+    return _same(world.release(goal.stack), then, goal, f"commit {goal.commit}")
+
+
+def _processed(status: RepositoryStatus | None, head: Stack) -> list[str]:
+    """Commits that the owner has processed for this stack, newest first."""
+    known = [status.commit, *status.ancestors] if status else []
+    if head.seen_commit and head.seen_commit in known:
+        known = known[known.index(head.seen_commit) :]
+    elif head.seen_commit:
+        known = [head.seen_commit, *known]
+    return [sha for sha in known if sha]
+
+
+def _in_effect(releases: Sequence[Release], older: Sequence[str]) -> Release | None:
+    """The release that was declared when a commit was processed that made none itself."""
+    for sha in older:
+        found = next((r for r in releases if r.commit == sha), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _services(world: World, goal: Goal, now: float) -> Outcome:
+    names = [goal.service] if goal.service else service_names(world, goal.stack)
+    found = [_service(world, goal, name, now) for name in names]
+    for code in (Code.FAILED, Code.NOT_YET, Code.PERSON):
+        first = next((o for o in found if o.code is code), None)
+        if first is not None:
+            return first
+    return Outcome(Code.DONE, "; ".join(o.text for o in found) or "it has no services")
+
+
+def _service(world: World, goal: Goal, name: str, now: float) -> Outcome:
+    phase, reason = service_phase(world, goal.stack, name, now)
+    text = f"{goal.stack}/{name} is {phase.value}: {reason}"
+    state = world.get(ServiceState, service_key(goal.stack, name))
+    match phase:
+        case Phase.HEALTHY:
+            return Outcome(Code.DONE, text)
+        case Phase.ABORTED:
+            same = goal.revision and state and state.stable == goal.revision
+            return Outcome(Code.DONE if same else Code.FAILED, text)
+        case Phase.PAUSED:
+            return Outcome(Code.PERSON, text)
+        case Phase.DEGRADED:
+            failed = state is not None and (state.stable is None or _held(world, state))
+            return Outcome(Code.FAILED if failed else Code.NOT_YET, text)
+        case Phase.PENDING:
+            release = world.release(goal.stack)
+            spec = world.declared(goal.stack, name)
+            gate = depends.gate(world, release, spec, now) if release and spec else None
+            blocked = gate is not None and gate.failed
+            return Outcome(Code.FAILED if blocked else Code.NOT_YET, text)
+        case Phase.PROGRESSING | Phase.ROLLING_BACK:
+            return Outcome(Code.NOT_YET, text)
+
+
+def _held(world: World, state: ServiceState) -> bool:
+    release = world.release(state.stack)
+    declared = release.services.get(state.service) if release else None
+    key = f"{state.key}/{declared.revision}" if declared else ""
+    return declared is not None and world.get(Hold, key) is not None

@@ -1,0 +1,127 @@
+"""The phase of a service and of a stack, with the reason in one sentence (contracts: phases).
+
+Called by `status`, `ls`, `why` and, through `outcome`, by `wait`.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from stackd.core.model import fit
+from stackd.core.model.ids import service_key
+from stackd.core.model.release import Hold, Override, Stack
+from stackd.core.model.rollout import Phase, RolloutPhase, ServiceState
+from stackd.core.model.world import TaskView, World
+from stackd.core.rollout import judge
+from stackd.core.rollout.common import ACTIVE, allowed_end
+
+ORDER = (
+    Phase.ROLLING_BACK,
+    Phase.DEGRADED,
+    Phase.ABORTED,
+    Phase.PAUSED,
+    Phase.PROGRESSING,
+    Phase.PENDING,
+    Phase.HEALTHY,
+)
+"""A stack's phase is the first of these that one of its services has."""
+
+Standing = tuple[Phase, str]
+
+
+def service_names(world: World, stack: str) -> list[str]:
+    """Services that the current release declares or that still have something left."""
+    release = world.release(stack)
+    names = set(release.services) if release else set()
+    names |= {state.service for state in world.all(ServiceState) if state.stack == stack}
+    return sorted(names)
+
+
+def stack_phase(world: World, stack: str, now: float) -> Standing:
+    """Where a stack stands; the reason is that of the service that decides it."""
+    head = world.get(Stack, stack)
+    found = [
+        (name, *service_phase(world, stack, name, now)) for name in service_names(world, stack)
+    ]
+    if head is None or head.removing:
+        left = sum(view.live for view in world.tasks_of_stack(stack))
+        return Phase.PROGRESSING, f"it is being removed: {left} tasks left"
+    if not found:
+        return Phase.HEALTHY, "it has no services"
+    name, phase, reason = min(found, key=lambda row: ORDER.index(row[1]))
+    return phase, f"{name}: {reason}" if reason else ""
+
+
+def service_phase(world: World, stack: str, service: str, now: float) -> Standing:
+    """Where a service stands, and why."""
+    release = world.release(stack)
+    declared = release.services.get(service) if release else None
+    state = world.get(ServiceState, service_key(stack, service))
+    if declared is None or release is None:
+        left = sum(view.live for view in world.tasks_of(stack, service))
+        return Phase.PROGRESSING, f"it is being removed: {left} tasks left"
+    if state is None:
+        return Phase.PENDING, "its first rollout has not begun"
+    rollout = state.rollout
+    hold = world.get(Hold, f"{state.key}/{declared.revision}")
+    if rollout is not None and rollout.phase in ACTIVE:
+        return _active(rollout.phase, rollout.target, state, rollout.reason, hold)
+    if hold is None and state.stable != declared.revision:
+        return Phase.PENDING, f"the rollout to {declared.revision} has not begun"
+    return _settled(world, state, hold, now)
+
+
+def _active(
+    phase: RolloutPhase, target: str, state: ServiceState, reason: str, hold: Hold | None
+) -> Standing:
+    stable = state.stable or "nothing"
+    match phase:
+        case RolloutPhase.WAITING:
+            return Phase.PENDING, reason or "its rollout is about to begin"
+        case RolloutPhase.PROGRESSING:
+            refused = f"; {hold.revision} refused: {hold.reason}" if hold else ""
+            return Phase.PROGRESSING, f"{stable} -> {target}: {reason}{refused}"
+        case RolloutPhase.PAUSED:
+            return Phase.PAUSED, f"{stable} -> {target} is paused: {reason}"
+        case RolloutPhase.ROLLING_BACK:
+            why = f" because {hold.reason}" if hold else ""
+            return Phase.ROLLING_BACK, f"back to {stable}: {reason}{why}"
+        case RolloutPhase.COMPLETE | RolloutPhase.ABORTED | RolloutPhase.FAILED:
+            raise AssertionError(f"a rollout that is {phase} is not active")
+        case never:
+            assert_never(never)
+
+
+def _settled(world: World, state: ServiceState, hold: Hold | None, now: float) -> Standing:
+    spec = world.declared(state.stack, state.service)
+    assert spec is not None, "only declared services get here"
+    wanted = fit.replicas(world, state.stack, spec)
+    views = [v for v in world.tasks_of(state.stack, state.service) if v.wanted]
+    ready = sum(serving(world, view) for view in views)
+    done = len({v.task.slot for v in views if allowed_end(v, spec)})
+    if state.stable is None:
+        failed = state.rollout.reason if state.rollout else "no rollout has begun"
+        return Phase.DEGRADED, f"no revision has ever run in full: {failed}"
+    if ready + done < wanted:
+        return Phase.DEGRADED, f"{ready} of {wanted} tasks are ready{_first(world, views)}"
+    if hold is not None:
+        running = f"running {state.stable}"
+        return Phase.ABORTED, f"{running}; {hold.revision} refused: {hold.reason}"
+    override = world.get(Override, state.key)
+    by_hand = f", set by {override.by}; declared {override.declared}" if override else ""
+    return Phase.HEALTHY, f"{ready} of {wanted} tasks are ready{by_hand}"
+
+
+def serving(world: World, view: TaskView) -> bool:
+    """The task is ready, and its node is there to prove it."""
+    return view.ready and not fit.lost(world, view)
+
+
+def _first(world: World, views: Sequence[TaskView]) -> str:
+    """What the first task that is not ready waits for."""
+    waiting = [v for v in views if v.live and not serving(world, v)]
+    if not waiting:
+        return ""
+    view = min(waiting, key=lambda v: (not v.status.error, v.task.created, v.task.id))
+    if fit.lost(world, view):
+        return f"; {view.task.service}.{view.task.slot}: its node is down"
+    return f"; {view.task.service}.{view.task.slot}: {judge.cause(view)}"

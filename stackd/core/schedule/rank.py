@@ -1,0 +1,127 @@
+"""Which of the nodes that can take a task is the best: spread first, then the least busy.
+
+Called by `assign`. A tree has one level per spread preference; its leaves are heaps of nodes.
+Order in a leaf: nodes with 5 or more failures of this revision in the last 5 minutes last, then
+fewest tasks of this service, then fewest tasks in all, then by id.
+"""
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from stackd.core.model import fit
+from stackd.core.model.fit import NodeView
+from stackd.core.model.states import TaskState
+from stackd.core.model.world import TaskView
+from stackd.core.schedule.load import Load
+
+FAILURES = 5
+WINDOW = 300.0
+
+Score = tuple[bool, int, int, str]
+
+
+@dataclass
+class Branch:
+    """A part of the cluster. `tasks`: tasks of the service in it."""
+
+    tasks: int = 0
+    children: dict[str, "Branch"] = field(default_factory=dict)
+    heap: list[tuple[Score, NodeView]] = field(default_factory=list)
+
+    @property
+    def empty(self) -> bool:
+        """No node is left in it."""
+        return not self.heap and all(child.empty for child in self.children.values())
+
+
+def failing(views: Sequence[TaskView], revision: str, now: float) -> set[str]:
+    """Nodes on which a revision has failed too often lately."""
+    counts: dict[str, int] = {}
+    for view in views:
+        bad = view.status.state in (TaskState.FAILED, TaskState.REJECTED) or view.desired.failed
+        if bad and view.task.revision == revision and view.status.seen > now - WINDOW:
+            counts[view.task.node] = counts.get(view.task.node, 0) + 1
+    return {node for node, count in counts.items() if count >= FAILURES}
+
+
+class Ranking:
+    """Candidates of one group of like tasks, best first."""
+
+    def __init__(
+        self, service: str, spread: Sequence[str], avoid: set[str], loads: Callable[[str], Load]
+    ) -> None:
+        self._service = service
+        self._spread = spread
+        self._avoid = avoid
+        self._loads = loads
+        self._root = Branch()
+
+    def add(self, view: NodeView) -> None:
+        """A candidate."""
+        leaf = self._root
+        tasks = self._loads(view.node.id).of(self._service)
+        leaf.tasks += tasks
+        for value in self._path(view):
+            leaf = leaf.children.setdefault(value, Branch())
+            leaf.tasks += tasks
+        leaf.heap.append((self._score(view), view))
+
+    def seal(self) -> None:
+        """After the last `add`."""
+        _heapify(self._root)
+
+    def take(
+        self, usable: Callable[[NodeView], str], *, retry: bool = False
+    ) -> tuple[NodeView | None, list[str]]:
+        """The best node that `usable` has nothing against, and the reasons against others.
+
+        A refused node leaves the ranking, unless `retry`: it may do for the next task.
+        """
+        reasons: list[str] = []
+        refused: list[tuple[Branch, tuple[Score, NodeView]]] = []
+        found: NodeView | None = None
+        while found is None and (path := _best(self._root)) is not None:
+            leaf = path[-1]
+            best = heapq.heappop(leaf.heap)
+            reason = usable(best[1])
+            if reason:
+                reasons.append(reason)
+                refused.append((leaf, best))
+                continue
+            found = best[1]
+            for branch in path:
+                branch.tasks += 1
+            self._loads_changed(leaf, found)
+        for leaf, entry in refused if retry else ():
+            heapq.heappush(leaf.heap, entry)
+        return found, reasons
+
+    def _loads_changed(self, leaf: Branch, view: NodeView) -> None:
+        _, service, total, name = self._score(view)
+        score = (view.node.id in self._avoid, service + 1, total + 1, name)
+        heapq.heappush(leaf.heap, (score, view))
+
+    def _score(self, view: NodeView) -> Score:
+        load = self._loads(view.node.id)
+        return (view.node.id in self._avoid, load.of(self._service), load.tasks, view.node.id)
+
+    def _path(self, view: NodeView) -> list[str]:
+        return [fit.fact(view, key) or "" for key in self._spread]
+
+
+def _heapify(branch: Branch) -> None:
+    heapq.heapify(branch.heap)
+    for child in branch.children.values():
+        _heapify(child)
+
+
+def _best(root: Branch) -> list[Branch] | None:
+    """The branches from the root to the leaf with the fewest tasks that has a node left."""
+    path = [root]
+    while path[-1].children:
+        open_ = [(c.tasks, name) for name, c in path[-1].children.items() if not c.empty]
+        if not open_:
+            return None
+        path.append(path[-1].children[min(open_)[1]])
+    return path if path[-1].heap else None

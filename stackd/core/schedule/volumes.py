@@ -1,0 +1,74 @@
+"""A slot stays on the node that holds its named volume. Called by `assign`."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from stackd.core.model import fit
+from stackd.core.model.container import MountKind
+from stackd.core.model.network import VolumeBinding
+from stackd.core.model.node import Node
+from stackd.core.model.release import Revision
+from stackd.core.model.states import NodeState
+from stackd.core.model.task import Task
+from stackd.core.model.world import World
+
+
+def names(world: World, stack: str, revision: Revision) -> tuple[str, ...]:
+    """Cluster-wide names of the named volumes that a revision mounts."""
+    release = world.release(stack)
+    specs = release.spec.volumes if release else {}
+    return tuple(
+        specs[mount.source].name if mount.source in specs else f"{stack}_{mount.source}"
+        for mount in revision.container.mounts
+        if mount.kind is MountKind.VOLUME and mount.source
+    )
+
+
+def slot_name(task: Task) -> str:
+    """How a binding names a slot."""
+    return f"{task.stack}/{task.service}.{task.slot}"
+
+
+def homes(world: World, task: Task, volumes: Sequence[str]) -> dict[str, str]:
+    """Node id -> volume: where the task must go because its data is there; empty = anywhere.
+
+    The slot's own node counts first; else a node where another service keeps the same volume.
+    """
+    own: dict[str, str] = {}
+    others: dict[str, str] = {}
+    service = f"{task.stack}/{task.service}."
+    for binding in world.all(VolumeBinding) if volumes else ():
+        if binding.name not in volumes:
+            continue
+        if slot_name(task) in binding.slots:
+            own[binding.node] = binding.name
+        elif not any(slot.startswith(service) for slot in binding.slots):
+            others[binding.node] = binding.name
+    return own or others
+
+
+def away(world: World, task: Task, home: dict[str, str]) -> str:
+    """Why a task that is bound to nodes cannot run now."""
+    node_id, volume = min(home.items())
+    node = world.get(Node, node_id)
+    view = fit.node_view(world, node_id)
+    name = node.name if node else node_id
+    state = "gone" if view is None else "full, paused or unfit"
+    if view is not None and view.status.state is not NodeState.READY:
+        state = view.status.state.value
+    return f"slot {task.slot} stays on {name}, which holds its volume {volume} and is {state}"
+
+
+def bind(
+    world: World, task: Task, volumes: Sequence[str], node: str, now: float
+) -> list[VolumeBinding]:
+    """The bindings to write when a slot is placed on `node`."""
+    written = []
+    for name in dict.fromkeys(volumes):
+        known = world.get(VolumeBinding, f"{name}/{node}")
+        new = known or VolumeBinding(name=name, node=node, stack=task.stack, created=now)
+        if slot_name(task) not in new.slots:
+            new = msgspec.structs.replace(new, slots=(*new.slots, slot_name(task)))
+            written.append(new)
+    return written

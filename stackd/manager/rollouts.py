@@ -1,0 +1,41 @@
+"""The rollouts loop: takes every service to its declared revision (`core.rollout.service`), and
+what is no longer declared out of the store (`core.rollout.removal`)."""
+
+from stackd.core.model.decision import Decision, Dirty
+from stackd.core.model.draft import Ids
+from stackd.core.model.node import Node, NodeStatus
+from stackd.core.model.release import Hold, Override, Stack
+from stackd.core.model.rollout import ServiceState
+from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.world import World
+from stackd.core.rollout import removal, service
+from stackd.manager import concerned
+from stackd.manager.keyed import Keyed
+from stackd.manager.loop import ControlLoop
+
+WATCHES = (ServiceState, Stack, Override, Hold, Task, TaskDesired, TaskStatus, Node, NodeStatus)
+
+
+def rollouts() -> ControlLoop:
+    """The loop, for one term of a leader."""
+    return ControlLoop("rollouts", WATCHES, Keyed(_keys, _decide))
+
+
+def _keys(world: World, dirty: Dirty) -> set[str]:
+    """Services concerned; all of a stack when one of it has moved (dependencies, removal); and
+    `STACK/` for each stack that is being removed."""
+    found = concerned.services(world, dirty)
+    moved = {r.key.split("/", 1)[0] for r in dirty.refs if r.table == ServiceState.TABLE}
+    for stack in moved:
+        found |= concerned.of_stack(world, stack)
+    for head in world.all(Stack):
+        if head.removing:
+            found |= {f"{head.name}/"} | concerned.of_stack(world, head.name)
+    return found
+
+
+def _decide(world: World, key: str, now: float, ids: Ids) -> Decision:
+    stack, name = key.split("/", 1)
+    if not name:
+        return removal.stack(world, stack, now, ids)
+    return service.decide(world, stack, name, now, ids)
