@@ -1,0 +1,49 @@
+"""`route` of a service: which requests on a shared HTTP port are its own."""
+
+from typing import Annotated, ClassVar
+
+from stackd.core.model.stack import Route
+from stackd.core.spec.fields import Duration, Section, choice, matching, whole
+
+_LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+HOST = rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*"
+PREFIX = r"/[A-Za-z0-9._~!&'()*+,;=:@%/-]*"
+
+Host = Annotated[str, matching(HOST, "a host name: write it like shop.example or *.shop.example")]
+
+
+class RouteSection(Section):
+    """`route`."""
+
+    PLANNED: ClassVar[frozenset[str]] = frozenset({"tls", "match", "mirror"})
+
+    hosts: list[Host] | None = None
+    path_prefix: Annotated[str, matching(PREFIX, "a path prefix: it starts with /")] | None = None
+    timeout: Duration | None = None
+    upstream_idle_timeout: Duration | None = None
+    retries: Annotated[int, whole(0, 10)] | None = None
+    retry_on: Annotated[str, choice("safe", "idempotent", "none")] | None = None
+
+
+def build(section: RouteSection) -> Route:
+    """The route with its defaults."""
+    base = Route()
+    idle = section.upstream_idle_timeout
+    return Route(
+        hosts=tuple(dict.fromkeys(host.lower() for host in section.hosts or ())),
+        path_prefix=section.path_prefix or base.path_prefix,
+        timeout=section.timeout or 0,
+        upstream_idle_timeout=base.upstream_idle_timeout if idle is None else idle,
+        retries=base.retries if section.retries is None else section.retries,
+        retry_on=section.retry_on or base.retry_on,
+    )
+
+
+def clash(one: Route | None, other: Route | None) -> bool:
+    """Whether both take the same requests of a shared port. No route takes everything."""
+    first, second = one or Route(), other or Route()
+    if first.path_prefix != second.path_prefix:
+        return False
+    if not first.hosts or not second.hosts:
+        return first.hosts == second.hosts
+    return not set(first.hosts).isdisjoint(second.hosts)
