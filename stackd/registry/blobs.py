@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,19 +23,22 @@ CHUNK = 1024 * 1024
 
 
 class BlobStore:
-    """Blobs under `root`/sha256. `tmp` beside it holds what is not whole yet."""
+    """Blobs under `root`/sha256; `root`/tmp holds what is not whole yet."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.folder = root / "sha256"
-        self.tmp = root.parent / "tmp"
+        self.tmp = root / "tmp"
 
     def prepare(self) -> None:
         """Make the folders and remove what a killed process left half done."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.tmp.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for left in self.tmp.glob("blob-*"):
-            left.unlink(missing_ok=True)
+        for left in self.tmp.iterdir():
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
     def path(self, digest: str) -> Path:
         """Where a blob is or would be. Raises Refused for what is not a sha256 digest."""

@@ -18,7 +18,7 @@ from stackd.registry.manifest import Descriptor, Index, Manifest
 from stackd.registry.names import LocalName, Names
 from stackd.registry.reference import Reference, parse
 from stackd.registry.resolve import AccessTo, Resolved, Resolver
-from stackd.registry.skopeo import Skopeo
+from stackd.registry.skopeo import Access, Skopeo
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +108,11 @@ class ImageService:
     async def _complete(self, reference: Reference, architecture: str = "") -> Manifest:
         """One at a time for each digest: the others find it done."""
         async with self._pulls[reference.digest]:
-            if (document := self._stored(reference.digest)) is None:
-                _, document = await self._resolver.ask(reference)
-                self._blobs.take(reference.digest, [document], len(document))
-            parsed = manifest.parse(document)
+            parsed = await self._document(reference)
             if isinstance(parsed, Index):
                 chosen = manifest.pick(parsed, architecture or self._needs.architecture)
                 reference = reference.at(chosen.digest)
+                await self._document(reference)
             known = self._known.get(reference.digest)
             if known is not None and all(self._blobs.has(b.digest, b.size) for b in known.blobs):
                 return known
@@ -126,6 +124,13 @@ class ImageService:
                 raise Refused(f"{reference.short} came incomplete.", "Pull it again.")
             self._known[reference.digest] = image
             return image
+
+    async def _document(self, reference: Reference) -> Manifest | Index:
+        """What a digest names, judged before anything else of it is fetched."""
+        if (document := self._stored(reference.digest)) is None:
+            _, document = await self._resolver.ask(reference)
+            self._blobs.take(reference.digest, [document], len(document))
+        return manifest.parse(document)
 
     def _stored(self, digest: str) -> bytes | None:
         try:
@@ -155,6 +160,10 @@ class ImageService:
             return True
         self._blobs.discard(blob.digest)
         return False
+
+    async def try_login(self, host: str, access: Access) -> None:
+        """Ask a registry whether it takes these credentials. Raises Refused, Unavailable."""
+        await self._skopeo.login(host, access)
 
     def ls(self) -> Sequence[ImageInfo]:
         """Every name that is kept, in order."""
