@@ -4,6 +4,7 @@ A secret's value is sealed before it reaches the store and opened only for a nod
 with a grant. Version ids of secrets are keyed, so that they tell nothing about the value.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from stackd.core.model.release import (
 )
 from stackd.core.model.world import World
 from stackd.errors import Refused
-from stackd.store.seal import Binding, Sealer, config_version
+from stackd.store.seal import Sealer
 from stackd.store.tables import Fence, Tables
 
 LIMITS = {ContentKind.SECRET: 500 * 1024, ContentKind.CONFIG: 1000 * 1024}
@@ -52,9 +53,11 @@ class Contents:
         self._clock = clock
         self._ids = ids
 
-    def version_of(self, kind: ContentKind, value: bytes) -> str:
+    def version_of(self, kind: ContentKind, name: str, value: bytes) -> str:
         """The version id of this value."""
-        return config_version(value) if kind is ContentKind.CONFIG else self._sealer.version(value)
+        if kind is ContentKind.CONFIG:
+            return hashlib.sha256(value).hexdigest()[:12]
+        return self._sealer.keyed_hash(value, f"secret/{name}")[:12]
 
     async def put(self, new: NewContent) -> str:
         """Keep a version and make it the current one; returns its id. The same value again
@@ -66,7 +69,7 @@ class Contents:
                 f"{LIMITS[new.kind]}.",
                 "Keep large data in a volume.",
             )
-        version = self.version_of(new.kind, new.value)
+        version = self.version_of(new.kind, new.name, new.value)
         record = ContentVersion(
             kind=new.kind,
             name=new.name,
@@ -98,7 +101,7 @@ class Contents:
     def _stored(self, new: NewContent, version: str) -> bytes:
         if new.kind is ContentKind.CONFIG:
             return new.value
-        return self._sealer.seal(new.value, _binding(new.name, version))
+        return self._sealer.seal(new.value, _context(new.name, version))
 
     def _event(self, new: NewContent, version: str) -> Event:
         return Event(
@@ -117,7 +120,7 @@ class Contents:
             raise Refused(f"{kind} {name} has no version {version}.", "Deploy the stack again.")
         if kind is ContentKind.CONFIG:
             return found.value
-        return self._sealer.open(found.value, _binding(name, version))
+        return self._sealer.open(found.value, _context(name, version))
 
     def current(self, kind: ContentKind, name: str) -> str:
         """The current version id of an existing name. Raises Refused when there is none."""
@@ -176,8 +179,8 @@ class Contents:
         return f"Revoked version {version} of {head.kind} {head.name}."
 
 
-def _binding(name: str, version: str) -> Binding:
-    return Binding("secret", f"{name}/{version}")
+def _context(name: str, version: str) -> str:
+    return f"secret/{name}/{version}"
 
 
 def used_by(world: World, kind: ContentKind, name: str) -> list[str]:

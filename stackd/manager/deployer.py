@@ -195,7 +195,7 @@ class Deployer:
                     found[key] = self._contents.current(kind, content.name)
                 else:
                     value = request.contents[key]
-                    found[key] = self._contents.version_of(kind, value)
+                    found[key] = self._contents.version_of(kind, content.name, value)
         return found
 
     async def _resolve(self, request: Deploy) -> tuple[list[Digest], list[str], dict[str, str]]:

@@ -14,7 +14,7 @@ from stackd.core.model.registry import RegistryLogin
 from stackd.errors import Refused
 from stackd.registry.reference import check_host
 from stackd.registry.skopeo import Access
-from stackd.store.seal import Binding, Sealer
+from stackd.store.seal import Sealer
 from stackd.store.tables import Fence, Tables
 
 TryLogin = Callable[[str, Access], Awaitable[None]]
@@ -35,7 +35,7 @@ class Registries:
         found = self.tables.world.get(RegistryLogin, host)
         if found is None:
             return Access()
-        password = self.sealer.open(found.password, _binding(host)) if found.password else b""
+        password = self.sealer.open(found.password, _context(host)) if found.password else b""
         return Access(found.username, password.decode(), found.insecure)
 
     async def login(self, request: LoginRequest, by: str, try_login: TryLogin) -> Text:
@@ -55,7 +55,7 @@ class Registries:
         record = RegistryLogin(
             host=host,
             username=request.username,
-            password=self.sealer.seal(sealed, _binding(host)) if sealed else b"",
+            password=self.sealer.seal(sealed, _context(host)) if sealed else b"",
             insecure=request.insecure,
             at=self.clock.now(),
             by=by,
@@ -81,5 +81,5 @@ class Registries:
         return Text(text=f"Logged out of {host}.")
 
 
-def _binding(host: str) -> Binding:
-    return Binding("registry password", host)
+def _context(host: str) -> str:
+    return f"registry password/{host}"

@@ -21,7 +21,7 @@ from stackd.git.urls import Address, Scheme, check_ref, check_url
 from stackd.git.watch import git_folder
 from stackd.manager.api.tasks import rfc3339
 from stackd.manager.requests import StackDeployer
-from stackd.store.seal import Binding, Sealer
+from stackd.store.seal import Sealer
 from stackd.store.tables import Fence, Tables
 
 SHORTEST_INTERVAL = 1.0
@@ -84,13 +84,13 @@ class Repositories:
         if not request.ssh_key and not request.token:
             return b""
         clear = msgspec.msgpack.encode(_Sealed(request.ssh_key, request.token))
-        return self.sealer.seal(clear, _binding(request.name))
+        return self.sealer.seal(clear, _context(request.name))
 
     def credential(self, repository: Repository) -> Credential:
         """The clear credential, for the source loop. Raises Corrupt."""
         if not repository.credential:
             return Credential(known_hosts=repository.known_hosts)
-        clear = self.sealer.open(repository.credential, _binding(repository.name))
+        clear = self.sealer.open(repository.credential, _context(repository.name))
         sealed = msgspec.msgpack.decode(clear, type=_Sealed)
         return Credential(sealed.ssh_key, repository.known_hosts, sealed.token)
 
@@ -220,5 +220,5 @@ def _interval(seconds: float) -> float:
     return seconds
 
 
-def _binding(name: str) -> Binding:
-    return Binding("repository credential", name)
+def _context(name: str) -> str:
+    return f"repository credential/{name}"
