@@ -10,10 +10,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from stackd.core import spec
 from stackd.core.model.source import Repository
-from stackd.core.model.stack import StackSpec
-from stackd.core.spec import loading, naming
-from stackd.core.spec.context import Context, Origin, SourceFile
 from stackd.errors import InvalidSpec, Problem, Refused
 from stackd.git.trees import Objects
 
@@ -24,13 +22,12 @@ ABSENT = ""
 @dataclass(frozen=True, slots=True)
 class StackFile:
     """One stack file at one commit. `inputs`: each file it was made from -> blob id, ABSENT when
-    it is not there. Without a `spec` the problems say why."""
+    it is not there. Without a `bundle` the problems say why."""
 
     path: str
     name: str
     inputs: Mapping[str, str] = field(default_factory=dict)
-    spec: StackSpec | None = None
-    contents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    bundle: spec.Bundle | None = field(default=None, repr=False)
     problems: tuple[Problem, ...] = ()
 
 
@@ -45,7 +42,7 @@ class Reader:
         """Every stack file of the commit by its path. Raises Refused when the folder to search is
         not there or beyond the limits, never for one bad file."""
         found: dict[str, StackFile] = {}
-        listing = objects.files(commit, self._repository.path, naming.is_stack_file)
+        listing = objects.files(commit, self._repository.path, spec.is_stack_file)
         for path in sorted(listing.files):
             known = self._cache.get(path)
             if known is None or not self._is_current(objects, commit, known):
@@ -64,39 +61,45 @@ class Reader:
     def _parse(self, objects: Objects, commit: str, path: str, blob: str) -> StackFile:
         inputs = {path: blob}
         try:
-            source = SourceFile(path, objects.read(blob, MAX_STACK_FILE))
+            source = spec.SourceFile(path, objects.read(blob, MAX_STACK_FILE))
             files = self._beside(objects, commit, source, inputs)
-            loaded = loading.load([source], self._context(files))
         except InvalidSpec as error:
             return StackFile(path, self._name(path), inputs, problems=error.problems)
         except Refused as error:
             problem = Problem(path, 0, 0, error.cause)
             return StackFile(path, self._name(path), inputs, problems=(problem,))
-        warnings = tuple(loaded.warnings)
-        return StackFile(path, loaded.spec.name, inputs, loaded.spec, loaded.contents, warnings)
+        loaded = spec.load([source], self._context(files))
+        name = loaded.bundle.spec.name if loaded.bundle else self._name(path)
+        return StackFile(path, name, inputs, loaded.bundle, loaded.problems)
 
     def _beside(
-        self, objects: Objects, commit: str, source: SourceFile, inputs: dict[str, str]
+        self, objects: Objects, commit: str, source: spec.SourceFile, inputs: dict[str, str]
     ) -> Mapping[str, bytes]:
-        """Contents of the files that the stack file names; notes their blobs in `inputs`."""
+        """Contents of the files that the stack file names, `.env` first, since names may hold its
+        variables; notes their blobs in `inputs`. Raises InvalidSpec for links."""
         folder = posixpath.dirname(source.name)
         contents: dict[str, bytes] = {}
-        problems = []
-        for name in sorted(loading.wanted_files([source], self._context({}))):
+        problems: list[Problem] = []
+
+        def take(name: str) -> None:
             path = posixpath.normpath(posixpath.join(folder, name))
-            blob, refusal = _blob_of(objects, commit, path)
-            inputs[path] = blob
+            inputs[path], refusal = _blob_of(objects, commit, path)
             if refusal:
                 problems.append(Problem(source.name, 0, 0, refusal))
-            elif blob != ABSENT:
-                contents[name] = objects.read(blob)
+            elif inputs[path] != ABSENT:
+                contents[name] = objects.read(inputs[path])
+
+        take(spec.DOTENV)
+        for name in spec.wanted_files([source], self._context(contents)):
+            if name != spec.DOTENV:
+                take(name)
         if problems:
             raise InvalidSpec(problems)
         return contents
 
-    def _context(self, files: Mapping[str, bytes]) -> Context:
-        return Context(
-            origin=Origin.GIT,
+    def _context(self, files: Mapping[str, bytes]) -> spec.Context:
+        return spec.Context(
+            origin=spec.Origin.GIT,
             variables=self._repository.variables,
             files=files,
             root_name=self._repository.name,
@@ -105,7 +108,7 @@ class Reader:
     def _name(self, path: str) -> str:
         """The name of a stack that could not be read: as last time, else from the file's name."""
         known = self._cache.get(path)
-        return known.name if known else naming.stack_name(path, root_name=self._repository.name)
+        return known.name if known else spec.stack_name(path, root_name=self._repository.name)
 
     def _bad(self, path: str, text: str) -> StackFile:
         return StackFile(path, self._name(path), problems=(Problem(path, 0, 0, text),))
@@ -123,7 +126,7 @@ def refuse_doubles(files: Mapping[str, StackFile]) -> Mapping[str, StackFile]:
     """Two files that declare one name are both refused, and both are told of the other."""
     by_name: defaultdict[str, list[str]] = defaultdict(list)
     for path, file in files.items():
-        if file.spec is not None:
+        if file.bundle is not None:
             by_name[file.name].append(path)
     checked = dict(files)
     for name, paths in by_name.items():

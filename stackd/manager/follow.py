@@ -112,7 +112,7 @@ class Follower:
         heads = {head.name: head for head in self._owned()}
         for file in files.values():
             head = heads.get(file.name)
-            if file.spec is None:
+            if file.bundle is None:
                 continue
             if head is not None and not head.problem:
                 self._deployed[file.name] = file.inputs
@@ -124,9 +124,9 @@ class Follower:
         work = _Pass(commit, files, pull)
         if commit != status.commit:
             work.cause = await self._announce(commit, status.commit)
-        good = {file.name for file in files.values() if file.spec is not None}
+        good = {file.name for file in files.values() if file.bundle is not None}
         for file in files.values():
-            if file.spec is None and file.name not in good:
+            if file.bundle is None and file.name not in good:
                 work.problems[file.name] = "; ".join(str(p) for p in file.problems)
         await self._deploy_changed(work)
         await self._remove_vanished(work)
@@ -156,15 +156,15 @@ class Follower:
         async with asyncio.TaskGroup() as group:
             for file in work.files.values():
                 changed = work.pull or self._deployed.get(file.name) != file.inputs
-                if file.spec is not None and changed:
+                if file.bundle is not None and changed:
                     group.create_task(one(file))
 
     async def _deploy(self, file: StackFile, work: _Pass) -> str:
         """Deploy one stack; returns why it could not be, or ''."""
-        assert file.spec is not None
+        assert file.bundle is not None
         request = Deploy(
-            spec=file.spec,
-            contents=file.contents,
+            spec=file.bundle.spec,
+            contents=file.bundle.contents,
             owner=self.owner,
             by=self.owner,
             commit=work.commit,
@@ -191,7 +191,7 @@ class Follower:
         """A stack has vanished when no file declares it and its own file is gone, or declares
         another name; a file that cannot be read has not vanished."""
         declared = {file.name for file in work.files.values()}
-        unread = {path for path, file in work.files.items() if file.spec is None}
+        unread = {path for path, file in work.files.items() if file.bundle is None}
         owned = [head for head in self._owned() if not head.removing]
         gone = [h for h in owned if h.name not in declared and h.path not in unread]
         everything = len(gone) == len(owned)
@@ -220,13 +220,13 @@ class Follower:
             await asyncio.gather(*told[start : start + 100])
 
     async def _finish(self, work: _Pass) -> None:
-        unread = {file.name for file in work.files.values() if file.spec is None}
+        unread = {file.name for file in work.files.values() if file.bundle is None}
         problems = {text for name, text in work.problems.items() if text and name not in unread}
         for file in work.files.values():
             problems.update(str(problem) for problem in file.problems)
         history = await self._git.history(work.commit, KEPT_ANCESTORS)
         self._again = any(
-            file.spec is not None and self._deployed.get(file.name) != file.inputs
+            file.bundle is not None and self._deployed.get(file.name) != file.inputs
             for file in work.files.values()
         )
         await self._update(
