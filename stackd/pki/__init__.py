@@ -1,1 +1,1 @@
-"""The cluster's certificate authority: join tokens, signing, node certificates."""
+"""Who is a member of the cluster: its authority, certificates, join tokens. Bytes in and out."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stackd.aio.files import sync_directory
 from stackd.errors import Corrupt, Refused
 
 FORMAT = 1
@@ -123,12 +124,3 @@ def back_up(connection: sqlite3.Connection, target: Path) -> None:
         os.close(descriptor)
     os.replace(partial, target)
     sync_directory(target.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make names in `path` durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from stackd.core.model.ids import RevisionId
 from stackd.core.model.node import NodeReport
-from stackd.core.model.release import Hold, Stack
 from stackd.core.model.record import Change, Changes, Delete, Put, Ref, ref
+from stackd.core.model.release import Hold, Stack
 from stackd.errors import Conflict, Refused, Unavailable
 from stackd.store import codec
 from stackd.store.kv import DeleteOp, PutOp
@@ -111,7 +112,7 @@ async def test_a_subscription_is_first_everything_then_what_changed(h: Harness) 
     assert (await subscription.next()).everything
     await h.put(stack("a"))
     await h.put(stack("a", 2), stack("b"))
-    await h.put(Hold(stack="a", service="s", revision="r", reason="", at=0))
+    await h.put(Hold(stack="a", service="s", revision=RevisionId("r"), reason="", at=0))
     dirty = await subscription.next()
     assert not dirty.everything
     assert dirty.refs == {A, B}
