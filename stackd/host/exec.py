@@ -12,21 +12,20 @@ import fcntl
 import os
 import re
 import signal
-import socket
 import struct
 import termios
+import tty
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from stackd.aio import proc
 from stackd.core.model.driver import ExecRequest
 from stackd.errors import Refused, Unavailable
-from stackd.host import bundle, pidfds, reap, runc
+from stackd.host import bundle, cgroups, pidfds, reap, runc
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 _SIGNAL_BASE = 128
-_CONSOLE_WITHIN = 10.0
 _PROBE_OUTPUT = 4096
 _LAST_WORDS = 0.1
 _RUNC_FAILED = 255
@@ -62,21 +61,21 @@ async def start(place: bundle.Home, request: ExecRequest, name: str) -> "Session
     files = runc.exec_files(place, name)
     try:
         runc.write_process(place, files, request.argv, request.tty)
-        argv = runc.exec_argv(place, files, request.tty)
         if request.tty:
-            return await _with_terminal(argv, files, request)
-        return await _with_pipes(argv, files)
+            return await _with_terminal(place, files, request)
+        return await _with_pipes(place, files)
     except (FileNotFoundError, Unavailable) as error:
         files.remove()
         raise Refused(f"The command cannot be run: {error}.", "Is the task running?") from error
 
 
-async def _with_pipes(argv: Sequence[str], files: runc.ExecFiles) -> "Session":
+async def _with_pipes(place: bundle.Home, files: runc.ExecFiles) -> "Session":
     """Pipes of our own rather than asyncio's, so that a child that outlives the command and holds
     one open cannot hold us."""
     (child_in, stdin), (stdout, child_out), (stderr, child_err) = os.pipe(), os.pipe(), os.pipe()
     streams = Streams(stdin, stdout, stderr, terminal=False)
     try:
+        argv = runc.exec_argv(place, files)
         process = await proc.start(argv, (child_in, child_out, child_err))
     except Unavailable:
         streams.close()
@@ -84,51 +83,43 @@ async def _with_pipes(argv: Sequence[str], files: runc.ExecFiles) -> "Session":
     finally:
         for handle in (child_in, child_out, child_err):
             os.close(handle)
-    return Session(process, files, streams)
+    return Session(place, process, files, streams)
 
 
 async def _with_terminal(
-    argv: Sequence[str], files: runc.ExecFiles, request: ExecRequest
+    place: bundle.Home, files: runc.ExecFiles, request: ExecRequest
 ) -> "Session":
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as server:
-        server.bind(str(files.console))
-        server.listen(1)
-        server.setblocking(False)
-        null = asyncio.subprocess.DEVNULL
-        process = await proc.start(argv, (null, null, null))
-        master = await _accept_terminal(server, process)
-    session = Session(process, files, Streams(master, master, None, terminal=True))
-    await session.resize(request.rows, request.columns)
-    return session
-
-
-async def _accept_terminal(server: socket.socket, process: asyncio.subprocess.Process) -> int:
-    """The terminal's master side; -1 when runc ended without making one."""
-    loop = asyncio.get_running_loop()
-    accept = asyncio.ensure_future(loop.sock_accept(server))
-    ended = asyncio.ensure_future(process.wait())
+    """runc passes everything between a terminal of ours and the one it makes inside; ours is raw,
+    so only the inner one edits lines and echoes."""
+    master, slave = os.openpty()
+    streams = Streams(master, master, None, terminal=True)
     try:
-        await asyncio.wait(
-            (accept, ended), timeout=_CONSOLE_WITHIN, return_when=asyncio.FIRST_COMPLETED
-        )
-        if not accept.done():
-            return -1
-        peer, _ = accept.result()
-        with peer:
-            await _ready((peer.fileno(),))
-            _, handles, _, _ = socket.recv_fds(peer, 4096, 1)
-            return handles[0] if handles else -1
+        tty.setraw(slave)
+        _set_size(master, request.rows, request.columns)
+        process = await proc.start(runc.exec_argv(place, files), (slave, slave, slave))
+    except Unavailable:
+        streams.close()
+        raise
     finally:
-        for future in (accept, ended):
-            future.cancel()
+        os.close(slave)
+    return Session(place, process, files, streams)
+
+
+def _set_size(master: int, rows: int, columns: int) -> None:
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
 class Session:
     """One running command; conforms to the agent's ExecSession."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, files: runc.ExecFiles, streams: Streams
+        self,
+        place: bundle.Home,
+        process: asyncio.subprocess.Process,
+        files: runc.ExecFiles,
+        streams: Streams,
     ) -> None:
+        self._place = place
         self._process = process
         self._files = files
         self._streams = streams
@@ -167,8 +158,9 @@ class Session:
     async def resize(self, rows: int, columns: int) -> None:
         """Tell the terminal its new size."""
         if self._streams.terminal and self._streams.stdin >= 0:
-            size = struct.pack("HHHH", rows, columns, 0, 0)
-            fcntl.ioctl(self._streams.stdin, termios.TIOCSWINSZ, size)
+            _set_size(self._streams.stdin, rows, columns)
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGWINCH)
 
     async def code(self) -> int:
         """The command's exit code; 126, 127, 128+n as in a shell. Raises Refused.
@@ -191,7 +183,7 @@ class Session:
     async def kill(self) -> None:
         """End the command and what it started in its session."""
         if self._process.returncode is None:
-            kill_session(self._files)
+            kill_session(self._place, reap.read_pid(self._files.pid))
             proc.kill_group(self._process.pid)
             await self._process.wait()
         self._release()
@@ -213,24 +205,22 @@ def _read(handle: int) -> bytes | None:
         raise
 
 
-def kill_session(files: runc.ExecFiles) -> None:
-    """SIGKILL the session that an exec leads, while runc still holds its number."""
-    pid = reap.read_pid(files.pid)
-    handle = pidfds.open_if(pid)
-    if handle is None:
+def kill_session(place: bundle.Home, leader: int) -> None:
+    """SIGKILL what an exec started: everything in the container's group that is of the session it
+    leads, so that neither a number used again nor the container's own processes are hit."""
+    if leader <= 0:
         return
-    try:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-        pidfds.send(handle, signal.SIGKILL)
-    finally:
-        pidfds.close(handle)
+    for pid in cgroups.processes(cgroups.discover(), place.cgroup):
+        if pidfds.session(pid) == leader:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 async def probe(
     place: bundle.Home, argv: Sequence[str], name: str, timeout: float
 ) -> tuple[int, str]:
-    """Run a health command; (exit code, last 4 KiB of output). Code -1 = timed out."""
+    """Run a health command; (exit code, last 4 KiB of output). Code -1 = timed out, also when a
+    child of it holds its output open for that long."""
     try:
         session = await start(place, ExecRequest(place.id, tuple(argv)), name)
     except Refused as error:

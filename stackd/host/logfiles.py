@@ -72,7 +72,7 @@ async def read(query: Query) -> AsyncIterator[LogLine]:
         while True:
             ended = query.ended()  # asked before reading: what was written until then is read
             for line in reader.lines():
-                if not query.since or _seconds(line.at) >= query.since:
+                if not query.since or seconds(line.at) >= query.since:
                     yield line
             if reader.more():
                 await asyncio.sleep(0)
@@ -229,7 +229,7 @@ def _after(handle: int, offset: int) -> int:
     return offset
 
 
-def _seconds(at: str) -> float:
+def seconds(at: str) -> float:
     """RFC 3339 with nanoseconds as Unix seconds; 0 when it cannot be read."""
     try:
         return datetime.fromisoformat(at[:26] + at[29:]).timestamp()

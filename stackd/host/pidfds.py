@@ -22,11 +22,21 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def start_ticks(pid: int) -> int:
     """When the process started, in clock ticks since boot; 0 when it is not there."""
+    return _field(pid, 19)
+
+
+def session(pid: int) -> int:
+    """The leader of the process's session; 0 when it is not there."""
+    return _field(pid, 3)
+
+
+def _field(pid: int, number: int) -> int:
+    """A number of /proc/PID/stat, counted from the state as 0."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return int(text.rpartition(")")[2].split()[19])
+    return int(text.rpartition(")")[2].split()[number])
 
 
 def open_if(pid: int, started: int = 0) -> int | None:

@@ -109,26 +109,23 @@ class ExecFiles:
     process: Path
     log: Path
     pid: Path
-    console: Path
 
     def remove(self) -> None:
-        for path in (self.process, self.log, self.pid, self.console):
+        for path in (self.process, self.log, self.pid):
             path.unlink(missing_ok=True)
 
 
 def exec_files(place: bundle.Home, name: str) -> ExecFiles:
-    """Where the exec called `name` keeps its files; names are short, for a socket is among them."""
-    return ExecFiles(*(place.bundle / f"x{name}.{end}" for end in ("json", "log", "pid", "s")))
+    """Where the exec called `name` keeps its files."""
+    return ExecFiles(*(place.bundle / f"x{name}.{end}" for end in ("json", "log", "pid")))
 
 
-def exec_argv(place: bundle.Home, files: ExecFiles, tty: bool) -> tuple[str, ...]:
+def exec_argv(place: bundle.Home, files: ExecFiles) -> tuple[str, ...]:
     """The command line of `runc exec`; the command itself is in the process file."""
-    console = ("--tty", "--console-socket", str(files.console)) if tty else ()
     return (
         *(conmon.RUNC, "--root", str(place.state.parent)),
         *("--log", str(files.log), "--log-format", "json"),
         *("exec", "--pid-file", str(files.pid), "--process", str(files.process)),
-        *console,
         place.id,
     )
 

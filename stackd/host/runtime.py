@@ -192,6 +192,11 @@ class RuncRuntime:
             logfiles.Query(log, tail, since, follow, lambda: self._silent(task_id))
         )
 
+    def watched(self, task_id: str) -> bool:
+        """True while the container runs and its monitor lives."""
+        container = self._containers.get(task_id)
+        return container is not None and container.running and not self._silent(task_id)
+
     def close(self) -> None:
         """Let go of all containers; they run on."""
         for container in self._containers.values():

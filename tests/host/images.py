@@ -15,7 +15,7 @@ BUSYBOX = Path("/bin/busybox")
 _APPLETS = (
     "cat chmod chown cp date dd df echo env false grep hostname id kill ln ls mkdir mknod mount "
     "mv nc ps pwd rm sh sleep stat stty sync tail test touch true tty umount uname unshare wc wget "
-    "seq yes head ulimit chroot httpd printf sysctl nslookup usleep"
+    "seq yes head ulimit chroot httpd printf sysctl nslookup usleep tr"
 )
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/home/app:/bin/sh\n"
 _GROUP = "root:x:0:\napp:x:1000:\nextra:x:2000:app\n"

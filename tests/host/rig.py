@@ -11,9 +11,11 @@ import secrets
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from stackd.aio import proc
 from stackd.aio.clock import SystemClock
@@ -61,14 +63,13 @@ class Rig:
         **spec: Any,
     ) -> Launch:
         """A launch of `argv` in the busybox image; `spec` are fields of ContainerSpec."""
-        netns = self.netns[0] if self.netns else Path(await self.network()).name
         task_id = self.task_id()
         container = ContainerSpec(image=self.image.digest, command=argv or None, **spec)
         revision = Revision(
             stack="s", service="w", id=RevisionId(secrets.token_hex(6)), container=container
         )
         task = Task(id=TaskId(task_id), stack="s", service="w", slot="1", revision=revision.id)
-        network = NetworkSetup(f"/run/netns/{netns}", {"net": "10.9.9.9"}, "10.9.9.1")
+        network = NetworkSetup(f"/run/netns/{self.netns[0]}", {"net": "10.9.9.9"}, "10.9.9.1")
         return Launch(task, revision, self.image, network, files, volumes or {}, "w-1")
 
     async def run(self, *argv: str, **spec: Any) -> str:
@@ -121,6 +122,7 @@ async def rig(config: Mapping[str, Any] | None = None) -> AsyncIterator[Rig]:
         built = made.build(data / "blobs", [made.busybox_layer()], config)
         image = await store(layout).ensure(built.name)
         made_rig = Rig(layout, runtime, spawner, image)
+        await made_rig.network()
         yield made_rig
         spawner = made_rig.spawner
         made_rig.runtime.close()
@@ -213,3 +215,9 @@ def traces(layout: NodeLayout, task_id: str) -> list[str]:
 async def _ip(*arguments: str) -> None:
     done = await proc.run(proc.Command(("ip", *arguments)))
     assert done.code == 0, done.error
+
+
+def with_id(launch: Launch, task_id: str) -> Launch:
+    """The same launch for another task."""
+    task = msgspec.structs.replace(launch.task, id=TaskId(task_id))
+    return replace(launch, task=task)
