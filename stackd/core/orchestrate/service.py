@@ -13,7 +13,7 @@ from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids
 from stackd.core.model.ids import RevisionId, TaskId, service_key
 from stackd.core.model.record import Record, ref
-from stackd.core.model.rollout import ServiceState
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import Mode, RestartPolicy, ServiceSpec, StrategyKind
 from stackd.core.model.states import TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
@@ -60,7 +60,12 @@ def _scene(
         leaving=leaving,
         target=rollout.target if rollout else "",
         began=rollout.started if rollout else 0,
+        counted=frozenset(rollout.counted) if rollout and _counts_failures(rollout) else None,
     )
+
+
+def _counts_failures(rollout: Rollout) -> bool:
+    return rollout.phase is RolloutPhase.PROGRESSING
 
 
 def exclusive(spec: ServiceSpec) -> bool:
@@ -104,7 +109,10 @@ def _create(
     cause = rollout.cause if rollout and rollout.target == start.revision else ""
     if start.replaces is not None:
         error = start.replaces.status.error or start.replaces.desired.reason
-        word = start.replaces.status.state.label
+        last_state = (
+            TaskState.FAILED if start.replaces.desired.failed else start.replaces.status.state
+        )
+        word = last_state.label
         failed = draft.event(f"task.{word}", name, error or f"ended as {word}", cause)
         records.append(failed)
         cause = failed.id

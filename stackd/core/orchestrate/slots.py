@@ -29,6 +29,9 @@ class Scene:
     target: str = ""
     """The revision of the last rollout; its tasks from before `began` do not count as attempts."""
     began: float = 0
+    counted: frozenset[str] | None = None
+    """While it runs: failed tasks of the target that the rollout has taken into account. Others
+    are not replaced yet, since they may end it."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,7 @@ def _missing(
     occupied.update(start.slot for start in planned)
     blocked = {v.task.slot for v in scene.tasks if v.live} if scene.exclusive else set()
     blocked |= {start.slot for start in planned} if scene.exclusive else set()
+    blocked |= {slot for slot, last in ended.items() if _not_counted(scene, revision, last[-1])}
     candidates = [s for s in scene.slots if s not in filled and s not in over and s not in blocked]
     candidates.sort(key=lambda s: (s not in ended, occupied[s] > 0))
     starts = []
@@ -162,6 +166,15 @@ def _missing(
         how = restart.next_start(scene.policy, last) or restart.Restart()
         starts.append(Start(slot, revision, how, last[-1] if last else None))
     return starts
+
+
+def _not_counted(scene: Scene, revision: str, last: TaskView) -> bool:
+    return (
+        scene.counted is not None
+        and revision == scene.target
+        and restart.unexpected(last)
+        and last.task.id not in scene.counted
+    )
 
 
 def _ended(scene: Scene, revision: str) -> dict[str, list[TaskView]]:

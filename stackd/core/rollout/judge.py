@@ -20,7 +20,9 @@ UNSEEN = 15.0
 
 
 def count_failures(rollout: Rollout, views: Sequence[TaskView], spec: ServiceSpec) -> Rollout:
-    """The rollout with every failed task of its target counted, each once."""
+    """The rollout with every failed task of its target counted, each once. The orchestrator
+    replaces a task of the target only when it has been counted."""
+    known = {view.task.id for view in views}
     failed = [
         view.task.id
         for view in views
@@ -34,7 +36,7 @@ def count_failures(rollout: Rollout, views: Sequence[TaskView], spec: ServiceSpe
     return msgspec.structs.replace(
         rollout,
         failures=rollout.failures + len(failed),
-        counted=(*rollout.counted, *failed)[-200:],
+        counted=(*(t for t in rollout.counted if t in known), *failed),
     )
 
 

@@ -169,8 +169,10 @@ def _observe(look: _Look, target: str) -> Observed:
 
 
 def _again(look: _Look) -> None:
-    """After a failure: look at once again, with what has been written."""
-    look.wake_at = look.draft.now
+    """After a failure: the way back begins in the same write, so that nothing else is begun."""
+    rollout = look.case.active
+    if rollout is not None and rollout.phase is RolloutPhase.ROLLING_BACK:
+        _step(look, rollout, _observe(look, look.state.stable or rollout.target))
 
 
 def _step(look: _Look, rollout: Rollout, observed: Observed) -> None:
@@ -183,7 +185,7 @@ def _step(look: _Look, rollout: Rollout, observed: Observed) -> None:
     if observed.complete:
         _complete(look, rollout)
         return
-    if rollout.updated > before:
+    if rollout.updated > before and rollout.phase is RolloutPhase.PROGRESSING:
         look.tell("progress", step.reason, rollout.cause)
     tick = look.draft.now + judge.STORE_EVERY
     look.wake_at = earliest(step.wake_at, tick)
