@@ -1,0 +1,214 @@
+"""Runs a scenario: blocks of commands, `----`, and what is expected to be seen after them.
+
+Commands (one a line, `#` comments):
+    deploy SERVICE=REVISION [key=value…] …   one release of stack `shop`; a line per service, then
+    release                                  declares the services named since the last release
+    behave NAME[@REVISION] key=value…        how its tasks behave (tests.fakes.agent.Behaviour)
+    node NAME ready|down|drain|active|pause
+    abort|pause|resume|retry|promote SERVICE,  rollback SERVICE [TO],  rollback-stack [N]
+    scale SERVICE N,  remove,  restart-manager,  advance SECONDS
+After each block: the events since the block before, then each service's phase and tasks.
+"""
+
+import dataclasses
+from collections import Counter
+
+import msgspec
+
+from stackd.core.model.container import Mount, MountKind
+from stackd.core.model.release import Override, Stack
+from stackd.core.model.stack import (
+    Amount,
+    DependsOn,
+    Mode,
+    OnFailure,
+    Placement,
+    RestartCondition,
+    RestartPolicy,
+    ServiceSpec,
+    Strategy,
+    StrategyKind,
+)
+from stackd.core.model.states import Availability, NodeState
+from stackd.core.rollout import commands
+from stackd.core.rollout.outcome import Goal, outcome
+from stackd.core.rollout.phase import service_names, service_phase
+from stackd.errors import Refused
+from tests.fakes.agent import Behaviour
+from tests.fakes.simulation import START, Simulation, web
+
+STACK = "shop"
+SEPARATOR = "----"
+
+
+def run(text: str) -> str:
+    """The scenario with what was really seen."""
+    scenario = _Scenario()
+    blocks = [block for block in text.strip().split("\n\n") if block.strip()]
+    return "\n\n".join(scenario.block(block) for block in blocks) + "\n"
+
+
+class _Scenario:
+    def __init__(self) -> None:
+        self.sim = Simulation(3)
+        self.specs: dict[str, tuple[ServiceSpec, str]] = {}
+        self.seen = ""
+
+    def block(self, block: str) -> str:
+        lines = block.split(f"\n{SEPARATOR}")[0].strip("\n").splitlines()
+        said = []
+        for line in lines:
+            if line.strip() and not line.startswith("#"):
+                said += self.command(line.split())
+        if all(line.startswith("#") for line in lines):
+            return "\n".join(lines)
+        return "\n".join([*lines, SEPARATOR, *said, *self.transcript()])
+
+    def command(self, words: list[str]) -> list[str]:
+        verb, *rest = words
+        try:
+            getattr(self, f"do_{verb.replace('-', '_')}")(*rest)
+        except Refused as error:
+            return [f"refused: {error.cause} {error.remedy}"]
+        return []
+
+    def do_deploy(self, what: str, *options: str) -> None:
+        name, revision = what.split("=")
+        spec = web(name=name, **_fields(dict(option.split("=", 1) for option in options)))
+        self.specs[name] = (spec, revision)
+
+    def do_drop(self, name: str) -> None:
+        del self.specs[name]
+
+    def do_release(self) -> None:
+        self.sim.deploy(STACK, self.specs)
+
+    def do_behave(self, what: str, *options: str) -> None:
+        values = dict(option.split("=", 1) for option in options)
+        kinds = {field.name: field.default for field in dataclasses.fields(Behaviour)}
+        fields: dict[str, object] = {}
+        for key, value in values.items():
+            plain = isinstance(kinds[key], str)
+            number = float(value) if not plain and value not in ("True", "False") else 0.0
+            fields[key] = value.replace("_", " ") if plain else number
+            if key == "exit_code":
+                fields[key] = int(value)
+            if value in ("True", "False"):
+                fields[key] = value == "True"
+        self.sim.agents.behaviours[what] = Behaviour(**fields)  # type: ignore[arg-type]
+
+    def do_node(self, name: str, word: str) -> None:
+        if word in ("ready", "down"):
+            self.sim.set_node(name, state=NodeState(word))
+        else:
+            self.sim.set_node(name, availability=Availability(word))
+
+    def do_advance(self, seconds: str) -> None:
+        self.sim.advance(float(seconds))
+
+    def do_scale(self, service: str, count: str) -> None:
+        declared = self.specs[service][0].replicas
+        self.sim.write(
+            Override(
+                stack=STACK, service=service, replicas=int(count), declared=declared,
+                by="ann", at=self.sim.now,
+            )
+        )
+
+    def do_remove(self) -> None:
+        head = self.sim.world.get(Stack, STACK)
+        assert head is not None
+        self.sim.write(msgspec.structs.replace(head, removing=True))
+
+    def do_restart_manager(self) -> None:
+        self.sim.restart_manager()
+
+    def _asked(self) -> commands.Asked:
+        return commands.Asked("ann", self.sim.now, self.sim.ids.__next__)
+
+    def do_abort(self, service: str) -> None:
+        self.sim.commit(commands.abort(self.sim.world, STACK, service, self._asked()))
+
+    def do_pause(self, service: str) -> None:
+        self.sim.commit(commands.pause(self.sim.world, STACK, service, self._asked()))
+
+    def do_resume(self, service: str) -> None:
+        self.sim.commit(commands.resume(self.sim.world, STACK, service, self._asked()))
+
+    def do_retry(self, service: str) -> None:
+        self.sim.commit(commands.retry(self.sim.world, STACK, service, self._asked()))
+
+    def do_promote(self, service: str) -> None:
+        asked = self._asked()
+        self.sim.commit(commands.promote(self.sim.world, STACK, service, asked, full=True))
+
+    def do_rollback(self, service: str, to: str = "") -> None:
+        self.sim.commit(commands.rollback(self.sim.world, STACK, service, self._asked(), to))
+
+    def do_rollback_stack(self, to: str = "0") -> None:
+        self.sim.commit(commands.rollback_stack(self.sim.world, STACK, self._asked(), int(to)))
+
+    def transcript(self) -> list[str]:
+        lines = []
+        for event in self.sim.events(self.seen):
+            self.seen = event.id
+            name = event.object.removeprefix(f"{STACK}/")
+            at = f"{event.at - START:7.1f}"
+            lines.append(f"{at}  {event.kind:<20} {name:<8} {event.text}".rstrip())
+        for name in service_names(self.sim.world, STACK):
+            lines.append(self._service(name))
+        assert self.sim.conflicts == 0, "loops that take turns never conflict"
+        return lines
+
+    def _service(self, name: str) -> str:
+        world, now = self.sim.world, self.sim.now
+        phase, reason = service_phase(world, STACK, name, now)
+        views = [v for v in world.tasks_of(STACK, name) if v.live]
+        counts = Counter(
+            f"{v.task.revision} {'ready' if v.ready else v.status.state.label}" for v in views
+        )
+        tasks = ", ".join(f"{n} {what}" for what, n in sorted(counts.items())) or "no tasks"
+        code = int(outcome(world, Goal(STACK, name), now).code)
+        errors = sorted({v.status.error for v in views if v.status.error})
+        more = "".join(f"\n    {error}" for error in errors)
+        return f"= {name}: {phase.value}: {reason}\n    {tasks}; wait: {code}{more}"
+
+
+def _fields(options: dict[str, str]) -> dict[str, object]:
+    """Options of `deploy` as fields of a spec."""
+    pace: dict[str, object] = {}
+    fields: dict[str, object] = {}
+    for key, value in options.items():
+        match key:
+            case "replicas":
+                fields[key] = int(value)
+            case "mode":
+                fields[key] = Mode(value)
+            case "surge" | "unavailable":
+                percent = value.endswith("%")
+                pace[f"max_{key}"] = Amount(value=int(value.rstrip("%")), percent=percent)
+            case "strategy":
+                pace["kind"] = StrategyKind(value)
+            case "on_failure":
+                pace[key] = OnFailure(value)
+            case "parallelism":
+                pace[key] = int(value)
+            case "delay" | "monitor" | "progress_deadline":
+                pace[key] = float(value)
+            case "ratio":
+                pace["max_failure_ratio"] = float(value)
+            case "after" | "started":
+                condition = DependsOn.HEALTHY if key == "after" else DependsOn.STARTED
+                fields["depends_on"] = {value: condition}
+            case "per_node":
+                fields["placement"] = Placement(max_replicas_per_node=int(value))
+            case "restart":
+                fields[key] = RestartPolicy(condition=RestartCondition(value))
+            case "volume":
+                mount = Mount(kind=MountKind.VOLUME, source=value, target="/data")
+                base = web().container
+                fields["container"] = msgspec.structs.replace(base, mounts=(mount,))
+            case _:
+                raise AssertionError(f"unknown option {key}")
+    strategy = Strategy(**pace)  # type: ignore[arg-type]
+    return {**fields, "strategy": strategy, "rollback": strategy}
