@@ -45,6 +45,7 @@ class Fabric:
         self._underlay = underlay
         self._netlink = NetlinkSocket(ROUTE)
         self._index: dict[str, int] = {}
+        self._looked = False
         self.wanted = Wanted()
         self.tasks: dict[str, Attached] = {}
 
@@ -80,17 +81,16 @@ class Fabric:
             raise Unavailable(f"A network cannot be set up: {error.strerror}.") from error
 
     def _drop_networks(self, wanted: Wanted) -> None:
-        keep = {o.bridge for o in wanted.overlays.values()}
-        keep |= {o.vxlan for o in wanted.overlays.values()}
+        keep = {name for o in wanted.overlays.values() for name in (o.bridge, o.vxlan)}
         changed = [o for n, o in self.wanted.overlays.items() if wanted.overlays.get(n) != o]
-        stale = {o.bridge for o in changed} | {o.vxlan for o in changed}
-        for name, link in rtnl.links(self._netlink).items() if self._needs_look(wanted) else ():
+        stale = {name for o in changed for name in (o.bridge, o.vxlan)}
+        if self._looked and self.wanted.overlays == wanted.overlays:
+            return
+        self._looked = True
+        for name, link in rtnl.links(self._netlink).items():
             if name[0] in "bv" and (name not in keep or name in stale):
                 self._netlink.request([rtnl.delete_link(link.index)], ignore=_GONE)
                 self._index.pop(name, None)
-
-    def _needs_look(self, wanted: Wanted) -> bool:
-        return self.wanted.overlays != wanted.overlays
 
     def _add_network(self, overlay: Overlay) -> None:
         bridge = rtnl.find(self._netlink, overlay.bridge)

@@ -89,7 +89,8 @@ class Watch:
             match kind:
                 case rtnl.NEWLINK | rtnl.DELLINK:
                     link = rtnl.parse_link(body)
-                    lost = kind == rtnl.DELLINK or not link.up
+                    floods = link.name.startswith("v") and rtnl.floods(body)
+                    lost = kind == rtnl.DELLINK or not link.up or floods
                     if lost and link.name in names:
                         return True
                 case rtnl.DELADDR:

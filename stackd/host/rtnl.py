@@ -231,6 +231,12 @@ def parse_link(body: bytes) -> Link:
     )
 
 
+def floods(body: bytes) -> bool:
+    """Whether a link message shows a bridge port that floods; only the bridge's own do."""
+    flags = attributes(attributes(body[16:]).get(_PROTINFO, b""))
+    return body[0] == AF_BRIDGE and flags.get(PORT_FLOOD) == b"\1"
+
+
 def links(netlink: NetlinkSocket) -> dict[str, Link]:
     """All links of the socket's namespace, by name."""
     found = [parse_link(m.body) for m in netlink.dump(Message(GETLINK, 0, _ifinfo()))]

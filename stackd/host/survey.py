@@ -7,7 +7,7 @@ import ipaddress
 import struct
 from dataclasses import dataclass, field
 
-from stackd.core.network import addressing
+from stackd.core.network import addressing, naming
 from stackd.core.network.links import Overlay, Wanted
 from stackd.host import rtnl
 from stackd.host.netlink import Message, NetlinkSocket, attributes
@@ -37,9 +37,10 @@ class Expected:
         self.ports[name] = Port(task, overlay.bridge, address, addressing.task_mac(address))
 
     def names(self) -> frozenset[str]:
-        """Names of all links."""
+        """Names of all links, the uplink too."""
         overlays = self.wanted.overlays.values()
-        return frozenset((*self.ports, *(o.bridge for o in overlays), *(o.vxlan for o in overlays)))
+        links = {name for o in overlays for name in (o.bridge, o.vxlan)}
+        return frozenset((*self.ports, *links, naming.UPLINK))
 
 
 @dataclass(slots=True)
@@ -58,14 +59,18 @@ def compare(netlink: NetlinkSocket, expected: Expected) -> Faults:
     """Dump links, addresses and neighbours, and compare. Raises NetlinkError."""
     faults = Faults()
     links = rtnl.links(netlink)
-    addresses = _addresses(netlink)
+    addresses = {(index, address) for index, address, _ in address_entries(netlink)}
+    flags = _port_flags(netlink)
     for overlay in expected.wanted.overlays.values():
-        if problem := _network_fault(overlay, links, addresses):
+        problem = _network_fault(overlay, links, addresses)
+        vxlan = links.get(overlay.vxlan)
+        if vxlan is not None and _set(flags.get(vxlan.index, {}), rtnl.PORT_FLOOD):
+            problem = "its VXLAN port flooded"
+        if problem:
             faults.networks.append(overlay)
             faults.sentences.append(f"Network {overlay.id} was set up again: {problem}.")
-    locked = _locked(netlink)
     for name, port in expected.ports.items():
-        if problem := _port_fault(links.get(name), links.get(port.bridge), locked):
+        if problem := _port_fault(links.get(name), links.get(port.bridge), flags):
             faults.tasks.add(port.task)
             faults.sentences.append(f"Task {port.task} was connected again: {problem}.")
     known = expected.names()
@@ -93,14 +98,14 @@ def _network_fault(
     return ""
 
 
-def _port_fault(port: Link | None, bridge: Link | None, locked: set[int]) -> str:
+def _port_fault(port: Link | None, bridge: Link | None, flags: dict[int, dict[int, bytes]]) -> str:
     if port is None:
         return "its link had been deleted"
     if bridge is None or port.master != bridge.index:
         return "its link had left the bridge"
     if not port.up:
         return "its link had been set down"
-    if port.index not in locked:
+    if not _set(flags.get(port.index, {}), rtnl.PORT_ISOLATED, rtnl.PORT_LOCKED):
         return "its port's protection had been removed"
     return ""
 
@@ -137,11 +142,7 @@ def has_link(namespace: TaskNamespace, interface: Interface) -> bool:
     return rtnl.find(namespace.netlink, f"eth{interface.position}") is not None
 
 
-def _addresses(netlink: NetlinkSocket) -> set[tuple[int, str]]:
-    return {(index, address) for index, address, _ in rtnl_addresses(netlink)}
-
-
-def rtnl_addresses(netlink: NetlinkSocket) -> list[tuple[int, str, int]]:
+def address_entries(netlink: NetlinkSocket) -> list[tuple[int, str, int]]:
     """(link index, IPv4 address, prefix length) of all addresses."""
     found = []
     for answer in netlink.dump(Message(rtnl.GETADDR, 0, struct.pack("=BBBBI", 2, 0, 0, 0, 0))):
@@ -153,15 +154,18 @@ def rtnl_addresses(netlink: NetlinkSocket) -> list[tuple[int, str, int]]:
     return found
 
 
-def _locked(netlink: NetlinkSocket) -> set[int]:
-    """Indexes of ports that are locked and isolated."""
+def _port_flags(netlink: NetlinkSocket) -> dict[int, dict[int, bytes]]:
+    """Link index -> flags of all bridge ports."""
     header = struct.pack("=BxHiII", rtnl.AF_BRIDGE, 0, 0, 0, 0)
-    found = set()
+    found = {}
     for answer in netlink.dump(Message(rtnl.GETLINK, 0, header)):
-        flags = attributes(attributes(answer.body[16:]).get(12, b""))
-        if flags.get(rtnl.PORT_LOCKED) == b"\1" and flags.get(rtnl.PORT_ISOLATED) == b"\1":
-            found.add(struct.unpack_from("=i", answer.body, 4)[0])
+        index = struct.unpack_from("=i", answer.body, 4)[0]
+        found[index] = attributes(attributes(answer.body[16:]).get(12, b""))
     return found
+
+
+def _set(flags: dict[int, bytes], *wanted: int) -> bool:
+    return all(flags.get(kind) == b"\1" for kind in wanted)
 
 
 def neighbour_entries(netlink: NetlinkSocket) -> dict[tuple[int, str], str]:

@@ -133,7 +133,7 @@ class Uplink:
     def _link(self) -> bool:
         outer, inner = rtnl.find(self._outer, self._name), rtnl.find(self._inner, naming.UPLINK)
         made = outer is None or inner is None
-        have = [a for a in survey.rtnl_addresses(self._outer) if outer and a[0] == outer.index]
+        have = [a for a in survey.address_entries(self._outer) if outer and a[0] == outer.index]
         if made:
             if outer is not None:
                 self._outer.request([rtnl.delete_link(outer.index)], ignore=(errno.ENODEV,))
@@ -153,7 +153,7 @@ class Uplink:
         return made
 
     def _choose(self) -> str:
-        taken = [f"{a}/{prefix}" for _, a, prefix in survey.rtnl_addresses(self._outer)]
+        taken = [f"{a}/{prefix}" for _, a, prefix in survey.address_entries(self._outer)]
         taken += [route for route, _ in _routes(self._outer)]
         seed = zlib.crc32(f"{self._config.cluster}/{self._config.node.index}".encode())
         return addressing.uplink_pair(seed, taken)[0]

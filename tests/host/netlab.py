@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -96,6 +96,15 @@ class Lab:
         self._open.append(fd)
         return fd
 
+    @contextlib.contextmanager
+    def other(self, path: str) -> Iterator[int]:
+        """A descriptor of any pinned namespace."""
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
     def plane(self) -> int:
         """A descriptor of the data-plane namespace."""
         fd = os.open(self.folder / "node1" / "node", os.O_RDONLY)
@@ -137,17 +146,14 @@ def config(folder: Path, cluster: str) -> NetworkConfig:
 
 
 @contextlib.asynccontextmanager
-async def lab(folder: Path, before: Callable[[int], None] | None = None) -> AsyncIterator[Lab]:
-    """A lab with networks front, back and inner. `before` is called with the host's namespace
-    before the network is opened."""
+async def lab(folder: Path) -> AsyncIterator[Lab]:
+    """A lab with networks front, back and inner."""
     host, _ = netns.create(_nothing)
     outside, _ = netns.create(_nothing)
     await inside(host, _wire, host, outside)
     await inside(outside, _outside_up)
     await inside(host, _up_host)
     netns.pin(host, folder / "host")
-    if before is not None:
-        before(host)
     cluster = secrets.token_hex(4)
     made = Lab(folder, host, outside, cluster, await HostNetwork.open(config(folder, cluster)))
     try:

@@ -1,6 +1,7 @@
 """Tasks of one node talk over their networks, and only over those, on the real kernel."""
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -109,14 +110,12 @@ async def test_udp_leaves_a_draining_backend_and_tcp_stays(lab: Lab) -> None:
     c = await lab.attach("taskc", front=C)
     await lab.network.route_services([entry("web", VIP, B)])
     loop = asyncio.get_running_loop()
-    server = await inside(b, netlab.open_server, "0.0.0.0", 9000, netlab.socket.SOCK_STREAM)
+    server = await inside(b, netlab.open_server, "0.0.0.0", 9000, socket.SOCK_STREAM)
     server.setblocking(False)
-    client = await inside(a, netlab.socket.create_connection, (VIP, 9000))
+    client = await inside(a, socket.create_connection, (VIP, 9000))
     client.setblocking(False)
     accepted, _ = await loop.sock_accept(server)
-    datagrams = await inside(
-        a, netlab.socket.socket, netlab.socket.AF_INET, netlab.socket.SOCK_DGRAM
-    )
+    datagrams = await inside(a, socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
     datagrams.setblocking(False)
     with server, client, accepted, datagrams:
         async with serving(b, "b"), serving(c, "c"):
