@@ -50,9 +50,14 @@ class Membership:
             raise Refused("The certificate request is too large.")
         node_id = NodeId(secrets.token_hex(6))
         certificate = self._authority.sign(joiner.csr, node_id, role)
-        await self.add(node_id, joiner.name, role)
+        node = await self.add(node_id, joiner.name, role)
         return Joined(
-            node_id, certificate, self._authority.certificate, self._cluster, self.managers
+            node_id,
+            certificate,
+            self._authority.certificate,
+            self._cluster,
+            self.managers,
+            node.index,
         )
 
     async def renew(self, node: str, csr: bytes) -> Certificate:

@@ -136,7 +136,12 @@ async def join(address: str, fingerprint: str, joiner: Joiner) -> Joined:
         with _translated(f"The manager at {address}"):
             reply = await rpc(request, timeout=30)
     return Joined(
-        reply.node_id, reply.certificate, reply.authority, reply.cluster, tuple(reply.managers)
+        reply.node_id,
+        reply.certificate,
+        reply.authority,
+        reply.cluster,
+        tuple(reply.managers),
+        reply.index,
     )
 
 

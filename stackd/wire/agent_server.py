@@ -67,6 +67,8 @@ class Joined:
     authority: bytes
     cluster: str
     managers: tuple[str, ...] = ()
+    index: int = 1
+    """The node's number in the cluster."""
 
 
 class Gateway(Protocol):
@@ -187,6 +189,7 @@ class EnrolServer:
                 authority=joined.authority,
                 cluster=joined.cluster,
                 managers=joined.managers,
+                index=joined.index,
             )
 
 

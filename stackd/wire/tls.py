@@ -1,7 +1,7 @@
 """TLS for both ends of the agents' port, and who the peer is.
 
 TLS 1.3 only: gRPC offers no switch for the lowest version, so the list of TLS 1.2 cipher suites
-is set (in `wire/__init__`) to one that needs an RSA certificate. Every certificate of a cluster
+is set (in `stackd/__init__`) to one that needs an RSA certificate. Every certificate of a cluster
 is ECDSA, so a TLS 1.2 handshake finds no common cipher; TLS 1.3 has its own list.
 """
 

@@ -169,15 +169,17 @@ class JoinRequest(_message.Message):
     def __init__(self, token: _Optional[str] = ..., csr: _Optional[bytes] = ..., name: _Optional[str] = ..., address: _Optional[str] = ...) -> None: ...
 
 class JoinReply(_message.Message):
-    __slots__ = ("node_id", "certificate", "authority", "cluster", "managers")
+    __slots__ = ("node_id", "certificate", "authority", "cluster", "managers", "index")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     AUTHORITY_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     MANAGERS_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     certificate: bytes
     authority: bytes
     cluster: str
     managers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, node_id: _Optional[str] = ..., certificate: _Optional[bytes] = ..., authority: _Optional[bytes] = ..., cluster: _Optional[str] = ..., managers: _Optional[_Iterable[str]] = ...) -> None: ...
+    index: int
+    def __init__(self, node_id: _Optional[str] = ..., certificate: _Optional[bytes] = ..., authority: _Optional[bytes] = ..., cluster: _Optional[str] = ..., managers: _Optional[_Iterable[str]] = ..., index: _Optional[int] = ...) -> None: ...
