@@ -254,6 +254,12 @@ class Simulation:
             if following == end:
                 return
 
+    def remove(self, stack: str) -> None:
+        """Ask for the stack's removal."""
+        head = self.world.get(Stack, stack)
+        assert head is not None
+        self.write(msgspec.structs.replace(head, removing=True))
+
     def events(self, since: str = "") -> list[Event]:
         return [e for e in self.world.all(Event) if e.id > since]
 
@@ -272,6 +278,3 @@ def web(**fields: object) -> ServiceSpec:
     """A service spec with short test defaults."""
     base: dict[str, object] = {"name": "web", "container": ContainerSpec(image="web")}
     return ServiceSpec(**{**base, **fields})  # type: ignore[arg-type]
-
-
-RUNNING = TaskState.RUNNING

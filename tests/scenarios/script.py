@@ -16,7 +16,7 @@ from collections import Counter
 import msgspec
 
 from stackd.core.model.container import Mount, MountKind
-from stackd.core.model.release import Override, Stack
+from stackd.core.model.release import Override
 from stackd.core.model.stack import (
     Amount,
     DependsOn,
@@ -110,15 +110,17 @@ class _Scenario:
         declared = self.specs[service][0].replicas
         self.sim.write(
             Override(
-                stack=STACK, service=service, replicas=int(count), declared=declared,
-                by="ann", at=self.sim.now,
+                stack=STACK,
+                service=service,
+                replicas=int(count),
+                declared=declared,
+                by="ann",
+                at=self.sim.now,
             )
         )
 
     def do_remove(self) -> None:
-        head = self.sim.world.get(Stack, STACK)
-        assert head is not None
-        self.sim.write(msgspec.structs.replace(head, removing=True))
+        self.sim.remove(STACK)
 
     def do_restart_manager(self) -> None:
         self.sim.restart_manager()

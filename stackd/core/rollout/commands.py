@@ -14,6 +14,7 @@ from stackd.core.model.record import Change, Changes, Delete, Put, Record, ref
 from stackd.core.model.release import Hold, Release, Revision, ServiceRelease, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.world import World
+from stackd.core.rollout import judge
 from stackd.core.rollout.common import ACTIVE
 from stackd.core.rollout.service import begin, turn_back
 from stackd.errors import Refused
@@ -130,8 +131,9 @@ def resume(world: World, stack: str, service: str, asked: Asked) -> Changes:
     if rollout is None or rollout.phase is not RolloutPhase.PAUSED:
         raise Refused(f"{place.name} is not paused.", f"See: stackd status {place.name}.")
     strategy = place.declared.spec.strategy
+    views = world.tasks_of(stack, service)
     going = msgspec.structs.replace(
-        rollout,
+        judge.count_failures(rollout, views, place.declared.spec),
         phase=RolloutPhase.WAITING if not place.state.counts else RolloutPhase.PROGRESSING,
         reason="",
         failures=0,

@@ -58,13 +58,17 @@ _TASK: tuple[type[Record], ...] = (Task, TaskDesired, TaskStatus)
 
 
 def _others_move(world: World, stack: str, name: str) -> bool:
-    """Removal comes last: other services of the stack are still being changed."""
+    """Removal comes last: other services of the stack are still being changed, or are about to."""
     release = world.release(stack)
-    for other in release.services if release else ():
+    for other, declared in release.services.items() if release else ():
         state = world.get(ServiceState, service_key(stack, other))
         if other == name:
             continue
         if state is None or (state.rollout is not None and state.rollout.phase in _UNDER_WAY):
+            return True
+        held = world.get(Hold, f"{stack}/{other}/{declared.revision}") is not None
+        paused = state.rollout is not None and state.rollout.phase is RolloutPhase.PAUSED
+        if state.stable != declared.revision and not held and not paused:
             return True
     return False
 
