@@ -3,7 +3,7 @@ no kernel."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -213,3 +213,12 @@ def task(name: str, node: str, revision_id: str = "r1", **values: object) -> lis
 
 def shutdown(name: str) -> TaskDesired:
     return TaskDesired(id=TaskId(name), state=TaskState.SHUTDOWN)
+
+
+@contextlib.asynccontextmanager
+async def background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run `work` while the block lasts."""
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(work)
+        yield
+        running.cancel()

@@ -66,16 +66,15 @@ async def test_task_runs_and_stops(manager: Manager) -> None:
 
 
 async def test_node_is_ready_with_growing_epoch(manager: Manager) -> None:
+    def registered() -> tuple[int, NodeState]:
+        found = manager.tables.world.get(NodeStatus, "n1")
+        return (found.epoch, found.state) if found else (0, NodeState.UNKNOWN)
+
     node = agent(manager)
-    for epoch in (1, 2):
-        async with node.running(manager.address):
-            await until(
-                lambda epoch=epoch: (
-                    (s := manager.tables.world.get(NodeStatus, "n1")) is not None
-                    and s.epoch == epoch
-                    and s.state is NodeState.READY
-                )
-            )
+    async with node.running(manager.address):
+        await until(lambda: registered() == (1, NodeState.READY))
+    async with node.running(manager.address):
+        await until(lambda: registered() == (2, NodeState.READY))
 
 
 async def test_failure_is_told_with_its_cause(manager: Manager) -> None:
