@@ -1,0 +1,150 @@
+"""What is shown of stacks, services, tasks and events."""
+
+from collections.abc import Mapping
+
+from stackd.core.model.api.base import Answer
+from stackd.core.model.record import Value
+
+
+class RevisionRow(Answer, frozen=True, kw_only=True):
+    """One revision of a service in `status`."""
+
+    id: str
+    role: str
+    image: str
+    desired: int
+    running: int
+    ready: int
+    weight: int
+
+
+class ServiceStatus(Answer, frozen=True, kw_only=True):
+    """`status STACK/SERVICE -o json`."""
+
+    stack: str
+    service: str
+    phase: str
+    reason: str
+    strategy: str
+    step: int
+    steps: tuple[str, ...]
+    weights: Mapping[str, int]
+    revisions: tuple[RevisionRow, ...]
+    release: int
+    commit: str
+    owner: str
+    hold: tuple[str, ...]
+    override: Mapping[str, str | int | float] | None
+
+
+class StackStatus(Answer, frozen=True, kw_only=True):
+    """`status STACK -o json`."""
+
+    stack: str
+    release: int
+    commit: str
+    seen_commit: str
+    owner: str
+    phase: str
+    services: tuple[ServiceStatus, ...]
+    problem: str = ""
+
+
+class StatusAnswer(Answer, frozen=True, kw_only=True):
+    """The stacks asked for; all without a name. `service` narrows to one."""
+
+    stacks: tuple[StackStatus, ...]
+    service: str = ""
+    nodes: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+
+
+class StackRow(Answer, frozen=True, kw_only=True):
+    """A line of `ls`."""
+
+    stack: str
+    owner: str
+    release: int
+    commit: str
+    phase: str
+    services: int
+    ready: int
+    desired: int
+
+
+class StackRows(Answer, frozen=True, kw_only=True):
+    """`ls`."""
+
+    stacks: tuple[StackRow, ...]
+
+
+class TaskRow(Answer, frozen=True, kw_only=True):
+    """A line of `ps`."""
+
+    id: str
+    stack: str
+    service: str
+    slot: int | str
+    revision: str
+    node: str
+    state: str
+    desired_state: str
+    health: str
+    in_flight: int
+    addresses: Mapping[str, str]
+    image: str
+    error: str
+    since: str
+
+
+class TaskRows(Answer, frozen=True, kw_only=True):
+    """`ps`."""
+
+    tasks: tuple[TaskRow, ...]
+
+
+class WhyAnswer(Answer, frozen=True, kw_only=True):
+    """The first unmet condition, since when, what happens next, and the chain of events."""
+
+    name: str
+    phase: str
+    text: str
+    lines: tuple[str, ...]
+
+
+class HistoryRow(Answer, frozen=True, kw_only=True):
+    """A line of `history`."""
+
+    release: int
+    commit: str
+    at: str
+    by: str
+    state: str
+    services: Mapping[str, str]
+
+
+class HistoryRows(Answer, frozen=True, kw_only=True):
+    """`history STACK`."""
+
+    releases: tuple[HistoryRow, ...]
+
+
+class EventsRequest(Value, frozen=True, kw_only=True):
+    """Events, oldest first; `trace`: only those in the causal chain of this id."""
+
+    follow: bool = False
+    trace: str = ""
+    name: str = ""
+    tail: int = 200
+
+
+class EventRow(Answer, frozen=True, kw_only=True):
+    """A line of `events`."""
+
+    id: str
+    at: str
+    kind: str
+    object: str
+    principal: str
+    cause: str
+    text: str
