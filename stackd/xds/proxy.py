@@ -47,8 +47,9 @@ class ProxyProcess(Protocol):
 class EnvoyProxy:
     """Applies tables one after the other; safe to call from several tasks."""
 
-    def __init__(self, socket: Path, process: ProxyProcess) -> None:
+    def __init__(self, socket: Path, process: ProxyProcess, timeout: float = TIMEOUT) -> None:
         self._process = process
+        self._timeout = timeout
         self._server = AdsServer(socket)
         self._renderer = Renderer()
         self._counter = counting.Counter()
@@ -124,7 +125,7 @@ class EnvoyProxy:
                 await self._server.open()
                 self._open = True
             await self._process.ensure()
-            await self._server.push(snapshot, TIMEOUT)
+            await self._server.push(snapshot, self._timeout)
             for kind in (Kind.CLUSTER, Kind.ENDPOINTS, Kind.ROUTES):
                 for session in self._server.sessions:
                     refused.update(session.refusals(kind))
@@ -133,14 +134,16 @@ class EnvoyProxy:
     async def _confirm(self, version: str) -> None:
         """Every Envoy's worker has the version; one that ends meanwhile carries nothing."""
         done: set[Session] = set()
-        async with asyncio.timeout(TIMEOUT):
-            while waiting := [s for s in self._server.sessions if s not in done]:
-                session = waiting[0]
-                try:
-                    await admin.worker_has(session.barrier, version, TIMEOUT)
-                    done.add(session)
-                except Unavailable:
-                    await asyncio.sleep(0.02)
+        end = asyncio.get_running_loop().time() + self._timeout
+        while waiting := [s for s in self._server.sessions if s not in done]:
+            left = end - asyncio.get_running_loop().time()
+            try:
+                await admin.worker_has(waiting[0].barrier, version, max(left, 0.0))
+                done.add(waiting[0])
+            except Unavailable:
+                if left <= 0:
+                    raise
+                await asyncio.sleep(0.02)
         if not done:
             raise Unavailable("Envoy ended while it was configured.")
 

@@ -135,7 +135,11 @@ async def lab() -> AsyncIterator[Lab]:
     layout = ClusterLayout(Path("/nonexistent"), cluster).node("n1")
     layout.run.mkdir(parents=True, mode=0o700)
     watcher = await asyncio.create_subprocess_exec(  # noqa: TID251 must outlive a killed test
-        sys.executable, "-c", _WATCHER, cluster, stdin=asyncio.subprocess.PIPE,
+        sys.executable,
+        "-c",
+        _WATCHER,
+        cluster,
+        stdin=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
     made = Lab(layout)
@@ -151,7 +155,9 @@ async def lab() -> AsyncIterator[Lab]:
         shutil.rmtree(layout.cluster.run, ignore_errors=True)
 
 
-def entry(name: str, endpoints: list[Endpoint], *ports: IngressPort, **more: object) -> TrafficEntry:
+def entry(
+    name: str, endpoints: list[Endpoint], *ports: IngressPort, **more: object
+) -> TrafficEntry:
     """A service's entry; `more` are fields of TrafficEntry."""
     base = TrafficEntry(
         stack="shop", service=name, endpoints=tuple(endpoints), ports=ports, ingress_network=NET
@@ -190,9 +196,7 @@ class Load:
         return sum(self.answered.values()) + sum(self.lost.values())
 
     async def __aenter__(self) -> "Load":
-        self._kept = ClientSession(
-            connector=TCPConnector(limit=0), timeout=ClientTimeout(total=20)
-        )
+        self._kept = ClientSession(connector=TCPConnector(limit=0), timeout=ClientTimeout(total=20))
         self._task = asyncio.ensure_future(self._run())
         return self
 

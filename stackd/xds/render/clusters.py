@@ -75,8 +75,8 @@ def clusters(entry: TrafficEntry) -> tuple[dict[str, Resource], dict[str, Resour
 
 
 def _cluster(name: str, options: Mapping[str, Any]) -> Any:
-    """Panic off: draining endpoints never get traffic. Merge window off: it would hold back the
-    second of two changes of health within a second, beyond its ack."""
+    """Panic off: draining endpoints never get traffic. Merge window off: a change of health or
+    weight alone goes to the workers at once, before the barrier's, and waits for no others."""
     breaker = {
         "max_connections": {"value": PLENTY},
         "max_pending_requests": {"value": PLENTY},

@@ -1,0 +1,145 @@
+"""Services, tasks and weights -> entries."""
+
+from stackd.core.model.decision import Dirty
+from stackd.core.model.network import ServiceAddresses
+from stackd.core.model.record import Ref, ref
+from stackd.core.model.stack import AppProtocol, Port
+from stackd.core.model.states import Leaving, TaskState
+from stackd.core.model.task import TaskDesired, TaskStatus
+from stackd.core.model.traffic import TrafficEntry
+from stackd.core.traffic import table
+from tests.fakes.traffic import KEY, NET, Town
+
+
+def ids() -> str:
+    return "id"
+
+
+def test_ready_tasks_are_endpoints_and_weights_follow_their_number() -> None:
+    town = Town()
+    for name, revision in (("a", "r1"), ("b", "r1"), ("c", "r2")):
+        town.task(name, revision)
+    town.task("d", ready=False)
+    town.turn_table()
+    assert town.states == {"a": "ready", "b": "ready", "c": "ready"}
+    assert town.entry.weights == {"r1": 6667, "r2": 3333}
+    assert town.entry.listening
+    assert town.entry.vips == {NET: "10.0.0.200"}
+    assert town.entry.ingress_network == NET
+
+
+def test_wanted_weights_are_kept_as_they_are() -> None:
+    town = Town()
+    town.task("a", "r1")
+    town.task("b", "r2")
+    town.weights({"r1": 9500, "r2": 500})
+    town.turn_table()
+    assert town.entry.weights == {"r1": 9500, "r2": 500}
+
+
+def test_nothing_is_written_when_nothing_changes() -> None:
+    town = Town()
+    town.task("a")
+    assert town.turn_table() == 1
+    assert town.turn_table() == 0
+
+
+def test_a_service_without_a_ready_task_is_known_but_does_not_listen() -> None:
+    town = Town()
+    town.turn_table()
+    assert not town.entry.listening
+    assert town.entry.endpoints == ()
+
+
+def test_a_crashed_or_unready_task_leaves_at_once() -> None:
+    town = Town()
+    for name in "abc":
+        town.task(name)
+    town.turn_table()
+    town.status("a", state=TaskState.FAILED)
+    town.status("b", ready=False)
+    town.turn_table()
+    assert town.states == {"c": "ready"}
+
+
+def test_a_task_asked_to_go_stays_until_it_is_taken_on_but_none_comes_in() -> None:
+    town = Town()
+    town.task("a")
+    town.turn_table()
+    town.task("late")
+    town.stop("a", "late")
+    town.turn_table()
+    assert town.states == {"a": "ready"}
+    assert town.entry.listening
+
+
+def test_stages_show_in_the_table() -> None:
+    town = Town()
+    town.task("a")
+    town.turn_table()
+    for stage, states, listening in (
+        (Leaving.WITHDRAWING, {"a": "ready"}, False),
+        (Leaving.DRAINING, {"a": "draining"}, False),
+        (Leaving.OUT, {}, False),
+    ):
+        town.put(TaskDesired(id=town.desired("a").id, stop=True, leaving=stage))
+        town.turn_table()
+        assert (town.states, town.entry.listening) == (states, listening)
+
+
+def test_a_new_endpoint_lifts_a_withdrawal() -> None:
+    town = Town()
+    town.task("a")
+    town.turn_table()
+    town.put(TaskDesired(id=town.desired("a").id, stop=True, leaving=Leaving.WITHDRAWING))
+    town.turn_table()
+    town.task("b")
+    town.turn_table()
+    assert town.entry.listening
+
+
+def test_ports_are_those_declared_now_and_those_chosen() -> None:
+    town = Town()
+    open_ = (Port(target=90), Port(target=91, published=9100, protocol=AppProtocol.GRPC))
+    town.declare(ports=open_)
+    town.turn_table()
+    assert [p.published for p in town.entry.ports] == [9100]
+    town.put(ServiceAddresses(stack="shop", service="web", ports={"90/tcp": 30001}))
+    town.turn_table()
+    assert [(p.published, p.target) for p in town.entry.ports] == [(9100, 91), (30001, 90)]
+
+
+def test_a_service_no_longer_declared_keeps_its_entry_while_a_task_lives() -> None:
+    town = Town()
+    town.task("a")
+    town.turn_table()
+    before = town.entry
+    town.declare(gone=True)
+    town.turn_table()
+    assert town.entry == before
+    town.status("a", state=TaskState.SHUTDOWN)
+    town.turn_table()
+    assert town.world.get(TrafficEntry, KEY) is None
+
+
+def test_a_write_relies_on_the_wishes_for_what_it_adds() -> None:
+    town = Town()
+    town.task("a")
+    town.turn_table()
+    town.task("b")
+    commits = table.decide(town.world, Dirty(), 0, ids).commits
+    assert [c.relies for c in commits] == [(ref(TaskDesired, "b"),)]
+
+
+def test_only_the_services_concerned_are_looked_at() -> None:
+    town = Town()
+    town.task("a")
+    town.turn_table()
+
+    def concerned(*refs: Ref) -> list[str]:
+        return table.concerned(town.world, Dirty(everything=False, refs=frozenset(refs)))
+
+    assert concerned(ref(TaskStatus, "a")) == [KEY]
+    assert concerned(ref(TaskStatus, "unknown")) == []
+    assert concerned(Ref(table="stacks", key="shop")) == [KEY]
+    assert concerned(Ref(table="stacks", key="other")) == []
