@@ -1,0 +1,117 @@
+"""Which tasks come and which go so that counts become true."""
+
+from stackd.core.model.ids import RevisionId, TaskId
+from stackd.core.model.stack import RestartPolicy
+from stackd.core.model.states import TaskState
+from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.world import TaskView
+from stackd.core.orchestrate.slots import Scene, choose
+
+
+def task(
+    slot: int,
+    revision: str = "a",
+    ready: bool = True,
+    state: TaskState = TaskState.RUNNING,
+    stop: bool = False,
+    node: str = "n1",
+) -> TaskView:
+    task_id = TaskId(f"{revision}{slot}{state}{stop}")
+    return TaskView(
+        Task(
+            id=task_id, stack="s", service="w", slot=str(slot),
+            revision=RevisionId(revision), node=node,
+        ),
+        TaskDesired(id=task_id, stop=stop),
+        TaskStatus(id=task_id, state=state, ready=ready and state is TaskState.RUNNING),
+    )
+
+
+def scene(
+    *tasks: TaskView, slots: int = 3, exclusive: bool = False, leaving: frozenset[str] = frozenset()
+) -> Scene:
+    return Scene(
+        slots=tuple(str(n + 1) for n in range(slots)),
+        tasks=tasks,
+        policy=RestartPolicy(),
+        exclusive=exclusive,
+        leaving=leaving,
+    )
+
+
+def starts(counts: dict[str, int], given: Scene) -> list[tuple[str, str]]:
+    return [(start.slot, start.revision) for start in choose(counts, given).start]
+
+
+def stops(counts: dict[str, int], given: Scene) -> list[tuple[str, str]]:
+    return [(s.task.task.slot, s.task.task.revision) for s in choose(counts, given).stop]
+
+
+def test_an_empty_service_fills_its_slots_in_order() -> None:
+    assert starts({"a": 2}, scene()) == [("1", "a"), ("2", "a")]
+
+
+def test_true_counts_need_nothing() -> None:
+    found = choose({"a": 3}, scene(task(1), task(2), task(3)))
+    assert (found.start, found.stop) == ((), ())
+
+
+def test_scaling_down_takes_the_slots_that_are_no_longer_wanted() -> None:
+    assert stops({"a": 1}, scene(task(1), task(2), task(3), slots=1)) == [("3", "a"), ("2", "a")]
+
+
+def test_a_surplus_task_that_is_not_ready_goes_first() -> None:
+    assert stops({"a": 2}, scene(task(1, ready=False), task(2), task(3))) == [("1", "a")]
+
+
+def test_a_new_revision_shares_the_slot_of_the_task_that_it_replaces() -> None:
+    given = scene(task(1), task(2), task(3))
+    assert starts({"a": 3, "b": 1}, given) == [("1", "b")]
+
+
+def test_the_old_task_of_a_replaced_slot_goes() -> None:
+    given = scene(task(1), task(2), task(3), task(2, "b"))
+    assert stops({"a": 2, "b": 1}, given) == [("2", "a")]
+
+
+def test_a_slot_that_is_free_is_filled_before_one_is_shared() -> None:
+    assert starts({"a": 2, "b": 1}, scene(task(1), task(3))) == [("2", "b")]
+
+
+def test_an_exclusive_slot_waits_until_its_old_task_has_ended() -> None:
+    going = task(1, stop=True)
+    assert starts({"b": 1}, scene(going, slots=1, exclusive=True)) == []
+    assert starts({"b": 1}, scene(going, slots=1)) == [("1", "b")]
+
+
+def test_a_failed_task_is_replaced_in_its_slot() -> None:
+    given = scene(task(1), task(2, state=TaskState.FAILED), task(3))
+    found = choose({"a": 3}, given).start
+    assert [(s.slot, s.restart.attempt) for s in found] == [("2", 1)]
+    assert found[0].replaces is not None
+
+
+def test_a_task_that_must_move_goes_once_its_replacement_is_ready() -> None:
+    moving = task(1)
+    leaving = frozenset({moving.task.id})
+    assert starts({"a": 1}, scene(moving, slots=1, leaving=leaving)) == [("1", "a")]
+    other = moving._replace(
+        task=Task(
+            id=TaskId("new"), stack="s", service="w", slot="1", revision=RevisionId("a"), node="n2"
+        )
+    )
+    assert stops({"a": 1}, scene(moving, other, slots=1, leaving=leaving)) == [("1", "a")]
+
+
+def test_a_failed_task_of_a_rollout_waits_until_it_has_been_counted() -> None:
+    failed = task(1, "b", state=TaskState.FAILED)
+    base = {"slots": ("1",), "tasks": (failed,), "policy": RestartPolicy(), "target": "b"}
+    assert choose({"b": 1}, Scene(**base, counted=frozenset())).start == ()  # type: ignore[arg-type]
+    counted = frozenset({failed.task.id})
+    assert len(choose({"b": 1}, Scene(**base, counted=counted)).start) == 1  # type: ignore[arg-type]
+
+
+def test_a_thousand_tasks_are_stopped_by_slot() -> None:
+    tasks = [task(n + 1) for n in range(1000)]
+    found = choose({"a": 500}, scene(*tasks, slots=500)).stop
+    assert {int(s.task.task.slot) for s in found} == set(range(501, 1001))
