@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from stackd.core.model.assignment import AttachmentItem, NodeItem
-from stackd.core.model.driver import NetworkSetup
+from stackd.core.model.driver import NetworkSetup, NetworkView
 from stackd.core.model.network import Network
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.network import links
@@ -34,7 +34,8 @@ _SETTLE = 0.05
 
 
 class HostNetwork:
-    """See the module. Made by `open`; `notes` says what was changed on the host."""
+    """See the module. Made by `open`. `notes` says what was changed on the host, `view` what the
+    network was configured with last."""
 
     def __init__(self, config: NetworkConfig, threads: "_Threads") -> None:
         self._config = config
@@ -42,6 +43,7 @@ class HostNetwork:
         self._pool = Pool(config.namespaces_ready)
         self._published: frozenset[tuple[int, int]] = frozenset()
         self._wanted = Wanted()
+        self.view = NetworkView(config.node)
         self._lock = asyncio.Lock()
         self._plane: Plane
         self._uplink: Uplink
@@ -91,6 +93,7 @@ class HostNetwork:
     ) -> None:
         """Make exactly these networks, peers and neighbours true. Raises Unavailable, Refused."""
         wanted = links.wanted(self._config.node, networks, nodes, attachments)
+        self.view = NetworkView(self._config.node, tuple(networks), tuple(attachments))
         async with self._lock:
             await self._threads.host.run(self._uplink.apply, wanted, self._published)
             await self._threads.plane.run(self._plane.configure, wanted)

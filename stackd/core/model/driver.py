@@ -6,6 +6,8 @@ Used by the protocols in `agent.drivers`, by their real sides in `host` and by f
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stackd.core.model.assignment import AttachmentItem, NodeItem
+from stackd.core.model.network import Network
 from stackd.core.model.release import Revision
 from stackd.core.model.task import Task
 
@@ -48,6 +50,15 @@ class NetworkSetup:
     """Network id -> own address."""
     resolver: str
     """Address of the resolver for /etc/resolv.conf."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkView:
+    """What a node's network was configured with last. `here` is the node itself."""
+
+    here: NodeItem
+    networks: tuple[Network, ...] = ()
+    attachments: tuple[AttachmentItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,217 @@
+"""The DNS server that tasks ask, at the gateway address of their network on this node.
+
+Answers from `core.network.names`; who asks is known by the source address, which the data plane
+lets nobody forge. Names of the outside are passed on to the host's resolvers, bounded in number
+and time. Told of services by `agent.traffic`; networks it reads from the node's network.
+"""
+
+import asyncio
+import logging
+import random
+import socket
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+import dnslib
+
+from stackd.agent import resolvers
+from stackd.agent.resolvers import Resolvers
+from stackd.aio.tasks import Background
+from stackd.core.model.driver import NetworkView
+from stackd.core.model.traffic import TrafficEntry
+from stackd.core.network import names
+from stackd.core.network.names import Asker, NameTable, Outcome
+from stackd.errors import Unavailable
+
+_log = logging.getLogger(__name__)
+
+PORT = 53
+TTL = 1
+MOST_FORWARDED = 512
+MOST_PER_TASK = 64
+_PLAIN_UDP, _MOST_UDP = 512, 1232
+_TCP_IDLE = 10.0
+
+
+class Place(Protocol):
+    """Where the server lives: the node's network (`host.datapath.HostNetwork`)."""
+
+    @property
+    def view(self) -> NetworkView:
+        """What it was configured with last; another value when it is configured again."""
+        ...
+
+    async def listen(self, kind: socket.SocketKind, port: int) -> socket.socket:
+        """A bound socket that tasks reach at their gateway. Raises Unavailable."""
+        ...
+
+
+class DnsServer:
+    """`run` all along; `services` whenever the traffic entries change."""
+
+    def __init__(self, place: Place, upstream: Resolvers | None = None, port: int = PORT) -> None:
+        """`upstream`: None = those of the host's /etc/resolv.conf, read when needed."""
+        self._place = place
+        self._upstream = resolvers.of_host() if upstream is None else upstream
+        self._port = port
+        self._table = NameTable()
+        self._view: NetworkView | None = None
+        self._askers: dict[str, Asker] = {}
+        self._forwarding: Counter[str] = Counter()
+        self._background = Background()
+
+    def services(self, entries: Sequence[TrafficEntry]) -> None:
+        """Know exactly these services from now on."""
+        self._table.replace(entries)
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises Unavailable when the port cannot be had."""
+        udp = await self._place.listen(socket.SOCK_DGRAM, self._port)
+        tcp = await self._place.listen(socket.SOCK_STREAM, self._port)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), sock=udp)
+        server = await asyncio.start_server(self._serve_tcp, sock=tcp)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            transport.close()
+            server.close()
+            await self._background.close()
+
+    def _asker(self, address: str) -> Asker | None:
+        view = self._place.view
+        if view is not self._view:
+            self._askers = names.askers(
+                view.networks, view.attachments, view.here.id, view.here.index
+            )
+            self._view = view
+        return self._askers.get(address)
+
+    def receive(
+        self, data: bytes, peer: tuple[str, int], transport: asyncio.DatagramTransport
+    ) -> None:
+        """One question by UDP."""
+        answer = self._answer(data, peer[0])
+        if answer is None:
+            return
+        if isinstance(answer, dnslib.DNSRecord):
+            transport.sendto(_fit(answer, data), peer)
+            return
+        if not self._room(peer[0]):
+            transport.sendto(_failure(data, dnslib.RCODE.SERVFAIL), peer)
+            return
+
+        async def pass_on() -> None:
+            transport.sendto(await self._forward(data, peer[0], stream=False), peer)
+
+        self._background.start(pass_on(), "dns")
+
+    async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = str(writer.get_extra_info("peername")[0])
+        try:
+            while True:
+                async with asyncio.timeout(_TCP_IDLE):
+                    size = struct.unpack("!H", await reader.readexactly(2))[0]
+                    data = await reader.readexactly(size)
+                answer = self._answer(data, peer)
+                if answer is None:
+                    return
+                if isinstance(answer, dnslib.DNSRecord):
+                    packed = bytes(answer.pack())
+                elif self._room(peer):
+                    packed = await self._forward(data, peer, stream=True)
+                else:
+                    packed = _failure(data, dnslib.RCODE.SERVFAIL)
+                writer.write(struct.pack("!H", len(packed)) + packed)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, TimeoutError, OSError):
+            return
+        finally:
+            writer.close()
+
+    def _answer(self, data: bytes, address: str) -> "dnslib.DNSRecord | Outcome | None":
+        """The reply; ELSEWHERE to pass it on; None when it is not a question at all."""
+        try:
+            query = dnslib.DNSRecord.parse(data)
+        except (dnslib.DNSError, ValueError, struct.error):
+            return None
+        if query.header.qr:
+            return None
+        reply = query.reply()
+        reply.header.ra = 1
+        asker = self._asker(address)
+        if query.header.opcode != 0:
+            reply.header.rcode = dnslib.RCODE.NOTIMP
+        elif len(query.questions) != 1:
+            reply.header.rcode = dnslib.RCODE.FORMERR
+        elif asker is None:
+            reply.header.rcode = dnslib.RCODE.REFUSED
+        else:
+            return self._resolve(asker, query, reply)
+        return reply
+
+    def _resolve(
+        self, asker: Asker, query: "dnslib.DNSRecord", reply: "dnslib.DNSRecord"
+    ) -> "dnslib.DNSRecord | Outcome":
+        resolution = self._table.resolve(asker, str(query.q.qname))
+        if resolution.outcome is Outcome.ELSEWHERE:
+            return resolution.outcome
+        reply.header.aa = 1
+        if resolution.outcome is Outcome.UNKNOWN:
+            reply.header.rcode = dnslib.RCODE.NXDOMAIN
+        elif query.q.qtype in (dnslib.QTYPE.A, dnslib.QTYPE.ANY):
+            addresses = list(resolution.addresses)
+            random.shuffle(addresses)
+            for one in addresses:
+                record = dnslib.RR(query.q.qname, dnslib.QTYPE.A, rdata=dnslib.A(one), ttl=TTL)
+                reply.add_answer(record)
+        return reply
+
+    def _room(self, address: str) -> bool:
+        total = self._forwarding.total() < MOST_FORWARDED
+        return total and self._forwarding[address] < MOST_PER_TASK
+
+    async def _forward(self, data: bytes, address: str, *, stream: bool) -> bytes:
+        self._forwarding[address] += 1
+        try:
+            return await self._upstream.ask(data, stream=stream)
+        except Unavailable as error:
+            _log.info("dns: %s", error.cause)
+            return _failure(data, dnslib.RCODE.SERVFAIL)
+        finally:
+            self._forwarding[address] -= 1
+            if not self._forwarding[address]:
+                del self._forwarding[address]
+
+
+class _Udp(asyncio.DatagramProtocol):
+    """Hands datagrams to the server."""
+
+    def __init__(self, server: DnsServer) -> None:
+        self._server = server
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        assert self._transport is not None
+        self._server.receive(data, addr, self._transport)
+
+
+def _fit(reply: "dnslib.DNSRecord", data: bytes) -> bytes:
+    """Packed for UDP: cut, with a sign to ask by TCP, when it is larger than the asker takes."""
+    packed = bytes(reply.pack())
+    limit = _PLAIN_UDP
+    for extra in dnslib.DNSRecord.parse(data).ar:
+        if extra.rtype == dnslib.QTYPE.OPT:
+            limit = max(limit, min(extra.edns_len, _MOST_UDP))
+    return packed if len(packed) <= limit else bytes(reply.truncate().pack())
+
+
+def _failure(data: bytes, code: int) -> bytes:
+    reply = dnslib.DNSRecord.parse(data).reply()
+    reply.header.rcode, reply.header.ra = code, 1
+    return bytes(reply.pack())
