@@ -6,6 +6,7 @@ tag P marks a part without newline.
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,34 +19,60 @@ from stackd.core.model.driver import LogLine
 ROTATE_AT = 10 * 1024 * 1024
 KEPT = 3
 BRAKE = 3 * ROTATE_AT
-"""conmon's own limit, for when no agent rotates: it then throws the file's content away."""
+"""conmon's own limit, for when no agent rotates: it then replaces the log by an empty one."""
 _BLOCK = 256 * 1024
 _POLL = 0.2
 _REOPEN = b"2 0 0\n"
 
 
 def rotate(log: Path, control: Path, limit: int = ROTATE_AT) -> bool:
-    """Rename a full log and have its monitor open a new one; True when that was done.
+    """Put a full log aside and have its monitor open a new one; True when that was done.
 
     `control` is the monitor's `ctl` fifo. Without a reader there (the monitor has gone) nothing is
-    renamed.
+    renamed. conmon never resets the count behind its own limit, so it also replaces the log by
+    itself from time to time: a second name for the current file keeps that content.
     """
+    held = _held(log)
     try:
+        hold(log)
+        if _inode(held) != _inode(log):
+            _shift(log)
+            held.rename(_ring(log, 1))
+            return True
         if log.stat().st_size < limit:
             return False
         handle = os.open(control, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        for number in range(KEPT - 1, 1, -1):
-            older = _ring(log, number - 1)
-            if older.exists():
-                older.rename(_ring(log, number))
+        _shift(log)
         log.rename(_ring(log, 1))
+        held.unlink()
         os.write(handle, _REOPEN)
     finally:
         os.close(handle)
     return True
+
+
+def hold(log: Path) -> bool:
+    """Give the current file its second name; False while there is no current file."""
+    with contextlib.suppress(FileExistsError):
+        try:
+            os.link(log, _held(log))
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def _shift(log: Path) -> None:
+    for number in range(KEPT - 1, 1, -1):
+        younger = _ring(log, number - 1)
+        if younger.exists():
+            younger.rename(_ring(log, number))
+
+
+def _held(log: Path) -> Path:
+    return log.with_name(f"{log.name}.held")
 
 
 def forget(log: Path) -> None:
@@ -126,22 +153,26 @@ class _Reader:
 
     def _next(self) -> bool:
         """At the end of a file: go to the next younger one, if there is one."""
-        files = _files(self._log)
-        if self._handle < 0:
-            position = -1
-        else:
-            inode = os.fstat(self._handle).st_ino
-            found = [i for i, path in enumerate(files) if _inode(path) == inode]
-            position = found[0] if found else -1
-        if position + 1 >= len(files):
+        following = self._younger()
+        if following is None:
             return False
         if self._handle >= 0 and self._unread():
             return True
         try:
-            self._open(files[position + 1])
+            self._open(following)
         except FileNotFoundError:
             return False
         return True
+
+    def _younger(self) -> Path | None:
+        files = _files(self._log)
+        if self._handle < 0:
+            return files[0] if files else None
+        own = os.fstat(self._handle)
+        inodes = [_inode(path) for path in files]
+        if own.st_ino in inodes:
+            return next(iter(files[inodes.index(own.st_ino) + 1 :]), None)
+        return next((path for path in files if _changed(path) > own.st_mtime_ns), None)
 
     def _unread(self) -> bool:
         """conmon may have written between the last read and the rename."""
@@ -168,13 +199,22 @@ def _ring(log: Path, number: int) -> Path:
 
 def _files(log: Path) -> list[Path]:
     """Oldest first."""
-    names = [*(_ring(log, number) for number in range(KEPT - 1, 0, -1)), log]
-    return [path for path in names if path.exists()]
+    names = [_ring(log, number) for number in range(KEPT - 1, 0, -1)]
+    if _inode(_held(log)) != _inode(log):
+        names.append(_held(log))
+    return [path for path in (*names, log) if path.exists()]
 
 
 def _inode(path: Path) -> int:
     try:
         return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
 

@@ -34,6 +34,8 @@ from stackd.host import (
 
 _MONITOR_WRITES_WITHIN = 2.0
 _ROTATE_EVERY = 1.0
+_OPENED_TRIES = 50
+_OPENED_EVERY = 0.002
 _YOUNG = 1.0
 _AGAIN_AFTER = 0.1
 
@@ -58,8 +60,16 @@ class RuncRuntime:
         """Rotate the logs of all running containers, for ever."""
         while True:
             for container in list(self._containers.values()):
-                logfiles.rotate(container.place.log, container.place.bundle / "ctl")
+                if logfiles.rotate(container.place.log, container.place.bundle / "ctl"):
+                    await self._hold(container.place)
             await self._clock.sleep(_ROTATE_EVERY)
+
+    async def _hold(self, place: bundle.Home) -> None:
+        """Take hold of the new log as soon as its monitor has opened it."""
+        for _ in range(_OPENED_TRIES):
+            if logfiles.hold(place.log):
+                return
+            await self._clock.sleep(_OPENED_EVERY)
 
     async def create(self, launch: Launch) -> int:
         """Make the container but do not start it; returns the pid of its first process.

@@ -4,6 +4,7 @@ Runs only inside the unpacker (`host.unpack`), which has chrooted into the layer
 path is a path in that folder, whatever symlinks the layer makes. Python's tarfile only parses.
 """
 
+import contextlib
 import os
 import shutil
 import stat
@@ -66,9 +67,9 @@ class Writer:
     def finish(self) -> None:
         """Set folder times, deepest first."""
         for path, when in sorted(self._folders.items(), reverse=True):
-            found = _lstat(path)
-            if found is not None and stat.S_ISDIR(found.st_mode):
-                os.utime(path, ns=(when, when), follow_symlinks=False)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                if stat.S_ISDIR(os.lstat(path).st_mode):  # not replaced by a later entry
+                    os.utime(path, ns=(when, when), follow_symlinks=False)
 
     def _root(self, entry: tarfile.TarInfo) -> None:
         if not entry.isdir():

@@ -139,6 +139,22 @@ async def rotate_at(rig: rigs.Rig, task: str, lines: set[int]) -> None:
         await rigs.until(log.exists)
 
 
+async def test_flood_through_the_ring(rig: rigs.Rig) -> None:
+    """45 MB, more than the ring and more than conmon's own limit: what is kept has no gap."""
+    rotating = asyncio.ensure_future(rig.runtime.run())
+    script = "for i in 1 2 3 4 5 6 7 8; do seq ${i}00000 ${i}99999; usleep 1200000; done"
+    task = await rig.run("sh", "-c", script)
+    await rig.runtime.wait(task)
+    rotating.cancel()
+    lines = [line async for line in query(rig, task, tail=-1)]
+    text = b"".join(line.text + (b"" if line.partial else b"\n") for line in lines)
+    numbers = [int(part) for part in text.split()]
+    assert numbers[-1] == 899_999
+    assert len(numbers) > 300_000
+    first = 1 if lines[0].partial else 0
+    assert numbers[first:] == list(range(numbers[first], 900_000))
+
+
 async def test_since_and_partial_lines(rig: rigs.Rig) -> None:
     task = await rig.run("sh", "-c", "echo one; sleep 1; head -c 20000 /dev/zero | tr '\\0' x")
     await rig.runtime.wait(task)
