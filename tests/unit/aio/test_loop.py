@@ -1,0 +1,105 @@
+"""Sleeping until rung or until a time; loops that outlive their faults."""
+
+import asyncio
+
+import pytest
+
+from stackd.aio.clock import ManualClock, settle
+from stackd.aio.loop import Bell, forever
+from stackd.errors import Corrupt, Unavailable
+
+
+async def test_rings_before_the_wait_are_one_wake() -> None:
+    bell = Bell(ManualClock())
+    bell.ring()
+    bell.ring()
+    await bell.wait()
+    again = asyncio.ensure_future(bell.wait())
+    await settle()
+    assert not again.done()
+    bell.ring()
+    await again
+
+
+async def test_a_wait_ends_at_its_time() -> None:
+    clock = ManualClock()
+    waiting = asyncio.ensure_future(Bell(clock).wait(10))
+    await settle()
+    await clock.advance(9.5)
+    assert not waiting.done()
+    await clock.advance(1)
+    assert waiting.done()
+
+
+async def test_a_ring_ends_a_wait_before_its_time_and_leaves_no_timer() -> None:
+    clock = ManualClock()
+    bell = Bell(clock)
+    waiting = asyncio.ensure_future(bell.wait(10))
+    await settle()
+    bell.ring()
+    await waiting
+    assert clock.next_at() is None
+    again = asyncio.ensure_future(bell.wait(60))
+    await settle()
+    await clock.advance(20)
+    assert not again.done(), "the old timer rings no more"
+    again.cancel()
+
+
+async def test_a_cancelled_wait_leaves_no_timer() -> None:
+    clock = ManualClock()
+    waiting = asyncio.ensure_future(Bell(clock).wait(10))
+    await settle()
+    waiting.cancel()
+    await settle()
+    assert waiting.cancelled()
+    assert clock.next_at() is None
+
+
+async def test_no_time_to_wait_returns_at_once() -> None:
+    async with asyncio.timeout(5):
+        await Bell(ManualClock()).wait(0)
+        await Bell(ManualClock()).wait(-1)
+
+
+class Failing:
+    """A step that raises what it is given, then goes to sleep for good."""
+
+    def __init__(self, clock: ManualClock, *errors: Exception) -> None:
+        self.clock = clock
+        self.errors = list(errors)
+        self.at: list[float] = []
+        self.start = clock.now()
+
+    async def step(self) -> None:
+        self.at.append(self.clock.now() - self.start)
+        if self.errors:
+            raise self.errors.pop(0)
+        await asyncio.Event().wait()
+
+
+async def times(clock: ManualClock, failing: Failing, seconds: float) -> list[float]:
+    running = asyncio.ensure_future(forever("test", clock, failing.step))
+    await settle()
+    for _ in range(int(seconds)):
+        await clock.advance(1)
+    running.cancel()
+    return failing.at
+
+
+async def test_bugs_are_tried_again_after_growing_pauses() -> None:
+    clock = ManualClock()
+    failing = Failing(clock, *[ZeroDivisionError() for _ in range(9)])
+    assert await times(clock, failing, 300) == [0, 1, 3, 7, 15, 31, 63, 123, 183, 243]
+
+
+async def test_unavailable_waits_as_long_as_it_says() -> None:
+    clock = ManualClock()
+    failing = Failing(clock, Unavailable("later", retry_after=20))
+    assert await times(clock, failing, 30) == [0, 20]
+
+
+async def test_corrupt_ends_the_loop() -> None:
+    clock = ManualClock()
+    with pytest.raises(Corrupt):
+        await forever("test", clock, Failing(clock, Corrupt("damaged")).step)
