@@ -1,0 +1,48 @@
+"""The newest word of each task, all of it again after a reconnect."""
+
+from stackd.agent.reporter import Reporter
+from stackd.core.model.ids import NodeId, TaskId
+from stackd.core.model.node import NodeReport
+from stackd.core.model.states import TaskState
+from stackd.core.model.task import TaskStatus
+from stackd.wire.messages import Report, Statuses
+
+
+def status(name: str, state: TaskState) -> TaskStatus:
+    return TaskStatus(id=TaskId(name), state=state)
+
+
+async def test_newest_of_each_task_in_one_message() -> None:
+    reporter = Reporter()
+    for state in (TaskState.ACCEPTED, TaskState.RUNNING, TaskState.FAILED):
+        reporter.status(status("t1", state))
+    reporter.status(status("t2", TaskState.READY))
+    expected = (status("t1", TaskState.FAILED), status("t2", TaskState.READY))
+    assert await reporter.next() == Statuses(expected)
+
+
+async def test_at_most_a_hundred_in_a_message() -> None:
+    reporter = Reporter()
+    for number in range(150):
+        reporter.status(status(f"t{number}", TaskState.RUNNING))
+    sizes = []
+    for _ in range(2):
+        message = await reporter.next()
+        assert isinstance(message, Statuses)
+        sizes.append(len(message.statuses))
+    assert sizes == [100, 50]
+
+
+async def test_resend_says_everything_but_what_was_forgotten() -> None:
+    reporter = Reporter()
+    report = NodeReport(id=NodeId(""), applied=7)
+    reporter.report(report)
+    reporter.status(status("t1", TaskState.RUNNING))
+    reporter.status(status("t2", TaskState.RUNNING))
+    await reporter.next()
+    assert await reporter.next() == Report(report)
+    reporter.forget(["t2"])
+    reporter.resend()
+    assert await reporter.next() == Statuses((status("t1", TaskState.RUNNING),))
+    assert await reporter.next() == Report(report)
+    assert reporter.applied == 7
