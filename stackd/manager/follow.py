@@ -13,7 +13,7 @@ import msgspec
 
 from stackd.aio.clock import Clock
 from stackd.core.model.event import Event
-from stackd.core.model.record import Changes, Put
+from stackd.core.model.record import Changes, Put, ref
 from stackd.core.model.release import Stack
 from stackd.core.model.source import Repository, RepositoryStatus
 from stackd.errors import Conflict, StackdError
@@ -252,11 +252,14 @@ class Follower:
         )
 
     async def _update(self, **fields: object) -> None:
-        """Write fields of the status; a sync asked for meanwhile is kept."""
-        while True:
+        """Write fields of the status; a sync asked for meanwhile is kept. Nothing is written for
+        a repository that has just been removed."""
+        place = ref(Repository, self._repository.name)
+        while self._leader.tables.world.get(Repository, place.key) is not None:
             record = msgspec.structs.replace(self._status(), **fields)
+            changes = Changes(changes=(Put(record=record),), relies=(place,))
             try:
-                await self._commit(record)
+                await self._leader.tables.commit(changes, self._leader.fence)
                 return
             except Conflict:
                 continue
@@ -271,12 +274,9 @@ class Follower:
             cause=cause,
             text=text,
         )
-        await self._commit(event)
-        return event.id
-
-    async def _commit(self, record: Event | RepositoryStatus) -> None:
-        changes = Changes(changes=(Put(record=record),))
+        changes = Changes(changes=(Put(record=event),))
         await self._leader.tables.commit(changes, self._leader.fence)
+        return event.id
 
     def _status(self) -> RepositoryStatus:
         name = self._repository.name

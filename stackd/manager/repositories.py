@@ -12,7 +12,7 @@ import msgspec
 from stackd.aio.clock import Clock
 from stackd.core.model.api import RepoAddRequest, RepoRequest, RepoRow, RepoRows, Text
 from stackd.core.model.ids import OBJECT_NAME
-from stackd.core.model.record import Changes, Delete, Put, Ref, ref
+from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Stack
 from stackd.core.model.source import Repository, RepositoryStatus
 from stackd.errors import Conflict, Refused
@@ -117,19 +117,30 @@ class Repositories:
         """Stop following. Its stacks stay, owned by `cli`; with `prune` they are removed.
         Raises Refused when there is no such repository."""
         self._known(request.name)
-        gone: list[Ref] = [
-            ref(Repository, request.name),
-            ref(RepositoryStatus, request.name),
-        ]
-        deletes = tuple(Delete(ref=place) for place in gone)
-        await self.tables.commit(Changes(changes=deletes), self.fence)
+        count = await self._release(request, by, deployer)
+        await self._forget(request.name)
+        count += await self._release(request, by, deployer)  # what was deployed meanwhile
+        done = "are being removed" if request.prune else "stay, owned by cli"
+        return Text(text=f"No longer following {request.name}; {count} stacks {done}.")
+
+    async def _forget(self, name: str) -> None:
+        gone = (ref(Repository, name), ref(RepositoryStatus, name))
+        while True:
+            try:
+                deletes = tuple(Delete(ref=place) for place in gone)
+                await self.tables.commit(Changes(changes=deletes), self.fence)
+                return
+            except Conflict:  # the source loop has just noted something
+                continue
+
+    async def _release(self, request: RepoRequest, by: str, deployer: StackDeployer) -> int:
+        """The repository's stacks become the command line's, or go."""
         heads = self._owned(request.name)
         for head in heads:
             if request.prune and not head.removing:
                 await deployer.remove(head.name, by)
             await self._disown(head.name)
-        done = "are being removed" if request.prune else "stay, owned by cli"
-        return Text(text=f"No longer following {request.name}; {len(heads)} stacks {done}.")
+        return len(heads)
 
     async def _disown(self, stack: str) -> None:
         while (head := self.tables.world.get(Stack, stack)) is not None:

@@ -140,6 +140,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     await made.tables.open()
     async with asyncio.TaskGroup() as group:
         running = group.create_task(made.tables.run())
+        await made.tables.commit(Changes(changes=(Put(record=made.repository),)))
         yield made
         for mirror in made.followers:
             await mirror.close()
@@ -354,6 +355,7 @@ async def test_the_whole_loop_with_sync_and_removal(rig: Rig) -> None:
     mirrors = rig.root / "mirrors"
     places = Places(mirrors, rig.private, repositories.credential)
     rig.source.commit({"a.stack.yml": STACK % 1})
+    await repositories.rm(RepoRequest(name="ops"), "root", rig.deployer)
     async with asyncio.TaskGroup() as group:
         loop = group.create_task(Source(rig.leader, places).run())
         request = RepoAddRequest(name="ops", url=str(rig.source.path), interval=3600)
