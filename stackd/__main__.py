@@ -10,6 +10,7 @@ PROCESSES = {
     "spawner": "stackd.host.spawner",
     "envoy-keeper": "stackd.host.envoy",
     "manager": "stackd.manager.main",
+    "supervisor": "stackd.cli.supervise",
 }
 """Word -> module whose `main(arguments) -> exit code` runs that process."""
 

@@ -59,6 +59,7 @@ class Agent:
 
     runtime: RuncRuntime
     network: HostNetwork
+    proxy: EnvoyProxy
     traffic: TrafficApplier
     dns: DnsServer
     worker: Worker
@@ -72,6 +73,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("cluster")
     parser.add_argument("node")
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument(
+        "--stop", action="store_true", help="stop every task, remove networks and Envoy, and end"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -81,7 +85,8 @@ def main(arguments: list[str]) -> int:
     process.set_title(("stackd", "agent", options.cluster, options.node))
     code = 0
     try:
-        uvloop.run(run_agent(layout, config.load(layout)))
+        work = stop_node if options.stop else run_agent
+        uvloop.run(work(layout, config.load(layout)))
     except* StackdError as failures:
         _log.error("%s", failures.exceptions[0])
         code = 1
@@ -112,6 +117,20 @@ async def run_agent(layout: NodeLayout, settings: AgentFile) -> None:
             await stop.wait()
             for task in tasks:
                 task.cancel()
+
+
+async def stop_node(layout: NodeLayout, settings: AgentFile) -> None:
+    """Take the place of the agent that ran here: stop its tasks, its Envoy and its networks.
+    What the tasks ended as is in the node's record. Raises StackdError."""
+    async with AsyncExitStack() as stack:
+        agent = await _assemble(layout, settings, stack)
+        async with asyncio.TaskGroup() as group:
+            await agent.worker.start()
+            running = group.create_task(agent.worker.run())
+            await agent.worker.stop_all()
+            running.cancel()
+        await agent.proxy.close(stop=True)
+        await agent.network.close(purge=True)
 
 
 async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitStack) -> Agent:
@@ -145,7 +164,7 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
         connected=blobs.connected,
     )
     sessions = Sessions(_hello(settings), settings.managers, worker, reporter)
-    return Agent(runtime, network, traffic, dns, worker, sessions, hooks)
+    return Agent(runtime, network, proxy, traffic, dns, worker, sessions, hooks)
 
 
 def _network_config(layout: NodeLayout, settings: AgentFile) -> NetworkConfig:

@@ -11,7 +11,7 @@ from typing import assert_never
 
 from stackd.agent import health
 from stackd.agent.machine import Machine
-from stackd.agent.preparation import Prepared, prepare
+from stackd.agent.preparation import prepare
 from stackd.aio.loop import Bell
 from stackd.core.container import lifecycle, probe
 from stackd.core.container.lifecycle import Act, End, Situation, Stage
@@ -19,7 +19,7 @@ from stackd.core.model.assignment import TaskItem
 from stackd.core.model.driver import Exit, Found, ImageConfig
 from stackd.core.model.states import Health, TaskState
 from stackd.core.model.task import TaskStatus
-from stackd.errors import Rejected, StackdError
+from stackd.errors import StackdError
 
 CLEAN_TRIES = 6
 _log = logging.getLogger(__name__)
@@ -40,13 +40,20 @@ class TaskRunner:
         self._failure: End | None = None
         self._doom = ""
         self._forgotten = False
+        self._over = False
         self._dirty = False
+        self._preparing = 0.0
         self._started = 0.0
         self._stopping: float | None = None
         self._killed: float | None = None
         self._bell = Bell(machine.clock)
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Nothing of it runs any more, and it has been cleaned up."""
+        return self._status.state.finished and self._over
 
     def update(self, item: TaskItem) -> None:
         """The manager wants something else of it."""
@@ -79,14 +86,17 @@ class TaskRunner:
             if self._status.state.finished:
                 self._failure = End(state=self._status.state, error=self._status.error)
                 self._stage = Stage.ENDED
+            elif self._status.state < TaskState.ACCEPTED:
+                self._tell(TaskState.ACCEPTED)
             else:
-                self._tell(max(self._status.state, TaskState.ACCEPTED))
+                self._report(self._status)
             if self._stage in (Stage.PREPARED, Stage.STARTED):
                 await self._resume()
             while (step := lifecycle.next_action(self._situation())).act is not Act.DONE:
                 await self._do(step)
             for job in self._jobs.values():
                 job.cancel()
+        self._over = True
 
     def _situation(self) -> Situation:
         return Situation(
@@ -97,6 +107,7 @@ class TaskRunner:
             grace=self._item.revision.container.stop_grace_period,
             forgotten=self._forgotten,
             doomed=bool(self._doom),
+            preparing_since=self._preparing,
             stopping_since=self._stopping,
             killed_at=self._killed,
         )
@@ -107,8 +118,11 @@ class TaskRunner:
                 await self._wait(step.wake_at)
             case Act.PREPARE:
                 self._stage = Stage.PREPARING
+                self._preparing = self._machine.clock.now()
                 self._tell(TaskState.PREPARING)
                 self._spawn("work", self._prepare())
+            case Act.EXPIRE:
+                self._broken(f"not prepared within {lifecycle.PREPARE_SECONDS:g}s")
             case Act.START:
                 self._stage = Stage.STARTING
                 self._tell(TaskState.STARTING)
@@ -168,12 +182,7 @@ class TaskRunner:
     async def _prepare(self) -> None:
         if self._dirty:
             await self._sweep()
-        try:
-            async with asyncio.timeout(lifecycle.PREPARE_SECONDS):
-                prepared: Prepared = await prepare(self._machine, self._item)
-        except TimeoutError as error:
-            limit = f"{lifecycle.PREPARE_SECONDS:g}s"
-            raise Rejected(f"not prepared within {limit}") from error
+        prepared = await prepare(self._machine, self._item)
         self._image = prepared.image
         self._stage = Stage.PREPARED
         self._tell(TaskState.READY, pid=prepared.pid)

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
+
 from stackd.agent.assigned import Assigned, Changed
 from stackd.agent.machine import Machine
 from stackd.agent.record import NodeRecord
@@ -15,6 +17,7 @@ from stackd.agent.reporter import Reporter
 from stackd.agent.task import TaskRunner
 from stackd.aio.backoff import Backoff
 from stackd.core.model.assignment import Assignment, ItemKind, TrafficItem
+from stackd.core.model.states import TaskState
 from stackd.core.model.task import TaskStatus
 from stackd.errors import StackdError
 
@@ -72,6 +75,18 @@ class Worker:
             await self._machine.network.detach(task)
         except StackdError as error:
             _log.error("task %s cannot be removed: %s", task, error.cause)
+
+    async def stop_all(self) -> None:
+        """Stop every task as if the manager had asked for it, each with its own signal and grace,
+        and return when all have ended. What they ended as is kept in the record and told to the
+        manager by the next agent."""
+        for task, runner in self._runners.items():
+            item = self._assigned.task(task)
+            if item is not None:
+                desired = msgspec.structs.replace(item.desired, state=TaskState.SHUTDOWN)
+                runner.update(msgspec.structs.replace(item, desired=desired))
+        while any(not runner.ended for runner in self._runners.values()):
+            await self._machine.clock.sleep(0.02)
 
     def take(self, message: Assignment) -> bool:
         """Take in one message; False when one before it is missing."""

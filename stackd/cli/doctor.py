@@ -1,20 +1,11 @@
 """`stackd doctor`: is this machine fit to run a node?"""
 
-from dataclasses import dataclass
-
 import msgspec
 import typer
 
 from stackd.cli.options import Output, checked_output
 from stackd.cli.output import print_json, print_lines
 from stackd.host.preflight import Finding, examine
-
-
-@dataclass(frozen=True, slots=True)
-class _Marks:
-    ok: str = "ok  "
-    bad: str = "FAIL"
-    warn: str = "warn"
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +24,6 @@ def register(app: typer.Typer) -> None:
 
 
 def _line(finding: Finding) -> str:
-    mark = _Marks.bad if finding.fatal else _Marks.warn if finding.remedy else _Marks.ok
+    mark = "FAIL" if finding.fatal else "warn" if finding.remedy else "ok  "
     remedy = f" {finding.remedy}" if finding.remedy else ""
     return f"{mark}  {finding.subject}: {finding.text}.{remedy}"

@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
         target = where(context)
         request = NameRequest(name=name)
         if watch and output == "text":
-            run(_watch(target, request))
+            run(follow(target, request))
             return
         answer = call(target, "Status", request, StatusAnswer)
         if output == "json":
@@ -56,7 +56,7 @@ def _document(answer: StatusAnswer, name: str) -> object:
     return answer.stacks[0] if name and answer.stacks else answer.stacks
 
 
-async def _watch(target: Target, request: NameRequest) -> None:
+async def follow(target: Target, request: NameRequest) -> None:
     """Redraw at each change, at most five times a second, until Ctrl-C."""
     async with client(target) as connection:
         with Live(console=console(), auto_refresh=False, screen=False) as live:

@@ -65,12 +65,14 @@ def create(data: Path, nodes: int) -> tuple[ClusterFile, list[str]]:
     notes: list[str] = []
     control = _free_port(7420, notes, "the control port")
     http = _free_port(7421, notes, "the HTTP port", avoid=control)
+    enrol = _free_port(7422, notes, "the port for joiners", avoid=http)
     pool = _free_pool(notes)
     cluster = ClusterFile(
         id=secrets.choice(_LETTERS) + "".join(secrets.choice(_CHARACTERS) for _ in range(7)),
         nodes=nodes,
         control_port=control,
         http_port=http,
+        enrol_port=enrol,
         pool=pool,
         address=_own_address(),
     )
@@ -79,7 +81,8 @@ def create(data: Path, nodes: int) -> tuple[ClusterFile, list[str]]:
 
 
 def _free_port(wanted: int, notes: list[str], what: str, avoid: int = 0) -> int:
-    for port in (wanted, *range(17420, 18420)):
+    candidates: list[int] = [wanted, *range(17420, 18420)]
+    for port in candidates:
         if port == avoid:
             continue
         with socket.socket() as probe:
@@ -94,8 +97,8 @@ def _free_port(wanted: int, notes: list[str], what: str, avoid: int = 0) -> int:
 
 
 def _free_pool(notes: list[str]) -> str:
-    """The first pool that overlaps no route of this machine: two
-    clusters on one machine need disjoint pools."""
+    """The first pool that overlaps no route of this machine: two clusters on one machine need
+    disjoint pools."""
     taken = _routes()
     for pool in POOLS:
         net = ipaddress.IPv4Network(pool)

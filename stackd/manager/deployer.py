@@ -32,6 +32,10 @@ class Resolver(Protocol):
         """(`sha256:…`, whether it is a local name). Raises Refused or Unavailable."""
         ...
 
+    async def ensure(self, image: str) -> object:
+        """Make `name@sha256:…` whole in the cluster's blob store. Raises Refused, Unavailable."""
+        ...
+
     def normalise(self, image: str) -> str:
         """The full name without tag or digest, e.g. for `name@sha256:…`."""
         ...
@@ -99,15 +103,14 @@ class Deployer:
         self._ids = ids
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def plan(self, request: Deploy) -> Planned:
-        """What would change; writes nothing."""
+    async def plan(self, request: Deploy, *, fetch: bool = False) -> Planned:
+        """What would change; writes nothing. With `fetch` the images are made present, so that
+        nodes can get them from the manager."""
         digests, notes, failed = await self._resolve(request)
+        if fetch:
+            digests = await self._fetch(digests, failed)
         spec = _without(self._tables.world.release(request.spec.name), request.spec, failed)
-        images = {
-            d.service: f"{self._resolver.normalise(d.image)}@{d.digest}"
-            for d in digests
-            if d.service in spec.services
-        }
+        images = {d.service: self._name(d) for d in digests if d.service in spec.services}
         kept = self._tables.world.release(spec.name)
         for name in failed:
             if kept and name in kept.services:
@@ -135,7 +138,7 @@ class Deployer:
         raise Conflict(f"{request.spec.name} is changing too fast.", "Try again.")
 
     async def _deploy(self, request: Deploy) -> Deployed:
-        planned = await self.plan(request)
+        planned = await self.plan(request, fetch=True)
         plan = planned.plan
         if planned.failed and not plan.services:
             raise Unavailable("; ".join(planned.failed.values()), "Check the image and registry.")
@@ -226,6 +229,20 @@ class Deployer:
             )
         return digests, notes, failed
 
+    async def _fetch(self, digests: list[Digest], failed: dict[str, str]) -> list[Digest]:
+        """Those whose image is present now; the others are noted in `failed`."""
+        kept: list[Digest] = []
+        for digest in digests:
+            try:
+                await self._resolver.ensure(self._name(digest))
+                kept.append(digest)
+            except StackdError as error:
+                failed[digest.service] = f"{digest.key}: {error.cause}"
+        return kept
+
+    def _name(self, digest: Digest) -> str:
+        return f"{self._resolver.normalise(digest.image)}@{digest.digest}"
+
     def _recorded(self, stack: str, service: ServiceSpec) -> Digest | None:
         recorded = self._tables.world.get(Digest, f"{stack}/{service.name}")
         return recorded if recorded and recorded.image == service.container.image else None
@@ -260,7 +277,7 @@ class Deployer:
             raise Refused(
                 f"{stack}/{service} has no recorded image.", "Apply it again with --pull."
             )
-        return f"{self._resolver.normalise(digest.image)}@{digest.digest}"
+        return self._name(digest)
 
     async def seen(self, stack: str, commit: str, problem: str) -> None:
         """Note that a stack's repository has processed `commit`; `problem` if it was refused."""

@@ -6,6 +6,7 @@ A new record class is added here; a test compares this list with the classes in 
 from collections.abc import Mapping
 
 from stackd.core.model import (
+    cluster,
     event,
     network,
     node,
@@ -19,6 +20,7 @@ from stackd.core.model import (
 )
 
 RECORDS: tuple[type[record.Record], ...] = (
+    cluster.JoinSecrets,
     event.Event,
     network.Network,
     network.ServiceAddresses,

@@ -1,6 +1,8 @@
 """What a cluster on this machine was set up with: `cluster.json` in its data folder."""
 
-from stackd.core.model.record import Value
+from typing import ClassVar
+
+from stackd.core.model.record import Record, Value
 
 
 class ClusterFile(Value, frozen=True, kw_only=True):
@@ -10,9 +12,23 @@ class ClusterFile(Value, frozen=True, kw_only=True):
     nodes: int = 1
     control_port: int = 7420
     http_port: int = 7421
+    enrol_port: int = 7422
+    """Where joiners ask for a certificate."""
     vxlan_port: int = 4789
     pool: str = "10.64.0.0/10"
     address: str = "127.0.0.1"
     """Underlay IPv4 address of the first node."""
     heartbeat: float = 5.0
     """Seconds between an agent's signs of life."""
+
+
+class JoinSecrets(Record, frozen=True, kw_only=True):
+    """The secret parts of the two join tokens, sealed."""
+
+    TABLE: ClassVar[str] = "join_secrets"
+    worker: bytes
+    manager: bytes
+
+    @property
+    def key(self) -> str:
+        return "current"

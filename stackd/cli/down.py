@@ -1,0 +1,35 @@
+"""`stackd down`: stop the cluster on this machine; with --purge remove every trace of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stackd.aio.layout import ClusterLayout
+from stackd.cli import embedded
+from stackd.cli.connect import Target, run
+from stackd.cli.options import where
+from stackd.cli.output import print_lines
+from stackd.errors import Refused
+from stackd.host import cluster
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command("down")
+    def down(
+        context: typer.Context,
+        data: Annotated[Path | None, typer.Option("--data", help="The data folder.")] = None,
+        purge: Annotated[
+            bool, typer.Option("--purge", help="Remove its data and everything it made.")
+        ] = False,
+    ) -> None:
+        """Stop containers and everything else of the cluster; its data is kept."""
+        target = Target(data.absolute()) if data else where(context)
+        found = cluster.read(target.data)
+        if found is None:
+            raise Refused(f"There is no cluster in {target.data}.", "Name its folder with --data.")
+        run(embedded.take_down(ClusterLayout(target.data, found.id), found, purge=purge))
+        done = "removed, with its data" if purge else f"stopped; its data is in {target.data}"
+        print_lines([f"Cluster {found.id} is {done}."])

@@ -1,0 +1,120 @@
+"""`stackd up`: an embedded cluster on this machine, new or kept."""
+
+import asyncio
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stackd.aio import proc
+from stackd.aio.layout import ClusterLayout
+from stackd.cli import embedded
+from stackd.cli.connect import Target, run
+from stackd.cli.options import where
+from stackd.cli.output import print_lines
+from stackd.cli.status import follow
+from stackd.core.model.api import NameRequest, NodeRows
+from stackd.core.model.cluster import ClusterFile
+from stackd.errors import Refused, StackdError, Unavailable
+from stackd.host import cluster, preflight, supervisor
+from stackd.wire.control_client import ControlClient
+
+READY_WITHIN = 60.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command("up")
+    def up(
+        context: typer.Context,
+        nodes: Annotated[int, typer.Option("--nodes", help="How many nodes.")] = 1,
+        data: Annotated[Path | None, typer.Option("--data", help="The data folder.")] = None,
+        detach: Annotated[
+            bool, typer.Option("-d", "--detach", help="Return when it is ready.")
+        ] = False,
+    ) -> None:
+        """Start a cluster on this machine, or resume the one in the data folder.
+
+        In the foreground it shows the live status until Ctrl-C, which stops it and keeps its
+        data. Example: stackd up --detach
+        """
+        if nodes != 1:
+            raise Refused("More than one node is not supported yet.", "Use --nodes 1.")
+        target = Target(data.absolute()) if data else where(context)
+        _examine()
+        layout, found, notes = _prepare(target.data, nodes)
+        print_lines(notes)
+        run(_start(layout, found))
+        print_lines(_ready(target, layout, found))
+        if not detach:
+            _show_until_interrupted(target, layout, found)
+
+
+def _examine() -> None:
+    bad = [f for f in preflight.examine() if f.fatal]
+    if bad:
+        raise Refused(
+            "; ".join(f"{f.subject}: {f.text}" for f in bad) + ".",
+            " ".join(dict.fromkeys(f.remedy for f in bad)),
+        )
+
+
+def _prepare(data: Path, nodes: int) -> tuple[ClusterLayout, ClusterFile, list[str]]:
+    found = cluster.read(data)
+    notes: list[str] = []
+    if found is None:
+        found, notes = cluster.create(data, nodes)
+    return ClusterLayout(data, found.id), found, notes
+
+
+async def _start(layout: ClusterLayout, found: ClusterFile) -> None:
+    """Start the supervisor unless it runs, and wait until every node is ready."""
+    program = embedded.supervising(layout)
+    handle = supervisor.running(program)
+    if handle is not None:
+        os.close(handle)
+    else:
+        program.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        program.pid_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pid = proc.spawn(program.argv, log=program.log)
+        program.pid_file.write_text(f"{pid}\n")
+    end = time.monotonic() + READY_WITHIN
+    state = ""
+    while (state := await _state(layout, found)) != "":
+        if time.monotonic() > end:
+            raise Unavailable(
+                f"The cluster is not ready within {READY_WITHIN:g}s: {state}.",
+                f"See the logs in {layout.data / 'logs'}.",
+            )
+        await asyncio.sleep(0.05)
+
+
+async def _state(layout: ClusterLayout, found: ClusterFile) -> str:
+    """What is still missing; '' when every node is ready."""
+    try:
+        async with ControlClient(layout.control_socket) as client:
+            rows = await client.call("NodeList", NameRequest(), NodeRows, timeout=5)
+    except StackdError as error:
+        return error.cause.rstrip(".")
+    ready = sum(node.state == "ready" for node in rows.nodes)
+    return "" if ready >= found.nodes else f"{ready} of {found.nodes} nodes are ready"
+
+
+def _ready(target: Target, layout: ClusterLayout, found: ClusterFile) -> list[str]:
+    option = "" if target.data == Path("/var/lib/stackd") else f" --data {target.data}"
+    return [
+        f"Cluster {found.id} is ready: {found.nodes} node, data in {layout.data}.",
+        f"Health and metrics: http://127.0.0.1:{found.http_port}",
+        f"Deploy a stack: stackd{option} apply -f stack.yml --wait",
+    ]
+
+
+def _show_until_interrupted(target: Target, layout: ClusterLayout, found: ClusterFile) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        run(follow(target, NameRequest()))
+    print_lines(["Stopping; the data is kept."])
+    run(embedded.take_down(layout, found, purge=False))

@@ -1,0 +1,87 @@
+"""promote, abort, pause, resume, retry, rollback: one pure command and one commit each."""
+
+from collections.abc import Callable, Iterator
+
+from stackd.aio.clock import Clock
+from stackd.core.model.api import RolloutRequest, Text
+from stackd.core.model.record import Changes
+from stackd.core.model.world import World
+from stackd.core.rollout import commands
+from stackd.core.rollout.commands import Asked
+from stackd.errors import Conflict, Refused
+from stackd.manager.api import names
+from stackd.store.tables import Fence, Tables
+from stackd.wire.control import Caller
+
+TRIES = 5
+Command = Callable[[World, str, str, Asked], Changes]
+
+
+class RolloutApi:
+    """Handlers that steer rollouts."""
+
+    def __init__(
+        self, tables: Tables, fence: Fence | None, clock: Clock, ids: Iterator[str]
+    ) -> None:
+        self._tables = tables
+        self._fence = fence
+        self._clock = clock
+        self._ids = ids
+
+    async def abort(self, request: RolloutRequest, caller: Caller) -> Text:
+        """Give a rollout up."""
+        return await self._service(request, caller, commands.abort, "goes back")
+
+    async def pause(self, request: RolloutRequest, caller: Caller) -> Text:
+        """Stop a rollout where it is."""
+        return await self._service(request, caller, commands.pause, "is paused")
+
+    async def resume(self, request: RolloutRequest, caller: Caller) -> Text:
+        """Go on."""
+        return await self._service(request, caller, commands.resume, "goes on")
+
+    async def retry(self, request: RolloutRequest, caller: Caller) -> Text:
+        """Lift a hold."""
+        return await self._service(request, caller, commands.retry, "is tried again")
+
+    async def promote(self, request: RolloutRequest, caller: Caller) -> Text:
+        """Go on past a pause."""
+
+        def promote(world: World, stack: str, service: str, asked: Asked) -> Changes:
+            return commands.promote(world, stack, service, asked, full=request.full)
+
+        return await self._service(request, caller, promote, "goes on")
+
+    async def rollback(self, request: RolloutRequest, caller: Caller) -> Text:
+        """Go back to a revision of a service, or to a release of a stack."""
+        if "/" in request.name:
+
+            def back(world: World, stack: str, service: str, asked: Asked) -> Changes:
+                return commands.rollback(world, stack, service, asked, request.to)
+
+            return await self._service(request, caller, back, "goes back")
+        if request.to and not request.to.isdigit():
+            raise Refused(f"{request.to} is not a release.", f"See: stackd history {request.name}")
+        names.stack_of(self._tables.world, request.name)
+        to = int(request.to or 0)
+        await self._commit(
+            caller, lambda world, asked: commands.rollback_stack(world, request.name, asked, to)
+        )
+        return Text(text=f"{request.name} goes back.")
+
+    async def _service(
+        self, request: RolloutRequest, caller: Caller, command: Command, done: str
+    ) -> Text:
+        stack, service = names.service_of(self._tables.world, request.name)
+        await self._commit(caller, lambda world, asked: command(world, stack, service, asked))
+        return Text(text=f"{request.name} {done}.")
+
+    async def _commit(self, caller: Caller, decide: Callable[[World, Asked], Changes]) -> None:
+        for _ in range(TRIES):
+            asked = Asked(caller.principal, self._clock.now(), self._ids.__next__)
+            try:
+                await self._tables.commit(decide(self._tables.world, asked), self._fence)
+                return
+            except Conflict:
+                continue
+        raise Conflict("The rollout is changing too fast.", "Try again.")

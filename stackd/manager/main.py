@@ -1,0 +1,95 @@
+"""The manager process: its parts that live as long as it does.
+
+`stackd manager CLUSTER --data DIR`, started by `up`. Ending it ends nothing but itself: agents,
+containers and Envoy go on, and the next manager continues from the store.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from stackd.aio import process
+from stackd.aio.clock import SystemClock
+from stackd.aio.ids import fresh_ids
+from stackd.aio.layout import ClusterLayout
+from stackd.core.model.cluster import ClusterFile
+from stackd.errors import StackdError
+from stackd.manager.leader import Leader
+from stackd.manager.leading import Manager, lead
+from stackd.manager.loop import Context
+from stackd.manager.metrics import ManagerMetrics
+from stackd.pki import authority as pki
+from stackd.store.seal import open_sealer
+from stackd.store.sqlite import SqliteStore
+from stackd.store.tables import Tables
+from stackd.web import http
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: list[str]) -> int:
+    """Entry of the process; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="stackd manager")
+    parser.add_argument("cluster")
+    parser.add_argument("--data", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    process.raise_descriptor_limit()
+    process.set_title(("stackd", "manager", options.cluster))
+    body = (options.data / "cluster.json").read_bytes()
+    cluster = msgspec.json.decode(body, type=ClusterFile)
+    code = 0
+    try:
+        uvloop.run(run_manager(ClusterLayout(options.data, cluster.id), cluster))
+    except* StackdError as failures:
+        for failure in failures.exceptions:
+            log.error("%s", failure)
+        code = 1
+    return code
+
+
+async def run_manager(layout: ClusterLayout, cluster: ClusterFile) -> None:
+    """Until SIGTERM or SIGINT. Raises StackdError when the manager cannot work."""
+    stop = asyncio.Event()
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, stop.set)
+    clock = SystemClock()
+    os.umask(0o077)
+    layout.manager.mkdir(mode=0o700, parents=True, exist_ok=True)
+    layout.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        kv = await SqliteStore.open(layout.manager / "store.db", clock)
+        stack.push_async_callback(kv.close)
+        sealer = await open_sealer(kv, layout.manager / "store.key")
+        tables = Tables(kv, clock)
+        await tables.open()
+        authority = pki.open_authority(layout.manager / "ca", cluster.id, clock.now())
+        context = Context(tables, clock, fresh_ids(clock))
+        manager = Manager(layout, cluster, sealer, authority)
+        leader = Leader(kv, "manager1", context, (partial(lead, manager),))
+        app = http.application(partial(_health, tables), ManagerMetrics(tables))
+        async with asyncio.TaskGroup() as group:
+            works = (
+                tables.run(),
+                leader.run(),
+                http.serve(app, "127.0.0.1", cluster.http_port),
+            )
+            tasks = [group.create_task(work) for work in works]
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+
+
+def _health(tables: Tables) -> tuple[bool, dict[str, str]]:
+    return True, {"status": "ok", "store_revision": str(tables.world.revision)}
