@@ -12,7 +12,6 @@ from stackd.core.model.record import Value
 from stackd.core.model.states import TaskState
 
 PREPARE_SECONDS = 600.0
-HOLD_SECONDS = 120.0
 KILL_SECONDS = 10.0
 """A killed container must be gone after this, or it is removed with whatever is left."""
 
@@ -21,6 +20,8 @@ class Act(enum.Enum):
     """The next thing to do."""
 
     PREPARE = "prepare"
+    EXPIRE = "expire"
+    """The stage has taken too long: it has failed."""
     WAIT = "wait"
     START = "start"
     STOP = "stop"
@@ -55,6 +56,7 @@ class Situation(Value, frozen=True, kw_only=True):
     """No longer assigned to this node: no grace, nothing to report."""
     doomed: bool = False
     """It has failed while its container runs (unhealthy, too late): stop it."""
+    preparing_since: float = 0
     stopping_since: float | None = None
     killed_at: float | None = None
 
@@ -74,6 +76,9 @@ def next_action(now: Situation) -> Next:
             return Next(act=Act.CLEAN if leaving else Act.PREPARE)
         case Stage.PREPARING | Stage.PREPARED if leaving:
             return Next(act=Act.CLEAN)
+        case Stage.PREPARING:
+            end = now.preparing_since + PREPARE_SECONDS
+            return Next(act=Act.EXPIRE) if now.now >= end else Next(act=Act.WAIT, wake_at=end)
         case Stage.PREPARED if now.wanted is TaskState.RUNNING:
             if now.now < now.not_before:
                 return Next(act=Act.WAIT, wake_at=now.not_before)

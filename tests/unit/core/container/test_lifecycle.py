@@ -4,6 +4,7 @@ import pytest
 
 from stackd.core.container.lifecycle import (
     KILL_SECONDS,
+    PREPARE_SECONDS,
     Act,
     End,
     Next,
@@ -56,6 +57,12 @@ def test_wanted_running(stage: Stage, act: Act) -> None:
 def test_wanted_stopped(stage: Stage, act: Act) -> None:
     assert at(stage, STOP).act is act
     assert at(stage, TaskState.REMOVE).act is act
+
+
+def test_preparing_has_a_deadline() -> None:
+    waiting = at(Stage.PREPARING, preparing_since=90.0)
+    assert waiting == Next(act=Act.WAIT, wake_at=90.0 + PREPARE_SECONDS)
+    assert at(Stage.PREPARING, preparing_since=100.0 - PREPARE_SECONDS).act is Act.EXPIRE
 
 
 def test_prepared_task_is_held_until_wanted_running() -> None:
