@@ -52,6 +52,7 @@ class Rig:
         """A fresh network namespace; returns its path."""
         name = f"{self.layout.cluster.cluster}-{len(self.netns)}"
         await _ip("netns", "add", name)
+        await _ip("-n", name, "link", "set", "lo", "up")
         self.netns.append(name)
         return f"/run/netns/{name}"
 

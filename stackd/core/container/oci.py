@@ -145,19 +145,16 @@ def _mounts(wanted: Wanted, places: Places, facts: NodeFacts) -> list[dict[str, 
     return [*replaced, *mounts.ordered(own)]
 
 
+_NUL = "\\u0000"
+_BLANK = Places(*("" for _ in fields(Places)))
 _MARKERS = Places(*(f"\0{field.name}\0" for field in fields(Places)))
 
 
 def template(wanted: Wanted, facts: NodeFacts) -> str:
     """The config as JSON text with a marker for each field of Places. Raises Rejected."""
-    document = render(wanted, _MARKERS, facts)
-    text = json.dumps(document, separators=(",", ":"))
-    plain = text
-    for field in fields(Places):
-        plain = plain.replace(_escaped(f"\0{field.name}\0"), "")
-    if "\\u0000" in plain:
+    if _NUL in json.dumps(render(wanted, _BLANK, facts)):
         raise Rejected("A value of this service contains a NUL character.", "Remove it.")
-    return text
+    return json.dumps(render(wanted, _MARKERS, facts), separators=(",", ":"))
 
 
 def fill(text: str, places: Places) -> str:
