@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from stackd.aio.clock import ManualClock
+from stackd.core.model.cluster import JoinSecrets
 from stackd.core.model.container import ContainerSpec
 from stackd.core.model.event import Event
 from stackd.core.model.ids import NetworkId, NodeId, RevisionId, TaskId
@@ -46,6 +47,7 @@ SERVICE = ServiceSpec(name="web", container=CONTAINER)
 
 RECORDS: tuple[Record, ...] = (
     Event(id="e1", at=1.0, kind="stack.applied", object="shop", principal="root"),
+    JoinSecrets(worker=b"sealed", manager=b"sealed too"),
     Network(id=NETWORK, name="shop_default", vni=4097, subnet="10.64.0.0/24"),
     ServiceAddresses(stack="shop", service="web", vips={NETWORK: "10.64.0.9"}),
     VolumeBinding(name="shop_data", node=NODE),
