@@ -33,6 +33,7 @@ MOST_FORWARDED = 512
 MOST_PER_TASK = 64
 _PLAIN_UDP, _MOST_UDP = 512, 1232
 _TCP_IDLE = 10.0
+_LONGEST = 4096
 
 
 class Place(Protocol):
@@ -133,6 +134,8 @@ class DnsServer:
 
     def _answer(self, data: bytes, address: str) -> "dnslib.DNSRecord | Outcome | None":
         """The reply; ELSEWHERE to pass it on; None when it is not a question at all."""
+        if len(data) > _LONGEST:
+            return None
         try:
             query = dnslib.DNSRecord.parse(data)
         except (dnslib.DNSError, ValueError, struct.error):
