@@ -44,5 +44,5 @@ async def test_three_versions_share_one_layer_that_runs(tmp_path: Path) -> None:
     layer = images.open_blob(manifests[0].layers[0].digest)
     await proc.run(proc.Command(["tar", "-xzf", str(layer), "-C", str(root)]))
     argv = ["chroot", str(root), *configs[0].image.command, "check"]
-    done = await proc.run(proc.Command(argv, env={"DEMO_PORT": "1"}))
+    done = await proc.run(proc.Command(argv, env={"PATH": "/usr/sbin:/usr/bin", "DEMO_PORT": "1"}))
     assert (done.code, b"refused" in done.stdout) == (1, True)
