@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import msgspec
 
 from stackd.core.model.container import Attachment, ContainerSpec
-from stackd.core.model.decision import Dirty
+from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.ids import NetworkId, NodeId, RevisionId, TaskId
 from stackd.core.model.network import Network, ServiceAddresses
 from stackd.core.model.node import NodeReport, NodeStatus
-from stackd.core.model.record import Put
+from stackd.core.model.record import Put, Record
 from stackd.core.model.release import Release, ServiceRelease, Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import (
@@ -36,6 +36,7 @@ class Town:
 
     def __init__(self, nodes: int = 1, drain_timeout: float = 30.0) -> None:
         self.world = World()
+        self.written: list[Record] = []
         self.now = 1_000.0
         self.drain_timeout = drain_timeout
         self.nodes = [NodeId(f"n{i}") for i in range(nodes)]
@@ -46,11 +47,12 @@ class Town:
         for node in self.nodes:
             self.put(NodeStatus(id=node, state=NodeState.READY, epoch=1))
 
-    def put(self, *records: object) -> None:
+    def put(self, *records: Record) -> None:
         """Write as one transaction."""
+        self.written += records
         self.world.revision += 1
         for record in records:
-            self.world.apply(record, self.world.revision)  # type: ignore[arg-type]
+            self.world.apply(record, self.world.revision)
 
     def declare(self, **fields: object) -> None:
         """The service's spec, or that the stack no longer has it (`gone=True`)."""
@@ -132,9 +134,9 @@ class Town:
         self.wake_at = made.wake_at
         return self._write(made)
 
-    def _write(self, decision: object) -> int:
+    def _write(self, decision: Decision) -> int:
         count = 0
-        for commit in decision.commits:  # type: ignore[attr-defined]
+        for commit in decision.commits:
             self.world.revision += 1
             for change in commit.changes:
                 count += 1

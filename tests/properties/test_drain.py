@@ -43,7 +43,7 @@ def play(town: Town, step: tuple[object, ...]) -> None:
         case ("table",):
             town.turn_table()
         case ("drains",):
-            before = {name: town.leaving(name) for name in known}
+            before: dict[str, Leaving] = {name: town.leaving(name) for name in known}
             town.turn_drains()
             check_withdrawals(town, before)
         case ("time", int(seconds)):

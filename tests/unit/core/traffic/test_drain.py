@@ -4,9 +4,8 @@ import msgspec
 import pytest
 
 from stackd.core.model.event import Event
-from stackd.core.model.node import NodeStatus
+from stackd.core.model.node import NodeReport, NodeStatus
 from stackd.core.model.states import Leaving, NodeState, TaskState
-from stackd.core.traffic import drain
 from tests.fakes.traffic import Town
 
 
@@ -55,7 +54,7 @@ def test_counts_taken_before_the_table_was_applied_do_not_count() -> None:
     t.stop("a")
     t.settle()
     t.report("n0")
-    report = t.world.all(drain.NodeReport).__next__()
+    report = next(t.world.all(NodeReport))
     t.world.apply(msgspec.structs.replace(report, counted=1), 0)
     t.settle()
     assert t.leaving("a") is Leaving.DRAINING
