@@ -204,18 +204,21 @@ Absolute = Annotated[str, matching(r"/[^\x00]*", "an absolute path")]
 Ignored = Annotated[Any, WithJsonSchema({})]
 
 
-class _Named:
-    """Metadata of a mapping whose keys are names of objects."""
+class Keys:
+    """Metadata of a mapping whose keys match `pattern`, for the schema; the model has its own."""
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         found = dict(handler(schema))
-        found["propertyNames"] = {"pattern": f"^{OBJECT_NAME.pattern}$"}
+        found["propertyNames"] = {"pattern": f"^(?:{self._pattern})$"}
         return found
 
 
-NAMED = _Named()
+NAMED = Keys(OBJECT_NAME.pattern)
 
 
 def pairs(data: Any) -> Any:

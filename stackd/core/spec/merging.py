@@ -62,11 +62,12 @@ def _as_map(key: str, node: Node) -> Node:
 
 
 def _dependencies(node: Node) -> Node:
-    """`depends_on` as a mapping with conditions."""
+    """A list of `depends_on` as a mapping with conditions; everything else unchanged."""
     if not isinstance(node, ListNode):
         return node
     mapped = _as_map("depends_on", node)
-    assert isinstance(mapped, MapNode)
+    if not isinstance(mapped, MapNode):
+        return node
     condition = "service_started"
     entries = {
         name: Entry(

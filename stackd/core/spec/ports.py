@@ -22,7 +22,7 @@ from stackd.core.spec.scalars import shown
 _NUMBERS = "[0-9]{1,5}(?:-[0-9]{1,5})?"
 SHORT = rf"(?:(?:{_NUMBERS})?:)?{_NUMBERS}(?:/tcp)?"
 _SHORT = re.compile(
-    rf"(?:(?P<ip>\[[0-9a-fA-F:.]+\]|[0-9]+(?:\.[0-9]+){3}):)?(?:(?P<published>{_NUMBERS})?:)?"
+    rf"(?:(?P<ip>\[[0-9a-fA-F:.]+\]|[0-9]+(?:\.[0-9]+){{3}}):)?(?:(?P<published>{_NUMBERS})?:)?"
     rf"(?P<target>{_NUMBERS})(?:/(?P<protocol>[a-z0-9]+))?"
 )
 MAX_RANGE = 100

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from stackd.core.model.container import Ulimit
-from stackd.core.spec.fields import Section, Text, fault, matching, parsed, whole
+from stackd.core.spec.fields import Keys, Section, Text, fault, matching, parsed, whole
 from stackd.core.spec.scalars import shown
 
 SIGNALS: Mapping[int, str] = {
@@ -114,7 +114,8 @@ def _both(data: Any) -> Any:
 UlimitItem = Annotated[
     UlimitSection, BeforeValidator(_both, json_schema_input_type=Limit | UlimitSection)
 ]
-UlimitName = Annotated[str, matching("|".join(ULIMITS), "a ulimit: use one of setrlimit(2)")]
+_UlimitName = Annotated[str, matching("|".join(ULIMITS), "a ulimit: use one of setrlimit(2)")]
+Ulimits = Annotated[dict[_UlimitName, UlimitItem], Keys("|".join(ULIMITS))]
 
 
 def ulimits(section: Mapping[str, UlimitSection] | None) -> dict[str, Ulimit]:

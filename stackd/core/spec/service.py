@@ -25,7 +25,7 @@ from stackd.core.spec.fields import (
 from stackd.core.spec.healthcheck import HealthCheckSection
 from stackd.core.spec.networks import Attachments
 from stackd.core.spec.ports import PortItem
-from stackd.core.spec.process import CapAdd, CapDrop, Command, StopSignal, UlimitItem, UlimitName
+from stackd.core.spec.process import CapAdd, CapDrop, Command, StopSignal, Ulimits
 from stackd.core.spec.routes import RouteSection
 from stackd.core.spec.volumes import MountItem
 
@@ -168,7 +168,7 @@ class ServiceSection(Section):
     restart: Restart | None = None
     cap_add: list[CapAdd] | None = None
     cap_drop: list[CapDrop] | None = None
-    ulimits: dict[UlimitName, UlimitItem] | None = None
+    ulimits: Ulimits | None = None
     deploy: DeploySection | None = None
     build: Ignored = None
     container_name: Ignored = None

@@ -139,7 +139,12 @@ def _pruned(root: Node, faulty: list[Path]) -> Node:
         empty = Scalar("", place, plain=True)
         external = MapNode({"external": Entry(place, Scalar("true", place))}, place)
         head = [str(part) for part in path[:2]]
-        if len(head) < 2 or head[0] == "services":
+        if path[:1] == ("services",) and len(path) > 2 and path[2] != "image":
+            # A route is judged by the ports: without the ones, not the other.
+            keys = ("ports", "route") if path[2] == "ports" else (path[2],)
+            for key in keys:
+                root = without(root, (*head, key))
+        elif len(head) < 2 or head[0] == "services":
             root = without(root, head)
         elif head[0] in ("configs", "secrets"):
             root = replaced(root, head, external)
@@ -158,13 +163,15 @@ def validate(root: Node, lenient: bool, report: Report) -> StackSection | None:
     if isinstance(services, MapNode):
         for name, entry in services.entries.items():
             _note_ignored(entry.value, ("services", name), report)
-    tree = root
+    tree, scratch = root, report
     for _ in range(3):
         try:
             return StackSection.model_validate(to_data(tree))
         except ValidationError as error:
-            found = _report(tree, error, lenient, report)
+            found = _report(tree, error, lenient, scratch)
             for path in found.excused:
                 tree = without(tree, path)
             tree = _pruned(tree, found.faulty)
+            # What is missing from now on is missing because it was taken away here.
+            scratch = Report() if found.faulty else report
     return None

@@ -1,0 +1,64 @@
+from stackd.core.model.stack import Route
+from stackd.core.spec.routes import clash
+from tests.unit.core.spec.stacks import errors, faults, service
+
+PORT = "ports: [{target: 8080, published: 80, app_protocol: http}]\n"
+
+
+def test_defaults() -> None:
+    assert service(PORT + "route: {}").route == Route()
+
+
+def test_all_keys() -> None:
+    keys = (
+        "route: {hosts: [Shop.example, '*.x.y'], path_prefix: /api, timeout: 15s,"
+        " upstream_idle_timeout: 2s, retries: 0, retry_on: idempotent}"
+    )
+    assert service(PORT + keys).route == Route(
+        hosts=("shop.example", "*.x.y"),
+        path_prefix="/api",
+        timeout=15.0,
+        upstream_idle_timeout=2.0,
+        retries=0,
+        retry_on="idempotent",
+    )
+
+
+def test_a_route_on_tcp_names_the_line_to_add() -> None:
+    found = faults("ports: ['80:8080']\nroute: {path_prefix: /}")
+    assert found == "5:5 port 8080 is tcp: add `app_protocol: http` to it in line 4"
+    assert "needs a published http port" in faults("route: {}")
+
+
+def test_faults() -> None:
+    assert "tls is not supported yet" in faults(PORT + "route: {tls: {secret: x}}")
+    assert "it starts with /" in faults(PORT + "route: {path_prefix: api}")
+    assert "is not a host name" in faults(PORT + "route: {hosts: ['a b']}")
+    assert "'5xx' is unknown" in faults(PORT + "route: {retry_on: 5xx}")
+
+
+def test_clash() -> None:
+    one, two = Route(hosts=("a", "b")), Route(hosts=("b", "c"))
+    assert clash(one, two)
+    assert not clash(one, Route(hosts=("c",)))
+    assert not clash(one, Route())
+    assert not clash(one, Route(hosts=("a",), path_prefix="/x"))
+    assert clash(None, Route())
+
+
+def test_shared_ports_of_a_stack() -> None:
+    text = "services:\n" + "".join(
+        f"  {name}:\n    image: x\n    ports: [{{target: 1, published: 80, {protocol}}}]\n{route}"
+        for name, protocol, route in (
+            ("a", "app_protocol: http", "    route: {hosts: [a]}\n"),
+            ("b", "app_protocol: http", "    route: {hosts: [b]}\n"),
+            ("c", "app_protocol: http", "    route: {hosts: [a, c]}\n"),
+            ("d", "protocol: tcp", ""),
+        )
+    )
+    assert errors(text) == [
+        "12:12 port 80 is published by a too for the same hosts and path: give each a `route`",
+        "16:12 port 80 is published by a too: only http ports can be shared",
+        "16:12 port 80 is published by b too: only http ports can be shared",
+        "16:12 port 80 is published by c too: only http ports can be shared",
+    ]

@@ -1,0 +1,137 @@
+import pytest
+
+from stackd.core.model.stack import Amount, OnFailure, Strategy, StrategyKind
+from tests.unit.core.spec.stacks import faults, service
+
+ALL = Amount(value=100, percent=True)
+VOLUME = "volumes: ['d:/d']\n"
+TOP = "volumes: {d: , s: {shared: true}}"
+
+
+def n(value: int) -> Amount:
+    return Amount(value=value)
+
+
+def deploy(text: str) -> Strategy:
+    return service(f"deploy: {text}").strategy
+
+
+def test_absent_is_rolling_start_first() -> None:
+    assert service("init: true").strategy == Strategy()
+    assert deploy("{update_config: {}}") == Strategy()
+    assert deploy("{strategy: rolling}") == Strategy()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{parallelism: 3}", Strategy(max_surge=n(3))),
+        ("{parallelism: 0}", Strategy(max_surge=ALL)),
+        ("{order: stop-first}", Strategy(max_surge=n(0), max_unavailable=n(1))),
+        (
+            "{order: stop-first, parallelism: 0}",
+            Strategy(max_surge=n(0), max_unavailable=ALL),
+        ),
+        (
+            "{delay: 1s, monitor: 0s, max_failure_ratio: 0.5, failure_action: continue}",
+            Strategy(delay=1.0, monitor=0.0, max_failure_ratio=0.5, on_failure=OnFailure.CONTINUE),
+        ),
+    ],
+)
+def test_update_config(text: str, expected: Strategy) -> None:
+    assert deploy(f"{{update_config: {text}}}") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("max_surge: 50%", Strategy(max_surge=Amount(value=50, percent=True))),
+        ("max_surge: 0", Strategy(max_surge=n(0), max_unavailable=n(1))),
+        ("max_unavailable: 1", Strategy(max_unavailable=n(1))),
+        (
+            "progress_deadline: 1m, drain_timeout: 10m, on_failure: pause, monitor: 1s",
+            Strategy(
+                progress_deadline=60.0,
+                drain_timeout=600.0,
+                on_failure=OnFailure.PAUSE,
+                monitor=1.0,
+            ),
+        ),
+    ],
+)
+def test_strategy(text: str, expected: Strategy) -> None:
+    assert deploy(f"{{strategy: {{type: rolling, {text}}}}}") == expected
+
+
+def test_recreate() -> None:
+    expected = Strategy(kind=StrategyKind.RECREATE, max_surge=n(0), max_unavailable=ALL)
+    assert deploy("{strategy: recreate}") == expected
+    assert deploy("{strategy: {type: recreate}}") == expected
+
+
+def test_rollback_is_paced_as_the_update_unless_said() -> None:
+    update = "update_config: {parallelism: 2, monitor: 1s}"
+    assert service(f"deploy: {{{update}}}").rollback == Strategy(
+        max_surge=n(2), monitor=1.0, on_failure=OnFailure.PAUSE
+    )
+    back = "rollback_config: {parallelism: 0, order: stop-first, failure_action: continue}"
+    assert service(f"deploy: {{{update}, {back}}}").rollback == Strategy(
+        max_surge=n(0), max_unavailable=ALL, monitor=1.0, on_failure=OnFailure.CONTINUE
+    )
+    only = service("deploy: {rollback_config: {order: stop-first}}").rollback
+    assert (only.max_surge, only.max_unavailable) == (n(0), n(1))
+    recreated = service("deploy: {strategy: recreate, rollback_config: {delay: 1s}}").rollback
+    assert recreated.kind is StrategyKind.RECREATE
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [VOLUME, VOLUME + "deploy: {strategy: rolling}", "volumes: ['/srv:/d']"],
+)
+def test_a_written_volume_means_stop_first(keys: str) -> None:
+    found = service(keys, rest=TOP)
+    assert (found.strategy.max_surge, found.strategy.max_unavailable) == (n(0), n(1))
+    assert (found.rollback.max_surge, found.rollback.max_unavailable) == (n(0), n(1))
+
+
+@pytest.mark.parametrize("keys", ["volumes: ['d:/d:ro']", "volumes: ['s:/d']", "tmpfs: /d"])
+def test_other_mounts_do_not(keys: str) -> None:
+    assert service(keys, rest=TOP).strategy == Strategy()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{update_config: {order: start-first}}",
+        "{strategy: {type: rolling, max_surge: 1}}",
+        "{rollback_config: {order: start-first}}",
+    ],
+)
+def test_start_first_on_a_written_volume_is_an_error(text: str) -> None:
+    message = "start-first runs two tasks at once on a volume that is written to"
+    assert message in faults(f"{VOLUME}deploy: {text}", rest=TOP)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{strategy: canary}", "'canary' is not supported yet: use rolling or recreate"),
+        ("{strategy: {type: blue-green, preview: {}}}", "preview is not supported yet"),
+        ("{strategy: {type: ab}}", "'ab' is not supported yet"),
+        ("{strategy: {type: shadow}}", "'shadow' is not supported yet"),
+        ("{strategy: {type: rolling, steps: []}}", "steps is not supported yet"),
+        ("{strategy: {type: rolling, scale_down_delay: 1s}}", "scale_down_delay is not"),
+        ("{strategy: {type: rolling, on_failure: step_back}}", "'step_back' is not supported yet"),
+        ("{strategy: {type: rolling, drain_timeout: 11m}}", "11m is out of range: 0s to 10m"),
+        ("{strategy: {type: rolling, max_surge: 101%}}", "is not a number or a percentage"),
+        ("{strategy: {type: rolling, max_surge: 0, max_unavailable: 0}}", "are both 0"),
+        ("{strategy: {type: recreate, max_surge: 1}}", "remove max_surge"),
+        ("{strategy: {}}", "type is missing"),
+        ("{strategy: rolling, update_config: {}}", "are both given"),
+        ("{update_config: {order: both}}", "'both' is unknown: use start-first or stop-first"),
+        ("{update_config: {max_failure_ratio: 2}}", "2 is out of range: 0 to 1"),
+        ("{rollback_config: {failure_action: rollback}}", "'rollback' is unknown"),
+    ],
+)
+def test_faults(text: str, message: str) -> None:
+    assert message in faults(f"deploy: {text}")
