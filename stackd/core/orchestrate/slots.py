@@ -157,7 +157,7 @@ def _missing(
     occupied.update(start.slot for start in planned)
     blocked = {v.task.slot for v in scene.tasks if v.live} if scene.exclusive else set()
     blocked |= {start.slot for start in planned} if scene.exclusive else set()
-    blocked |= {slot for slot, last in ended.items() if _not_counted(scene, revision, last[-1])}
+    blocked |= {slot for slot, last in ended.items() if _waits(scene, revision, last[-1])}
     candidates = [s for s in scene.slots if s not in filled and s not in over and s not in blocked]
     candidates.sort(key=lambda s: (s not in ended, occupied[s] > 0))
     starts = []
@@ -168,13 +168,15 @@ def _missing(
     return starts
 
 
-def _not_counted(scene: Scene, revision: str, last: TaskView) -> bool:
-    return (
+def _waits(scene: Scene, revision: str, last: TaskView) -> bool:
+    """The slot's failed task is still ending, or the rollout has not counted it yet."""
+    uncounted = (
         scene.counted is not None
         and revision == scene.target
         and restart.unexpected(last)
         and last.task.id not in scene.counted
     )
+    return last.live or uncounted
 
 
 def _ended(scene: Scene, revision: str) -> dict[str, list[TaskView]]:

@@ -1,0 +1,43 @@
+"""Observations and rollouts for tests of strategies."""
+
+from stackd.core.model.ids import RevisionId
+from stackd.core.model.rollout import Rollout
+from stackd.core.model.stack import Amount, Strategy
+from stackd.core.rollout.common import Observed, Tally
+
+NOW = 1_000.0
+
+
+def up(count: int, available: int | None = None) -> Tally:
+    """`count` ready tasks, of which all or `available` have been so for long enough."""
+    here = count if available is None else available
+    return Tally(
+        live=count,
+        wanted=count,
+        running=count,
+        ready=count,
+        available=here,
+        next_available=None if here == count else NOW + 4,
+    )
+
+
+def down(count: int) -> Tally:
+    """`count` live tasks that are not ready."""
+    return Tally(live=count, wanted=count)
+
+
+def observed(wanted: int, counts: dict[str, int], **tallies: Tally) -> Observed:
+    """Revision `b` is the target, `a` is stable."""
+    return Observed(target="b", stable="a", wanted=wanted, counts=counts, tallies=tallies)
+
+
+def rollout(**fields: object) -> Rollout:
+    """A rollout to `b` that began now."""
+    base = {"id": "r1", "target": RevisionId("b"), "started": NOW, "moved": NOW}
+    return Rollout(**{**base, **fields})  # type: ignore[arg-type]
+
+
+def pace(surge: int = 1, unavailable: int = 0, **fields: object) -> Strategy:
+    """A rolling strategy."""
+    amounts = {"max_surge": Amount(value=surge), "max_unavailable": Amount(value=unavailable)}
+    return Strategy(**{**amounts, **fields})  # type: ignore[arg-type]

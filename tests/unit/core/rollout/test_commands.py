@@ -1,0 +1,107 @@
+"""What people may ask, and when it is refused."""
+
+from collections.abc import Callable
+
+import pytest
+
+from stackd.core.model.record import Changes
+from stackd.core.model.release import Hold
+from stackd.core.model.rollout import RolloutPhase, ServiceState
+from stackd.core.model.world import World
+from stackd.core.rollout import commands
+from stackd.core.rollout.commands import Asked
+from stackd.errors import Refused
+from tests.fakes.simulation import Simulation, web
+
+
+def settled() -> tuple[Simulation, Asked]:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (web(), "a")})
+    sim.advance(20)
+    return sim, Asked("ann", sim.now, sim.ids.__next__)
+
+
+def phase(sim: Simulation) -> RolloutPhase:
+    state = sim.world.get(ServiceState, "shop/web")
+    assert state is not None
+    assert state.rollout is not None
+    return state.rollout.phase
+
+
+@pytest.mark.parametrize(
+    "command",
+    [commands.abort, commands.pause, commands.resume, commands.retry, commands.rollback],
+)
+def test_nothing_to_act_on_is_refused_with_a_reason(
+    command: Callable[[World, str, str, Asked], Changes],
+) -> None:
+    sim, asked = settled()
+    with pytest.raises(Refused) as refused:
+        command(sim.world, "shop", "web", asked)
+    assert "shop/web" in refused.value.cause
+    assert refused.value.remedy
+    with pytest.raises(Refused, match="is not declared"):
+        command(sim.world, "shop", "other", asked)
+
+
+def test_abort_holds_the_target_and_goes_back() -> None:
+    sim, asked = settled()
+    sim.deploy("shop", {"web": (web(), "b")})
+    sim.advance(1)
+    sim.commit(commands.abort(sim.world, "shop", "web", asked))
+    assert phase(sim) is RolloutPhase.ROLLING_BACK
+    hold = sim.world.get(Hold, "shop/web/b")
+    assert hold is not None
+    assert (hold.by, hold.reason) == ("ann", "aborted by ann")
+    sim.advance(10)
+    assert phase(sim) is RolloutPhase.ABORTED
+
+
+def test_a_pause_lasts_until_resume() -> None:
+    sim, asked = settled()
+    sim.deploy("shop", {"web": (web(), "b")})
+    sim.advance(1)
+    sim.commit(commands.pause(sim.world, "shop", "web", asked))
+    sim.advance(3_000)
+    assert phase(sim) is RolloutPhase.PAUSED
+    later = Asked("ann", sim.now, sim.ids.__next__)
+    sim.commit(commands.promote(sim.world, "shop", "web", later, full=False))
+    sim.advance(20)
+    assert phase(sim) is RolloutPhase.COMPLETE
+
+
+def test_promote_skips_a_delay_only_when_told_so() -> None:
+    sim, asked = settled()
+    sim.deploy("shop", {"web": (web(), "b")})
+    sim.advance(1)
+    with pytest.raises(Refused, match="waits for nobody"):
+        commands.promote(sim.world, "shop", "web", asked, full=False)
+
+
+def test_rollback_goes_to_a_proven_revision_and_holds_what_it_leaves() -> None:
+    sim, _ = settled()
+    sim.deploy("shop", {"web": (web(), "b")})
+    sim.advance(20)
+    asked = Asked("ann", sim.now, sim.ids.__next__)
+    with pytest.raises(Refused, match="has run in full before"):
+        commands.rollback(sim.world, "shop", "web", asked, "x")
+    sim.commit(commands.rollback(sim.world, "shop", "web", asked, "a"))
+    assert sim.world.get(Hold, "shop/web/b") is not None
+    sim.advance(20)
+    state = sim.world.get(ServiceState, "shop/web")
+    assert state is not None
+    assert state.stable == "a"
+    later = Asked("ann", sim.now, sim.ids.__next__)
+    sim.commit(commands.retry(sim.world, "shop", "web", later))
+    sim.advance(20)
+    again = sim.world.get(ServiceState, "shop/web")
+    assert again is not None
+    assert again.stable == "b"
+
+
+def test_a_stack_goes_back_only_to_a_release_that_is_kept() -> None:
+    sim, asked = settled()
+    with pytest.raises(Refused, match="an earlier release"):
+        commands.rollback_stack(sim.world, "shop", asked)
+    with pytest.raises(Refused, match="release 7"):
+        commands.rollback_stack(sim.world, "shop", asked, 7)

@@ -1,0 +1,29 @@
+"""What goes when nothing declares it any more."""
+
+import msgspec
+
+from stackd.core.model.network import VolumeBinding
+from stackd.core.model.release import Stack
+from stackd.core.rollout import removal
+from tests.fakes.simulation import Simulation, web
+
+
+def test_volumes_stay_unless_asked_for() -> None:
+    for purge in (False, True):
+        sim = Simulation(1)
+        sim.deploy("shop", {"web": (web(), "a")})
+        sim.write(VolumeBinding(name="shop_data", node="n1", stack="shop"))
+        head = sim.world.get(Stack, "shop")
+        assert head is not None
+        sim.write(msgspec.structs.replace(head, remove_volumes=purge))
+        sim.advance(10)
+        sim.remove("shop")
+        sim.advance(10)
+        assert sim.world.get(Stack, "shop") is None
+        assert sim.world.count(VolumeBinding) == (0 if purge else 1)
+
+
+def test_a_stack_that_is_not_being_removed_is_left_alone() -> None:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (web(), "a")})
+    assert removal.stack(sim.world, "shop", sim.now, sim.ids.__next__).commits == ()

@@ -1,0 +1,66 @@
+"""One look at a service."""
+
+from stackd.core.model.ids import RevisionId
+from stackd.core.model.record import Put
+from stackd.core.model.release import Hold, Override
+from stackd.core.model.rollout import RolloutPhase, ServiceState
+from stackd.core.rollout import service
+from tests.fakes.simulation import Simulation, web
+
+
+def state(sim: Simulation) -> ServiceState:
+    found = sim.world.get(ServiceState, "shop/web")
+    assert found is not None
+    return found
+
+
+def test_a_second_look_at_the_same_writes_nothing() -> None:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (web(), "a")})
+    sim.advance(20)
+    again = service.decide(sim.world, "shop", "web", sim.now, sim.ids.__next__)
+    assert again.commits == ()
+
+
+def test_the_first_look_starts_a_rollout_with_an_event_as_its_cause() -> None:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (web(replicas=2), "a")})
+    (commit,) = service.decide(sim.world, "shop", "web", sim.now, sim.ids.__next__).commits
+    records = [c.record for c in commit.changes if isinstance(c, Put)]
+    found = next(r for r in records if isinstance(r, ServiceState))
+    assert found.rollout is not None
+    assert found.rollout.cause in {r.key for r in records}
+    assert found.counts == {"a": 2}
+
+
+def test_completed_revisions_are_proven_newest_first() -> None:
+    sim = Simulation(1)
+    for revision in ("a", "b", "a"):
+        sim.deploy("shop", {"web": (web(), revision)})
+        sim.advance(20)
+    assert state(sim).proven == (RevisionId("a"), RevisionId("b"))
+
+
+def test_an_override_ends_when_the_declared_value_changes() -> None:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (web(replicas=1), "a")})
+    sim.write(Override(stack="shop", service="web", replicas=2, declared=1, by="ann", at=0))
+    sim.advance(10)
+    assert state(sim).counts == {"a": 2}
+    sim.deploy("shop", {"web": (web(replicas=3), "a")})
+    sim.advance(10)
+    assert state(sim).counts == {"a": 3}
+    assert sim.world.get(Override, "shop/web") is None
+
+
+def test_a_held_revision_is_not_rolled_out() -> None:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (web(), "a")})
+    sim.advance(20)
+    sim.write(Hold(stack="shop", service="web", revision=RevisionId("b"), reason="bad", at=sim.now))
+    sim.deploy("shop", {"web": (web(), "b")})
+    sim.advance(20)
+    assert state(sim).counts == {"a": 1}
+    rollout = state(sim).rollout
+    assert rollout is not None
+    assert rollout.phase is RolloutPhase.COMPLETE
