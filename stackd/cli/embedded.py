@@ -117,12 +117,15 @@ async def _keep_node(node: NodeLayout, found: ClusterFile) -> None:
 
 async def _join(node: NodeLayout, found: ClusterFile) -> None:
     """Make the node a member, unless it is one: as any other machine, by a join token."""
+    said = ""
     while not (node.data / config.NAME).exists():
         try:
             await _join_once(node, found)
         except StackdError as error:
-            log.info("%s waits to join: %s", node.name, error.cause)
-            await asyncio.sleep(0.1)
+            if error.cause != said:
+                said = error.cause
+                log.info("%s waits to join: %s", node.name, said)
+            await asyncio.sleep(0.05)
 
 
 async def _join_once(node: NodeLayout, found: ClusterFile) -> None:

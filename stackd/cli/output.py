@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from stackd.errors import InvalidSpec, StackdError
@@ -42,13 +41,23 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table without frames, as wide as its content."""
-    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
-    for header in headers:
-        table.add_column(header.upper(), no_wrap=True, overflow="ignore")
-    for row in rows:
-        table.add_row(*(Text(clean(str(cell)), style=style_of(str(cell))) for cell in row))
-    console().print(table, overflow="ignore", no_wrap=True, crop=False)
+    """A table without frames, as wide as its content: a pipe gets whole values too."""
+    lines = [[clean(str(cell)) for cell in row] for row in rows]
+    titles = [header.upper() for header in headers]
+    widths = [max(len(line[n]) for line in [titles, *lines]) for n in range(len(titles))]
+    out = console()
+    out.print(_line(titles, widths, lambda _: "bold"))
+    for line in lines:
+        out.print(_line(line, widths, style_of))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], style: Callable[[str], str]) -> Text:
+    text = Text(no_wrap=True, overflow="ignore")
+    for cell, width in zip(cells, widths, strict=True):
+        text.append(cell, style=style(cell))
+        text.append(" " * (width - len(cell) + 2))
+    text.rstrip()
+    return text
 
 
 _STYLES = {
