@@ -10,7 +10,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,8 @@ async def create(spawner: Path, monitor: Monitor) -> int:
     reaps what may be left.
     """
     stderr = monitor.bundle / "conmon.err"
-    reader = await _spawn(spawner, monitor.argv(), stderr)
+    request = {"argv": monitor.argv(), "cwd": str(monitor.bundle), "stderr": str(stderr)}
+    reader = await _spawn(spawner, request)
     try:
         async with asyncio.timeout(_CREATED_WITHIN):
             line = await _first_line(reader)
@@ -119,15 +120,14 @@ def explain(message: str) -> tuple[str, str]:
     return f"The container cannot be created: {first}.", _REMEDY
 
 
-async def _spawn(spawner: Path, argv: Sequence[str], stderr: Path) -> int:
+async def _spawn(spawner: Path, request: Mapping[str, object]) -> int:
     loop = asyncio.get_running_loop()
-    request = json.dumps({"argv": list(argv), "stderr": str(stderr)}).encode()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as peer:
         peer.setblocking(False)
         try:
             async with asyncio.timeout(_SPAWNED_WITHIN):
                 await loop.sock_connect(peer, str(spawner))
-                await loop.sock_sendall(peer, request)
+                await loop.sock_sendall(peer, json.dumps(request).encode())
                 await _readable(peer.fileno())
             data, handles, _, _ = socket.recv_fds(peer, 64 * 1024, 1)
         except (OSError, TimeoutError) as error:

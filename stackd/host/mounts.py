@@ -95,8 +95,8 @@ def overlay(wanted: Overlay) -> None:
     """Mount an overlay. Tries one call per lower folder, which has no length limit; kernels before
     6.8 know only the option string, which must fit one page. Raises Rejected, Unavailable."""
     try:
-        if not _overlay_by_calls(wanted):
-            _overlay_by_option(wanted)
+        if not overlay_by_calls(wanted):
+            overlay_by_option(wanted)
     except OSError as error:
         raise Unavailable(
             f"The root file system cannot be mounted: {error.strerror}.",
@@ -104,8 +104,9 @@ def overlay(wanted: Overlay) -> None:
         ) from error
 
 
-def _overlay_by_calls(wanted: Overlay) -> bool:
-    """False when this kernel does not know `lowerdir+`."""
+def overlay_by_calls(wanted: Overlay) -> bool:
+    """One call per lower folder; False when this kernel does not know `lowerdir+`. Raises
+    OSError."""
     context = _call(_FSOPEN, b"overlay", _FSOPEN_CLOEXEC)
     try:
         with contextlib.ExitStack() as stack:
@@ -128,29 +129,23 @@ def _overlay_by_calls(wanted: Overlay) -> bool:
         os.close(context)
 
 
-def _overlay_by_option(wanted: Overlay) -> None:
-    """With short names relative to the layers' parent when all of them share one: as /proc/self
-    paths would be resolved by the kernel later, a folder descriptor stands for the parent."""
-    parents = {folder.parent for folder in wanted.lower}
-    prefix = f"{wanted.lower[0].parent}"
-    handle = -1
-    try:
-        if len(parents) == 1:
-            handle = os.open(prefix, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            prefix = f"/proc/self/fd/{handle}"
-            names = [f"{prefix}/{folder.name}" for folder in wanted.lower]
-        else:
-            names = [str(folder) for folder in wanted.lower]
-        options = f"lowerdir={':'.join(names)},upperdir={wanted.upper},workdir={wanted.work}"
+def overlay_by_option(wanted: Overlay) -> None:
+    """The older way: all folders in one page of text, made short by naming descriptors. Raises
+    OSError, Rejected."""
+    with contextlib.ExitStack() as stack:
+        names = []
+        for folder in (*wanted.lower, wanted.upper, wanted.work):
+            handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, handle)
+            names.append(f"/proc/self/fd/{handle}")
+        *lower, upper, work = names
+        options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
         if len(options) >= _PAGE:
             raise Rejected(
-                f"The image has {len(names)} layers, more than this kernel can mount.",
+                f"The image has {len(lower)} layers, more than this kernel can mount.",
                 "Squash the image or use Linux 6.8 or newer.",
             )
         mount("overlay", str(wanted.target), "overlay", 0, options)
-    finally:
-        if handle >= 0:
-            os.close(handle)
 
 
 def _set(context: int, key: str, value: str) -> None:

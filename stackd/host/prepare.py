@@ -50,6 +50,9 @@ class Preparer:
                         f"The mount target {target} leads to {real} in this image.",
                         "Choose another target.",
                     )
+            for mount in wanted:
+                if mount.kind is MountKind.TMPFS:
+                    root.set_mode(mounts.normal(mount.target), mount.mode)
             name = launch.revision.container.user or launch.image.config.user
             return users.resolve(name, root.read_text("/etc/passwd"), root.read_text("/etc/group"))
 

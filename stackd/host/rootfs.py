@@ -102,14 +102,28 @@ class Root:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
                 return ""
             raise Rejected(f"{path} of the image cannot be read: {error.strerror}.") from error
-        with os.fdopen(handle, "rb") as file:
+        try:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
                 raise Rejected(
                     f"{path} of the image is not a regular file of at most 1 MiB.",
                     "Use an image that is built soundly.",
                 )
-            return file.read(_LARGEST).decode("utf-8", "replace")
+            return os.read(handle, _LARGEST).decode("utf-8", "replace")
+        finally:
+            os.close(handle)
+
+    def set_mode(self, path: str, mode: int) -> None:
+        """Change the mode of a folder, if it is there: runc gives a tmpfs the mode of the folder
+        that it covers, whatever was asked."""
+        try:
+            handle = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return
+        try:
+            os.fchmod(handle, mode)
+        finally:
+            os.close(handle)
 
     def real(self, path: str) -> str:
         """`path` with the symlinks of its existing part resolved, as seen inside the root.

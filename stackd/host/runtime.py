@@ -36,6 +36,8 @@ _MONITOR_WRITES_WITHIN = 2.0
 _ROTATE_EVERY = 1.0
 _OPENED_TRIES = 50
 _OPENED_EVERY = 0.002
+_PID_TRIES = 200
+_PID_EVERY = 0.005
 _YOUNG = 1.0
 _AGAIN_AFTER = 0.1
 
@@ -95,6 +97,7 @@ class RuncRuntime:
                     stdin=spec.stdin_open,
                 )
                 pid = await conmon.create(self._layout.spawner_socket, monitor)
+                await self._monitored(place)
                 self._containers[task_id] = containers.hold(place, pid)
                 return pid
             except BaseException as error:
@@ -105,6 +108,13 @@ class RuncRuntime:
                         "Look at the disk of the node.",
                     ) from error
                 raise
+
+    async def _monitored(self, place: bundle.Home) -> None:
+        """conmon's first process writes the pid file on its way out, which may come late."""
+        for _ in range(_PID_TRIES):
+            if reap.read_pid(place.bundle / "conmon.pid"):
+                return
+            await self._clock.sleep(_PID_EVERY)
 
     async def start(self, task_id: str) -> None:
         """Let the created container run. Raises Rejected."""

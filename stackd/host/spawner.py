@@ -5,8 +5,8 @@ kills the agent's group leaves the monitors (which inherit the spawner's) alone.
 the agent and the spawner may each be restarted at any time. Almost nothing is imported here, to
 stay at a few MiB.
 
-One message per connection on a SOCK_SEQPACKET socket: a JSON object `{"argv": [...], "stderr":
-PATH}`. The answer is `{"ok": true}` with the read end of the monitor's sync pipe attached, or
+One message per connection on a SOCK_SEQPACKET socket: a JSON object `{"argv": [...], "cwd": PATH,
+"stderr": PATH}`. The answer is `{"ok": true}` with the read end of the monitor's sync pipe attached, or
 `{"error": TEXT}`.
 """
 
@@ -73,10 +73,13 @@ def _answer(peer: socket.socket) -> None:
     data = peer.recv(_LARGEST)
     try:
         request = json.loads(data)
+        os.chdir(str(request["cwd"]))  # conmon leaves files where it starts
         reader = _spawn([str(part) for part in request["argv"]], str(request["stderr"]))
     except (ValueError, KeyError, TypeError, OSError) as error:
         peer.send(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
         return
+    finally:
+        os.chdir("/")
     try:
         socket.send_fds(peer, [b'{"ok": true}'], [reader])
     finally:

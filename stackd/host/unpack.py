@@ -223,6 +223,7 @@ def confine(job: Job) -> None:
     os.umask(0)
     os.chroot(job.target)
     os.chdir("/")
+    os.chmod("/", 0o755)  # unless the layer says otherwise
     resource.setrlimit(resource.RLIMIT_FSIZE, (job.size, job.size))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))

@@ -82,7 +82,8 @@ class Volumes:
         if data.exists():
             return data
         await asyncio.to_thread(shutil.rmtree, fresh, ignore_errors=True)
-        fresh.mkdir(parents=True, mode=0o755)
+        fresh.mkdir(parents=True)
+        fresh.chmod(0o755)
         if not mount.nocopy:
             await _copy_up(request.merged, wanted_mounts.normal(mount.target), fresh)
         fresh.rename(data)

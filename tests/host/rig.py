@@ -117,6 +117,7 @@ async def rig(config: Mapping[str, Any] | None = None) -> AsyncIterator[Rig]:
     (data / "owner").write_text(str(os.getpid()))
     layout = ClusterLayout(data, cluster).node("n1")
     spawner = None
+    umask = os.umask(0o077)  # as the agent's
     try:
         runtime = RuncRuntime(layout, SystemClock())
         spawner = await _spawner(layout)
@@ -128,6 +129,7 @@ async def rig(config: Mapping[str, Any] | None = None) -> AsyncIterator[Rig]:
         spawner = made_rig.spawner
         made_rig.runtime.close()
     finally:
+        os.umask(umask)
         await wipe(layout)
         if spawner is not None:
             await spawner.wait()

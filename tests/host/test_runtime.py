@@ -165,6 +165,14 @@ async def test_read_only_root_with_tmpfs(rig: rigs.Rig) -> None:
     assert " 1024 " in text
 
 
+async def test_tmpfs_has_the_mode_asked_for_also_over_a_folder_of_the_image(rig: rigs.Rig) -> None:
+    mounts = tuple(
+        Mount(kind=MountKind.TMPFS, target=target, mode=0o1733) for target in ("/home/app", "/new")
+    )
+    task = await rig.run("stat", "-c", "%a", "/home/app", "/new", mounts=mounts)
+    assert await rig.output(task) == "1733\n1733\n"
+
+
 async def test_named_volume_is_filled_from_the_image_once_and_kept(rig: rigs.Rig) -> None:
     mount = Mount(kind=MountKind.VOLUME, source="data", target="/data")
     names = {"data": "s_data"}
@@ -175,7 +183,10 @@ async def test_named_volume_is_filled_from_the_image_once_and_kept(rig: rigs.Rig
     second = await rig.run("cat", "/data/first", mounts=(mount,), volumes=names)
     assert await rig.output(second) == "from the image\nmore\n"
     empty = await rig.run(
-        *("ls", "/data"), mounts=(replace_mount(mount, nocopy=True),), volumes={"data": "s_other"}
+        *("ls", "/data"),
+        user="app",
+        mounts=(replace_mount(mount, nocopy=True),),
+        volumes={"data": "s_other"},
     )
     assert await rig.output(empty) == ""
 
