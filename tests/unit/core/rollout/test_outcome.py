@@ -1,0 +1,115 @@
+"""What `wait` answers."""
+
+import msgspec
+import pytest
+
+from stackd.core.model.release import Release, Stack
+from stackd.core.model.source import RepositoryStatus
+from stackd.core.rollout import commands
+from stackd.core.rollout.outcome import Code, Goal, gone, outcome
+from tests.fakes.agent import Behaviour
+from tests.fakes.simulation import Simulation, web
+
+
+def code(sim: Simulation, **goal: object) -> Code:
+    return outcome(sim.world, Goal("shop", **goal), sim.now).code  # type: ignore[arg-type]
+
+
+def running() -> Simulation:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (web(), "a")})
+    sim.advance(20)
+    return sim
+
+
+def test_done_once_healthy() -> None:
+    sim = Simulation(1)
+    assert code(sim) is Code.NOT_YET
+    sim.deploy("shop", {"web": (web(), "a")})
+    assert code(sim) is Code.NOT_YET
+    sim.advance(20)
+    assert code(sim) is Code.DONE
+
+
+def test_failed_once_it_has_gone_back() -> None:
+    sim = running()
+    sim.agents.behaviours["web@b"] = Behaviour(fail_after=0.1, stop=3)
+    sim.deploy("shop", {"web": (web(), "b")})
+    sim.advance(20)
+    assert code(sim) is Code.FAILED
+    assert code(sim, service="web", revision="b") is Code.FAILED
+    assert code(sim, service="web", revision="a") is Code.DONE
+
+
+def test_a_pause_needs_a_person() -> None:
+    sim = running()
+    sim.deploy("shop", {"web": (web(), "b")})
+    sim.advance(1)
+    asked = commands.Asked("ann", sim.now, sim.ids.__next__)
+    sim.commit(commands.pause(sim.world, "shop", "web", asked))
+    assert code(sim) is Code.PERSON
+
+
+def test_a_release_is_superseded_by_one_that_declares_something_else() -> None:
+    sim = running()
+    assert code(sim, release=2) is Code.NOT_YET
+    sim.deploy("shop", {"web": (web(), "b")})
+    assert code(sim, release=1) is Code.SUPERSEDED
+    assert code(sim, service="web", revision="x") is Code.SUPERSEDED
+    sim.deploy("shop", {"web": (web(), "a")})
+    sim.advance(40)
+    assert code(sim, release=1) is Code.DONE
+
+
+def from_git(sim: Simulation, commit: str, seen: str, *ancestors: str, problem: str = "") -> None:
+    head = sim.world.get(Stack, "shop")
+    assert head is not None
+    release = sim.world.release("shop")
+    assert release is not None
+    sim.write(
+        msgspec.structs.replace(release, commit=commit),
+        msgspec.structs.replace(
+            head, owner="repo:main", commit=commit, seen_commit=seen, problem=problem
+        ),
+        RepositoryStatus(name="main", commit=seen, ancestors=ancestors),
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [("c1", Code.DONE), ("c2", Code.DONE), ("c9", Code.NOT_YET), ("c0", Code.DONE)],
+)
+def test_a_commit_that_left_the_stack_untouched_is_done_at_once(
+    wanted: str, expected: Code
+) -> None:
+    sim = running()
+    from_git(sim, "c1", "c2", "c1", "c0")
+    assert code(sim, commit=wanted) is expected
+
+
+def test_a_commit_is_superseded_by_a_later_one_with_other_content() -> None:
+    sim = running()
+    from_git(sim, "c1", "c1")
+    sim.deploy("shop", {"web": (web(), "b")})
+    from_git(sim, "c3", "c3", "c2", "c1")
+    assert code(sim, commit="c2") is Code.SUPERSEDED
+    assert code(sim, commit="c3") is Code.NOT_YET
+    sim.advance(20)
+    assert code(sim, commit="c3") is Code.DONE
+
+
+def test_an_invalid_commit_has_failed() -> None:
+    sim = running()
+    from_git(sim, "c1", "c2", "c1", problem="stack.yml:3:1: unknown key")
+    assert code(sim, commit="c2") is Code.FAILED
+    assert code(sim, commit="c1") is Code.DONE
+
+
+def test_a_removed_stack_is_gone() -> None:
+    sim = running()
+    assert gone(sim.world, "shop").code is Code.NOT_YET
+    sim.remove("shop")
+    assert code(sim) is Code.SUPERSEDED
+    sim.advance(20)
+    assert gone(sim.world, "shop").code is Code.DONE
+    assert sim.world.count(Release) == 0

@@ -1,0 +1,56 @@
+"""Phases of services and stacks."""
+
+from stackd.core.model.rollout import Phase
+from stackd.core.model.states import NodeState
+from stackd.core.rollout.phase import service_names, service_phase, stack_phase
+from tests.fakes.agent import Behaviour
+from tests.fakes.simulation import Simulation, web
+
+
+def seen(sim: Simulation) -> Phase:
+    return service_phase(sim.world, "shop", "web", sim.now)[0]
+
+
+def test_from_pending_to_healthy() -> None:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (web(), "a")})
+    assert seen(sim) is Phase.PENDING
+    sim.settle()
+    assert seen(sim) is Phase.PROGRESSING
+    sim.advance(20)
+    assert seen(sim) is Phase.HEALTHY
+    sim.deploy("shop", {"web": (web(), "b")})
+    assert seen(sim) is Phase.PENDING
+
+
+def test_degraded_when_fewer_are_ready_than_wanted() -> None:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (web(replicas=2), "a")})
+    sim.advance(20)
+    sim.set_node("n1", NodeState.DOWN)
+    phase, reason = service_phase(sim.world, "shop", "web", sim.now)
+    assert phase is Phase.DEGRADED
+    assert reason == "0 of 2 tasks are ready; web.1: its node is down"
+
+
+def test_a_stack_has_the_worst_phase_of_its_services() -> None:
+    sim = Simulation(1)
+    good, bad = web(name="good"), web(name="bad")
+    sim.deploy("shop", {"good": (good, "a"), "bad": (bad, "a")})
+    sim.advance(20)
+    sim.agents.behaviours["bad@b"] = Behaviour(fail_after=0.1)
+    sim.deploy("shop", {"good": (good, "a"), "bad": (bad, "b")})
+    sim.advance(20)
+    phase, reason = stack_phase(sim.world, "shop", sim.now)
+    assert phase is Phase.ABORTED
+    assert reason.startswith("bad: running a; b refused: 1 task of revision b failed")
+    assert service_names(sim.world, "shop") == ["bad", "good"]
+
+
+def test_a_stack_that_is_being_removed_says_how_much_is_left() -> None:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (web(replicas=2), "a")})
+    sim.advance(20)
+    sim.remove("shop")
+    found = stack_phase(sim.world, "shop", sim.now)
+    assert found == (Phase.PROGRESSING, "it is being removed: 2 tasks left")

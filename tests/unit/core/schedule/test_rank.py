@@ -1,0 +1,87 @@
+"""The best of the nodes that can take a task."""
+
+from stackd.core.model.container import Resources
+from stackd.core.model.fit import NodeView
+from stackd.core.model.ids import NodeId, RevisionId, TaskId
+from stackd.core.model.node import Node, NodeStatus
+from stackd.core.model.states import NodeState, TaskState
+from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.world import TaskView
+from stackd.core.schedule.load import Load
+from stackd.core.schedule.rank import Ranking, failing
+
+
+def node(name: str, zone: str = "") -> NodeView:
+    labels = {"zone": zone} if zone else {}
+    return NodeView(
+        Node(id=NodeId(name), name=name, labels=labels),
+        NodeStatus(id=NodeId(name), state=NodeState.READY),
+    )
+
+
+def order(
+    nodes: list[NodeView],
+    count: int,
+    spread: tuple[str, ...] = (),
+    avoid: frozenset[str] = frozenset(),
+    loads: dict[str, Load] | None = None,
+) -> list[str]:
+    known = loads or {}
+    ranking = Ranking("s/w", spread, set(avoid), lambda name: known.setdefault(name, Load()))
+    for view in nodes:
+        ranking.add(view)
+    ranking.seal()
+    taken = []
+    for number in range(count):
+        found, _ = ranking.take(lambda view: "")
+        assert found is not None
+        known[found.node.id].add("s/w", str(number), Resources())
+        taken.append(str(found.node.id))
+    return taken
+
+
+def test_tasks_of_a_service_spread_evenly() -> None:
+    assert order([node("n1"), node("n2"), node("n3")], 6) == ["n1", "n2", "n3"] * 2
+
+
+def test_then_the_node_with_the_fewest_tasks_in_all() -> None:
+    busy = Load()
+    busy.add("other/x", "1", Resources())
+    assert order([node("n1"), node("n2")], 2, loads={"n1": busy}) == ["n2", "n1"]
+
+
+def test_a_node_on_which_the_revision_fails_comes_last() -> None:
+    assert order([node("n1"), node("n2")], 2, avoid=frozenset({"n1"})) == ["n2", "n2"]
+
+
+def test_preferences_come_before_nodes() -> None:
+    nodes = [node("a1", "a"), node("a2", "a"), node("b1", "b")]
+    taken = order(nodes, 4, spread=("node.labels.zone",))
+    assert sorted(taken) == ["a1", "a2", "b1", "b1"]
+
+
+def test_a_refused_node_stays_only_when_it_may_do_later() -> None:
+    for retry, expected in ((False, None), (True, "n1")):
+        ranking = Ranking("s/w", (), set(), lambda name: Load())
+        ranking.add(node("n1"))
+        ranking.seal()
+        found, reasons = ranking.take(lambda view: "full", retry=retry)
+        assert (found, reasons) == (None, ["full"])
+        again, _ = ranking.take(lambda view: "", retry=retry)
+        assert (again.node.id if again else None) == expected
+
+
+def test_five_failures_in_five_minutes_make_a_node_failing() -> None:
+    def failed(number: int, seen: float) -> TaskView:
+        task_id = TaskId(f"t{number}")
+        return TaskView(
+            Task(id=task_id, stack="s", service="w", slot="1", revision=RevisionId("a"), node="n1"),
+            TaskDesired(id=task_id),
+            TaskStatus(id=task_id, state=TaskState.FAILED, seen=seen),
+        )
+
+    views = [failed(number, 1_000) for number in range(5)]
+    assert failing(views, "a", 1_200) == {"n1"}
+    assert failing(views, "b", 1_200) == set()
+    assert failing(views, "a", 1_300) == set()
+    assert failing(views[:4], "a", 1_200) == set()
