@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import string
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -64,8 +65,8 @@ def create(data: Path, nodes: int) -> tuple[ClusterFile, list[str]]:
         )
     notes: list[str] = []
     control = _free_port(7420, notes, "the control port")
-    http = _free_port(7421, notes, "the HTTP port", avoid=control)
-    enrol = _free_port(7422, notes, "the port for joiners", avoid=http)
+    http = _free_port(7421, notes, "the HTTP port", avoid=(control,))
+    enrol = _free_port(7422, notes, "the port for joiners", avoid=(control, http))
     pool = _free_pool(notes)
     cluster = ClusterFile(
         id=secrets.choice(_LETTERS) + "".join(secrets.choice(_CHARACTERS) for _ in range(7)),
@@ -80,10 +81,10 @@ def create(data: Path, nodes: int) -> tuple[ClusterFile, list[str]]:
     return cluster, notes
 
 
-def _free_port(wanted: int, notes: list[str], what: str, avoid: int = 0) -> int:
+def _free_port(wanted: int, notes: list[str], what: str, avoid: Sequence[int] = ()) -> int:
     candidates: list[int] = [wanted, *range(17420, 18420)]
     for port in candidates:
-        if port == avoid:
+        if port in avoid:
             continue
         with socket.socket() as probe:
             try:
