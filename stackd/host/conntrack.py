@@ -5,19 +5,17 @@ address leaves, so that no packet follows a dead path. Used by `host.datapath`, 
 import errno
 import socket
 import struct
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from stackd.core.network import elements
 from stackd.host.netlink import (
     NETFILTER,
     Message,
-    NetlinkError,
     NetlinkSocket,
     attr,
     attributes,
     nest,
-    u32,
 )
 
 _GET, _DELETE = 0x101, 0x102
@@ -63,63 +61,42 @@ class Conntrack:
     def count(self, addresses: Collection[str]) -> dict[str, int]:
         """Address -> live TCP connections that reached it through a virtual address."""
         counts = {elements.address(a): 0 for a in addresses}
-        for flow in self._to_servers(list(counts)):
+        for flow in self._flows(counts):
             if flow.through_vip and flow.live and flow.server in counts:
                 counts[flow.server] += 1
         return {socket.inet_ntoa(packed): n for packed, n in counts.items()}
 
-    def forget(self, addresses: Collection[str]) -> int:
-        """Delete everything tracked from or to these addresses; how many entries."""
-        packed = {elements.address(a) for a in addresses}
-        if not packed:
+    def forget(self, addresses: Collection[str], backends: Collection[tuple[str, str]]) -> int:
+        """Delete all that is tracked from or to these addresses, and the UDP flows of these
+        (virtual address, backend) pairs, whose clients would stay with the backend as long as
+        they send; how many. Raises NetlinkError."""
+        left = {elements.address(a) for a in addresses}
+        pairs = {(elements.address(vip), elements.address(b)) for vip, b in backends}
+        concerned = left | {backend for _, backend in pairs}
+        if not concerned:
             return 0
-        flows = self._to_servers(list(packed))
-        if len(packed) <= _FEW:
-            for one in packed:
-                flows += self._dump(_tuple_filter(_ORIGINAL, one))
-        unique = {flow.original: flow for flow in flows}
-        return self._delete(unique.values(), lambda f: f.client in packed or f.server in packed)
-
-    def forget_udp(self, left: Collection[tuple[str, str]]) -> int:
-        """Delete UDP flows of these (virtual address, backend) pairs, whose clients would stay
-        with the backend as long as they send; how many entries."""
-        pairs = {(elements.address(vip), elements.address(backend)) for vip, backend in left}
-        if not pairs:
-            return 0
-        flows = self._to_servers(list({backend for _, backend in pairs}))
-        return self._delete(
-            flows,
-            lambda f: f.protocol == socket.IPPROTO_UDP and (f.target, f.server) in pairs,
-        )
-
-    def _to_servers(self, servers: list[bytes]) -> list[Flow]:
-        """Flows answered by these addresses; may hold others when there are many."""
-        if len(servers) > _FEW:
-            return self._dump(b"")
-        return [f for one in servers for f in self._dump(_tuple_filter(_REPLY, one))]
-
-    def _dump(self, narrowed: bytes) -> list[Flow]:
-        answers = self._netlink.dump(Message(_GET, 0, _FAMILY + narrowed))
-        return [flow for answer in answers if (flow := _parse(answer.body[4:])) is not None]
-
-    def _delete(self, flows: Iterable[Flow], chosen: Callable[[Flow], bool]) -> int:
         requests = [
             Message(_DELETE, 0, _FAMILY + nest(_ORIGINAL, f.original) + attr(_ID, f.id))
-            for f in flows
-            if chosen(f)
+            for f in self._flows(concerned)
+            if f.client in left
+            or f.server in left
+            or (f.protocol == socket.IPPROTO_UDP and (f.target, f.server) in pairs)
         ]
         for error in self._netlink.results(requests):
             if error is not None and error.errno != errno.ENOENT:
-                raise NetlinkError(error.errno or 0, error.index, error.strerror or "")
+                raise error
         return len(requests)
 
-
-def _tuple_filter(direction: int, source: bytes) -> bytes:
-    """Ask the kernel for flows with this source in one direction; older kernels send all."""
-    flags = (1, 0) if direction == _ORIGINAL else (0, 1)
-    return nest(direction, nest(1, attr(1, source))) + nest(
-        _FILTER, u32(1, flags[0]), u32(2, flags[1])
-    )
+    def _flows(self, concerned: Collection[bytes]) -> Iterator[Flow]:
+        """The flows that may concern these packed addresses. The kernel goes through all its
+        buckets for a dump, whatever is asked for, so there is one dump and no filter in it."""
+        few = len(concerned) <= _FEW
+        for answer in self._netlink.dump(Message(_GET, 0, _FAMILY)):
+            if few and not any(address in answer.body for address in concerned):
+                continue
+            flow = _parse(answer.body[4:])
+            if flow is not None:
+                yield flow
 
 
 def _parse(body: bytes) -> Flow | None:

@@ -97,6 +97,7 @@ class HostNetwork:
         async with self._lock:
             await self._threads.host.run(self._uplink.apply, wanted, self._published)
             await self._threads.plane.run(self._plane.configure, wanted)
+            await self._threads.plane.run(self._plane.forget)
             self._wanted = wanted
 
     async def attach(
@@ -111,15 +112,19 @@ class HostNetwork:
     async def detach(self, task_id: str) -> None:
         """Remove the task's namespace, links, entries and tracked connections. Idempotent."""
         await self._threads.plane.run(self._plane.detach, task_id)
+        await self._threads.plane.run(self._plane.forget)
 
     async def reap(self, keep: set[str]) -> Sequence[str]:
         """Detach the tasks found at start that are not in `keep`; which."""
-        return await self._threads.plane.run(self._plane.reap, keep)
+        reaped = await self._threads.plane.run(self._plane.reap, keep)
+        await self._threads.plane.run(self._plane.forget)
+        return reaped
 
     async def route_services(self, entries: Sequence[TrafficEntry]) -> None:
         """Make the virtual addresses show exactly these entries. Raises Unavailable."""
         async with self._lock:
             published = await self._threads.plane.run(self._plane.route, entries)
+            await self._threads.plane.run(self._plane.forget)
             if published != self._published:
                 self._published = published
                 await self._threads.host.run(self._uplink.apply, self._wanted, published)

@@ -5,6 +5,7 @@ come from the data plane's thread, by `host.plane`.
 """
 
 import errno
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -177,19 +178,21 @@ class Fabric:
         ordered = enumerate(sorted(addresses))
         return tuple(Interface(n, network, addresses[network]) for n, network in ordered)
 
-    def plug(self, task: str) -> None:
+    def plug(self, task: str, *, fresh: bool = False) -> None:
         """Give a task's namespace its links and this side its entries; what is there already is
-        kept. Raises NetlinkError."""
+        kept (nothing is when `fresh`). Raises OSError."""
         attached = self.tasks[task]
         ends = self._ends(attached)
         for interface, overlay in ends:
             name = links.port_name(task, interface.position)
-            port, bridge = rtnl.find(self._netlink, name), self._index[overlay.bridge]
+            bridge = self._index[overlay.bridge]
+            port = None if fresh else rtnl.find(self._netlink, name)
             if port is None or not survey.has_link(attached.namespace, interface):
-                taskns.add_link(self._netlink, name, attached.namespace, (interface, overlay))
+                link = taskns.veth(name, attached.namespace, (interface, overlay), bridge)
+                taskns.add_link(self._netlink, link)
             elif not port.up or port.master != bridge:
                 self._netlink.request([rtnl.set_up(port.index, master=bridge)])
-            index = self._index[name] = rtnl.need(self._netlink, name)
+            index = self._index[name] = socket.if_nametoindex(name)
             mac = addressing.task_mac(interface.address)
             self._netlink.request(
                 [
@@ -264,6 +267,6 @@ class Fabric:
                     self.plug(task)
             stale = [rtnl.delete_link(index) for index in faults.strays]
             self._netlink.request(stale, ignore=_GONE)
-        except (NetlinkError, Refused) as error:
+        except (OSError, Refused) as error:
             raise Unavailable(f"A network cannot be repaired: {error}.") from error
         return faults.sentences

@@ -11,7 +11,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from stackd.core.network.elements import Elements
+from stackd.core.network.elements import Change, Elements
 from stackd.errors import Unavailable
 from stackd.host.netlink import (
     ACK,
@@ -33,9 +33,6 @@ _GOTO = struct.pack("!i", -4)
 _JSON, _TERSE, _STATELESS = 1 << 4, 1 << 11, 1 << 2
 _PER_MESSAGE = 500
 _VERDICT_MAPS = frozenset({"svc"})
-
-Change = tuple[str, bytes, bytes | None]
-"""(set, key, data): data None removes, b"" is a plain member."""
 
 
 class Nft:

@@ -10,6 +10,7 @@ from pathlib import Path
 from stackd.core.model.driver import NetworkSetup
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.network import elements, links, naming, ruleset, slots
+from stackd.core.network.elements import Change
 from stackd.core.network.links import Wanted
 from stackd.core.network.slots import VipTable
 from stackd.errors import Rejected, StackdError, Unavailable
@@ -17,7 +18,7 @@ from stackd.host import netns, rtnl
 from stackd.host.conntrack import Conntrack
 from stackd.host.fabric import Attached, Fabric, Underlay
 from stackd.host.netlink import ROUTE, NetlinkError, NetlinkSocket
-from stackd.host.nftables import Change, Nft, Table
+from stackd.host.nftables import Nft, Table
 from stackd.host.taskns import Pool, Record, Shelf
 
 _SETS = (
@@ -54,6 +55,8 @@ class Plane:
         self._entries: dict[str, TrafficEntry] = {}
         self._vips: dict[str, tuple[str, ...]] = {}
         self._swept = False
+        self._left: set[str] = set()
+        self._left_vips: set[tuple[str, str]] = set()
 
     @classmethod
     def start(cls, namespace: int, underlay: Underlay, nft: Nft, folder: Path) -> "Plane":
@@ -83,7 +86,7 @@ class Plane:
         if not self._swept:
             gone |= self.fabric.sweep()
             self._swept = True
-        self._conntrack.forget(gone - self._local())
+        self._left |= gone - self._local()
 
     def _local(self) -> set[str]:
         return {i.address for a in self.fabric.tasks.values() for i in a.interfaces}
@@ -91,6 +94,8 @@ class Plane:
     def attach(self, task: str, addresses: Mapping[str, str], pool: Pool) -> NetworkSetup:
         """A namespace with these addresses; the one there is kept if it fits. Raises Rejected."""
         interfaces = self.fabric.interfaces(addresses)
+        if self._left.intersection(addresses.values()):
+            self.forget()
         known = self.fabric.tasks.get(task)
         if known is not None and known.interfaces != interfaces:
             self.detach(task)
@@ -101,7 +106,7 @@ class Plane:
                 self.fabric.tasks[task] = Attached(namespace, interfaces)
                 self._shelf.put(task, namespace, Record(interfaces))
             self._table.change(self._sources(task, present=True))
-            self.fabric.plug(task)
+            self.fabric.plug(task, fresh=known is None)
         except (OSError, Unavailable) as error:
             self.detach(task)
             raise Rejected(f"The task's network cannot be set up: {error}.") from error
@@ -121,14 +126,27 @@ class Plane:
         return changes
 
     def detach(self, task: str) -> None:
-        """Namespace, links, entries and tracked connections of a task go. Idempotent."""
+        """Namespace, links and entries of a task go; `forget` does the rest. Idempotent."""
         self._table.change(self._sources(task, present=False))
         attached = self.fabric.unplug(task)
         if attached is not None:
             attached.namespace.close()
         self._shelf.remove(task)
         if attached is not None:
-            self._conntrack.forget([i.address for i in attached.interfaces])
+            self._left |= {i.address for i in attached.interfaces}
+
+    def forget(self) -> None:
+        """Delete what is tracked of addresses and backends that have left since the last call.
+        Going through the table takes long, so that several departures share it. Raises
+        Unavailable."""
+        left, self._left = self._left, set()
+        left_vips, self._left_vips = self._left_vips, set()
+        try:
+            self._conntrack.forget(left, left_vips)
+        except NetlinkError as error:
+            self._left |= left
+            self._left_vips |= left_vips
+            raise Unavailable(f"Tracked connections cannot be deleted: {error}.") from error
 
     def reap(self, keep: Collection[str]) -> list[str]:
         """Detach every task that is not in `keep`; which."""
@@ -165,22 +183,13 @@ class Plane:
             self._add_chains(table)
             self._table.replace(elements.vip_maps(table))
             return
-        names = sorted(touched)
-        new = VipTable({vip: vips[vip] for vip in names if vip in vips})
-        old = VipTable({vip: self._vips[vip] for vip in names if vip in self._vips})
-        self._add_chains(new)
-        wanted, had = elements.vip_maps(new), elements.vip_maps(old)
+        self._add_chains(VipTable({vip: vips[vip] for vip in touched if vip in vips}))
         changes: list[Change] = []
-        for name in ("svc", "slots", "vips"):
-            changes += [(name, key, None) for key in had[name] if key not in wanted[name]]
-            changes += [(name, key, data) for key, data in wanted[name].items()]
+        for vip in sorted(touched):
+            old, new = self._vips.get(vip), vips.get(vip)
+            changes += elements.vip_changes(vip, old, new)
+            self._left_vips |= {(vip, backend) for backend in set(old or ()) - set(new or ())}
         self._table.change(changes)
-        left = [
-            (vip, backend)
-            for vip, backends in old.slots.items()
-            for backend in set(backends) - set(vips.get(vip, ()))
-        ]
-        self._conntrack.forget_udp(left)
 
     def _add_chains(self, table: VipTable) -> None:
         name = self._table.name

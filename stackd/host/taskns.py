@@ -153,25 +153,28 @@ def set_inside(namespace: TaskNamespace, interfaces: Sequence[tuple[Interface, O
     namespace.netlink.request(requests)
 
 
-def add_link(
-    data_plane: NetlinkSocket, name: str, namespace: TaskNamespace, end: tuple[Interface, Overlay]
-) -> None:
-    """The veth of one interface, on its bridge. A dying link of that name makes way.
-    Raises NetlinkError."""
+def veth(
+    name: str, namespace: TaskNamespace, end: tuple[Interface, Overlay], bridge: int
+) -> rtnl.Veth:
+    """The link of one interface, its near end on the bridge with this index."""
     interface, overlay = end
-    veth = rtnl.Veth(
+    return rtnl.Veth(
         name=name,
         peer=f"eth{interface.position}",
         peer_ns=namespace.fd,
         mtu=overlay.mtu,
         peer_mac=addressing.task_mac(interface.address),
-        master=rtnl.need(data_plane, overlay.bridge),
+        master=bridge,
     )
+
+
+def add_link(data_plane: NetlinkSocket, link: rtnl.Veth) -> None:
+    """Make it. A dying link of that name makes way. Raises NetlinkError."""
     try:
-        data_plane.request([rtnl.add_veth(veth)])
+        data_plane.request([rtnl.add_veth(link)])
     except NetlinkError as error:
-        old = rtnl.find(data_plane, name)
+        old = rtnl.find(data_plane, link.name)
         if error.errno != errno.EEXIST or old is None:
             raise
         data_plane.request([rtnl.delete_link(old.index)], ignore=(errno.ENODEV,))
-        data_plane.request([rtnl.add_veth(veth)])
+        data_plane.request([rtnl.add_veth(link)])

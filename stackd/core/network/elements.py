@@ -4,7 +4,6 @@ Data is b"" in sets, an address in `slots` and the name of a chain in `svc`. Fie
 concatenated key are padded to 4 bytes. Used by `host.nftables`, which sends the differences.
 """
 
-import ipaddress
 import struct
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,11 @@ from stackd.core.network.slots import VipTable
 
 Elements = Mapping[str, Mapping[bytes, bytes]]
 
+Change = tuple[str, bytes, bytes | None]
+"""(set, key, data): data None removes, b"" is a plain member."""
+
+Slots = tuple[str, ...] | None
+
 
 def ifname(name: str) -> bytes:
     """An interface name as a key: 16 bytes, zero padded."""
@@ -22,8 +26,8 @@ def ifname(name: str) -> bytes:
 
 
 def address(text: str) -> bytes:
-    """An IPv4 address as a key."""
-    return ipaddress.IPv4Address(text).packed
+    """A (valid) IPv4 address as a key."""
+    return bytes(map(int, text.split(".")))
 
 
 def mac(text: str) -> bytes:
@@ -79,5 +83,26 @@ def vip_maps(vips: VipTable) -> Elements:
         for number, backend in enumerate(backends):
             slots[slot_key(number, vip)] = address(backend)
         if backends:
-            svc[address(vip)] = ruleset.modulus_chain(len(backends)).encode()
+            svc[address(vip)] = _verdict(backends)
     return {"slots": slots, "svc": svc, "vips": {address(vip): b"" for vip in vips.slots}}
+
+
+def vip_changes(vip: str, old: Slots, new: Slots) -> list[Change]:
+    """What leads from one state of a virtual address to another; None = it does not exist."""
+    before, after, key = old or (), new or (), address(vip)
+    changes: list[Change] = []
+    if len(before) != len(after):
+        changes.append(("svc", key, _verdict(after) if after else None))
+    if (old is None) != (new is None):
+        changes.append(("vips", key, None if new is None else b""))
+    for number in range(max(len(before), len(after))):
+        had = before[number] if number < len(before) else None
+        has = after[number] if number < len(after) else None
+        if had != has:
+            data = None if has is None else address(has)
+            changes.append(("slots", slot_key(number, vip), data))
+    return changes
+
+
+def _verdict(backends: tuple[str, ...]) -> bytes:
+    return ruleset.modulus_chain(len(backends)).encode()
