@@ -75,17 +75,26 @@ def binary() -> str:
 
 
 def running(run: Path) -> list[Instance]:
-    """The live instances of a node, oldest first; files of dead ones are removed."""
+    """The live instances of a node, oldest first."""
     found = []
-    for file in sorted(run.glob("envoy-*.pid"), key=lambda f: f.stat().st_mtime):
-        matched = re.fullmatch(r"envoy-(\d+)\.pid", file.name)
-        if matched is None:
-            continue
-        text = file.read_text().strip()
-        instance = Instance(run, int(matched[1]), int(text) if text.isdecimal() else 0)
-        if instance.alive:
-            found.append(instance)
+    for file in run.glob("envoy-*.json"):
+        matched = re.fullmatch(r"envoy-(\d+)\.json", file.name)
+        if matched is not None:
+            instance = Instance(run, int(matched[1]), _pid(file))
+            found += [instance] if instance.alive else []
     return sorted(found, key=lambda i: i.number)
+
+
+def _pid(config: Path) -> int:
+    """The pid of the Envoy with this bootstrap; 0 = none. A keeper killed between start and note
+    has left no pid file: then the process is looked for."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(config.with_suffix(".pid").read_text())
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.fsencode(config) in (folder / "cmdline").read_bytes().split(b"\0"):
+                return int(folder.name)
+    return 0
 
 
 def start(layout: NodeLayout, output: Path) -> Instance:
@@ -235,9 +244,11 @@ async def _connections(admin: str) -> int:
 
 
 def _is_ours(pid: int, config: Path) -> bool:
-    """The pid is alive and was started with this very bootstrap."""
+    """The pid runs and was started with this very bootstrap. In the instant of its exec it has no
+    arguments yet; a process that has ended has none any more."""
     try:
         argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return os.fsencode(config) in argv
+    return state not in "ZX" and (argv == [b""] or os.fsencode(config) in argv)

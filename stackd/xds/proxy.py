@@ -5,11 +5,13 @@ Conforms to `agent.drivers.Proxy`. One for each node, wired in the agent's main.
 
 import asyncio
 import itertools
+import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from stackd.aio.tasks import Background
 from stackd.core.model.driver import ProxyApplied
 from stackd.core.model.traffic import TrafficEntry
 from stackd.errors import Unavailable
@@ -20,8 +22,12 @@ from stackd.xds.server import AdsServer
 from stackd.xds.session import Session
 from stackd.xds.snapshot import Kind, Snapshot, phases, with_barrier
 
+_log = logging.getLogger(__name__)
+
 TIMEOUT = 10.0
 """Seconds for each push and for the barrier."""
+TEND = 1.0
+"""Seconds between two looks after the process."""
 
 
 class ProxyProcess(Protocol):
@@ -57,6 +63,7 @@ class EnvoyProxy:
         self._attempts: dict[int, int] = {}
         self._versions = (f"{uuid.uuid4().hex[:12]}-{n}" for n in itertools.count(1))
         self._open = False
+        self._background = Background()
 
     async def apply(self, entries: Sequence[TrafficEntry]) -> ProxyApplied:
         """Make the ingress show exactly these entries; returns after acks and barrier.
@@ -95,9 +102,19 @@ class EnvoyProxy:
 
     async def close(self, *, stop: bool) -> None:
         """Stop serving xDS; with `stop` also stop Envoy."""
+        await self._background.close()
         if stop:
             await self._process.stop()
         await self._server.close()
+
+    async def _tend(self) -> None:
+        """Whoever keeps Envoy running is itself replaced when it is killed."""
+        while True:
+            await asyncio.sleep(TEND)
+            try:
+                await self._process.ensure()
+            except Unavailable as error:
+                _log.warning("%s", error.cause)
 
     def _open_ports(self) -> set[int]:
         """Ports whose listeners are published and not refused by any Envoy."""
@@ -124,6 +141,7 @@ class EnvoyProxy:
                 self._server.prime(snapshot)
                 await self._server.open()
                 self._open = True
+                self._background.start(self._tend(), "keep Envoy's keeper")
             await self._process.ensure()
             await self._server.push(snapshot, self._timeout)
             for kind in (Kind.CLUSTER, Kind.ENDPOINTS, Kind.ROUTES):

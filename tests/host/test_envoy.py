@@ -199,4 +199,23 @@ async def test_a_planned_restart_loses_nothing() -> None:
                     await asyncio.sleep(0.05)
             await asyncio.sleep(0.3)
         assert load.lost == {}
-        assert len(envoy_instance.running(lab.layout.run)) == 1
+        assert [i.number for i in envoy_instance.running(lab.layout.run)] == [first.number + 1]
+
+
+async def test_a_killed_keeper_is_replaced_and_the_new_one_adopts_envoy() -> None:
+    async with ingress.lab() as lab:
+        await lab.upstream("a", 8001)
+        await lab.proxy.apply([entry("web", [lab.endpoint("a")], http(21080, 8001))])
+        first = envoy_instance.running(lab.layout.run)[-1]
+        keeper = lab.layout.run / "envoy-keeper.pid"
+        await ingress.killed(int(keeper.read_text()))
+        assert await ingress.status(21080) == (200, "a 0")
+        async with asyncio.timeout(10):
+            while not lab.process.running():  # noqa: ASYNC110 another process
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
+        assert [i.pid for i in envoy_instance.running(lab.layout.run)] == [first.pid]
+        await ingress.killed(first.pid)
+        async with asyncio.timeout(10):
+            while (await ingress.status(21080))[0] != 200:  # noqa: ASYNC110 another process
+                await asyncio.sleep(0.02)
