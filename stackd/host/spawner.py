@@ -5,9 +5,9 @@ kills the agent's group leaves the monitors (which inherit the spawner's) alone.
 the agent and the spawner may each be restarted at any time. Almost nothing is imported here, to
 stay at a few MiB.
 
-One message per connection on a SOCK_SEQPACKET socket: a JSON object `{"argv": [...], "cwd": PATH,
-"stderr": PATH}`. The answer is `{"ok": true}` with the read end of the monitor's sync pipe attached, or
-`{"error": TEXT}`.
+One message per connection on a SOCK_SEQPACKET socket: a JSON object with `argv`, `cwd` and the
+path `stderr`. The answer is `{"ok": true}` with the read end of the monitor's sync pipe attached,
+or `{"error": TEXT}`.
 """
 
 import contextlib
