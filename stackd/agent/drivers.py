@@ -3,7 +3,7 @@
 The values that cross these borders are in `core.model.driver` and re-exported here.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from typing import Protocol
 
 from stackd.core.model.assignment import AttachmentItem, NodeItem
@@ -137,6 +137,10 @@ class NodeNetwork(Protocol):
 
     async def detach(self, task_id: str) -> None:
         """Remove the task's namespace, links, neighbours and conntrack entries."""
+        ...
+
+    async def reap(self, keep: Set[str]) -> Sequence[str]:
+        """Detach every task that a former agent left and that is not in `keep`; which."""
         ...
 
     async def route_services(self, entries: Sequence[TrafficEntry]) -> None:

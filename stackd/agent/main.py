@@ -12,7 +12,6 @@ import random
 import secrets
 import signal
 import sys
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +32,7 @@ from stackd.agent.traffic import Carriers, TrafficApplier
 from stackd.agent.tunnels import Tunnels
 from stackd.agent.worker import Worker
 from stackd.aio import process
-from stackd.aio.clock import Clock, SystemClock
+from stackd.aio.clock import SystemClock
 from stackd.aio.layout import RUN_ROOT, ClusterLayout, NodeLayout
 from stackd.core.model.assignment import NodeItem
 from stackd.errors import StackdError
@@ -49,8 +48,6 @@ from stackd.wire.messages import Hello
 from stackd.xds.proxy import EnvoyProxy
 
 _log = logging.getLogger(__name__)
-CHECK_SECONDS = 30.0
-"""Between two comparisons of the networks with the kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +108,7 @@ async def run_agent(layout: NodeLayout, settings: AgentFile) -> None:
                 agent.dns.run(),
                 agent.worker.run(),
                 agent.sessions.run(agent.hooks, clock),
-                _check(agent.network, clock),
+                agent.network.guard(_repaired),
             )
             tasks = [group.create_task(work) for work in works]
             await stop.wait()
@@ -195,17 +192,8 @@ def _hello(settings: AgentFile) -> Hello:
     )
 
 
-async def _check(network: HostNetwork, clock: Clock) -> None:
-    """Repair what others changed in the kernel."""
-    while True:
-        await clock.sleep(CHECK_SECONDS)
-        try:
-            repaired: Sequence[str] = await network.check()
-        except StackdError as error:
-            _log.warning("network check: %s", error.cause)
-            continue
-        for text in repaired:
-            _log.warning("repaired: %s", text)
+def _repaired(text: str) -> None:
+    _log.warning("network: %s", text)
 
 
 def _write_pid(layout: NodeLayout) -> None:

@@ -67,6 +67,10 @@ class Worker:
             self._add(item.key, runner)
         for task in found:
             await self._reap(task)
+        try:
+            await self._machine.network.reap({item.key for item in self._assigned.tasks()})
+        except StackdError as error:
+            _log.error("networks of unknown tasks cannot be removed: %s", error.cause)
 
     async def _reap(self, task: str) -> None:
         _log.warning("task %s is not assigned here: its container is removed", task)

@@ -10,7 +10,7 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from stackd.core.model.assignment import AttachmentItem, NodeItem
 from stackd.core.model.driver import NetworkSetup, NetworkView
@@ -114,7 +114,7 @@ class HostNetwork:
         await self._threads.plane.run(self._plane.detach, task_id)
         await self._threads.plane.run(self._plane.forget)
 
-    async def reap(self, keep: set[str]) -> Sequence[str]:
+    async def reap(self, keep: Set[str]) -> Sequence[str]:
         """Detach the tasks found at start that are not in `keep`; which."""
         reaped = await self._threads.plane.run(self._plane.reap, keep)
         await self._threads.plane.run(self._plane.forget)

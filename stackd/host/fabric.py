@@ -64,22 +64,27 @@ class Fabric:
     # networks
 
     def apply(self, wanted: Wanted) -> None:
-        """Make the networks, peers and neighbours true. Raises Unavailable."""
+        """Make the networks, peers and neighbours true. A network that cannot be made is left
+        out and the others are carried through. Raises Unavailable, naming it, then."""
         before = self.wanted
+        changed = {n for n, o in wanted.overlays.items() if before.overlays.get(n) != o}
+        failed: dict[str, str] = {}
         try:
             self._drop_networks(wanted)
-            for network, overlay in wanted.overlays.items():
-                if before.overlays.get(network) != overlay:
-                    self._add_network(overlay)
-            changed = {n for n, o in wanted.overlays.items() if before.overlays.get(n) != o}
-            self.wanted = wanted
-            self._entries(before, changed)
+            for network in sorted(changed):
+                try:
+                    self._add_network(wanted.overlays[network])
+                except (NetlinkError, Unavailable) as error:
+                    failed[network] = str(error)
+            self.wanted = links.without(wanted, failed.keys())
+            self._entries(before, changed - failed.keys())
             for task, attached in self.tasks.items():
                 if changed & {i.network for i in attached.interfaces}:
                     self.plug(task)
-        except NetlinkError as error:
-            self.wanted = Wanted()
-            raise Unavailable(f"A network cannot be set up: {error.strerror}.") from error
+        except OSError as error:
+            raise Unavailable(f"The networks cannot be set up: {error}.") from error
+        if failed:
+            raise Unavailable(" ".join(f"Network {n}: {why}" for n, why in failed.items()))
 
     def _drop_networks(self, wanted: Wanted) -> None:
         keep = {name for o in wanted.overlays.values() for name in (o.bridge, o.vxlan)}

@@ -4,7 +4,7 @@ Synchronous, and only ever called in the thread that lives in the namespace, by 
 """
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from stackd.core.model.driver import NetworkSetup
@@ -81,12 +81,17 @@ class Plane:
         """Networks, peers and neighbours. Raises Unavailable."""
         before = {address for _, address in self.fabric.wanted.neighbours}
         self._table.replace(elements.network_sets(wanted))
-        self.fabric.apply(wanted)
-        gone = before - {address for _, address in wanted.neighbours}
-        if not self._swept:
-            gone |= self.fabric.sweep()
-            self._swept = True
-        self._left |= gone - self._local()
+        try:
+            self.fabric.apply(wanted)
+            if not self._swept:
+                before |= self.fabric.sweep()
+                self._swept = True
+        except StackdError:
+            self._swept = False
+            raise
+        finally:
+            now = {address for _, address in self.fabric.wanted.neighbours}
+            self._left |= before - now - self._local()
 
     def _local(self) -> set[str]:
         return {i.address for a in self.fabric.tasks.values() for i in a.interfaces}
@@ -148,9 +153,9 @@ class Plane:
             self._left_vips |= left_vips
             raise Unavailable(f"Tracked connections cannot be deleted: {error}.") from error
 
-    def reap(self, keep: Collection[str]) -> list[str]:
+    def reap(self, keep: Set[str]) -> list[str]:
         """Detach every task that is not in `keep`; which."""
-        unknown = sorted(set(self.fabric.tasks) - set(keep))
+        unknown = sorted(self.fabric.tasks.keys() - keep)
         for task in unknown:
             self.detach(task)
         return unknown

@@ -1,7 +1,7 @@
 """A machine without a kernel: drivers whose containers and ports do what a test says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from stackd.agent.drivers import ExecSession
@@ -168,6 +168,11 @@ class FakeNetwork:
 
     async def detach(self, task_id: str) -> None:
         self.attached.discard(task_id)
+
+    async def reap(self, keep: Set[str]) -> Sequence[str]:
+        unknown = sorted(self.attached - keep)
+        self.attached &= keep
+        return unknown
 
     async def route_services(self, entries: Sequence[TrafficEntry]) -> None:
         return None

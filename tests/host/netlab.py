@@ -56,6 +56,8 @@ def _nothing() -> None:
 def _wire(host: int, outside: int) -> None:
     netlink = NetlinkSocket(ROUTE)
     try:
+        # a new namespace takes over whatever the machine's own has
+        netns.write_sysctl("ipv4/ip_forward", "0")
         netlink.request([rtnl.set_up(1), rtnl.add_veth(Veth("eth0", "eth0", outside, 1500))])
         index = rtnl.need(netlink, "eth0")
         netlink.request([rtnl.add_address(index, HOST_ADDRESS, 24)])

@@ -14,7 +14,7 @@ from stackd.core.model.ids import NetworkId
 from stackd.core.model.network import Network
 from stackd.core.model.traffic import IngressPort
 from stackd.core.network import addressing
-from stackd.errors import Unavailable
+from stackd.errors import Rejected, Unavailable
 from stackd.host import netns
 from stackd.host.datapath import HostNetwork
 from stackd.host.uplink import NetworkConfig
@@ -298,8 +298,12 @@ async def test_a_vni_in_use_is_named(lab: Lab) -> None:
     )
     taken = Network(id=NetworkId("taken001"), name="taken", vni=7100, subnet="10.231.9.0/24")
     with pytest.raises(Unavailable, match="VNI 7100 of network taken001 is in use"):
-        await lab.network.configure((*netlab.NETWORKS, taken), (netlab.NODE,), ())
-    await lab.network.configure(netlab.NETWORKS, (netlab.NODE,), ())
+        await lab.network.configure((taken, *netlab.NETWORKS), (netlab.NODE,), ())
+    with pytest.raises(Rejected, match="taken001 is not set up"):
+        await lab.network.attach("taskc", {"taken001": "10.231.9.40"}, ())
     a, b = await lab.attach("taska", front=A), await lab.attach("taskb", front=B)
     async with serving(b, "b"):
         assert await inside(a, ask, B) == "b"
+    await run_in(lab.host, "ip", "link", "del", "foreign")
+    await lab.network.configure((taken, *netlab.NETWORKS), (netlab.NODE,), ())
+    await lab.network.attach("taskc", {"taken001": "10.231.9.40"}, ())

@@ -4,7 +4,7 @@ Tasks are routed, not bridged: on other nodes a task is one neighbour entry that
 bridge of the task's node; forwarding entries exist per node, not per task. Used by `host.fabric`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from stackd.core.model.assignment import AttachmentItem, NodeItem
@@ -40,6 +40,16 @@ class Wanted:
     """(network id, address on another node) -> MAC of that node's bridge."""
     nodes: frozenset[str] = frozenset()
     """Underlay addresses of all members, this node's too."""
+
+
+def without(wanted: Wanted, networks: Set[str]) -> Wanted:
+    """The same, but for these networks and all that is in them."""
+    return Wanted(
+        {n: o for n, o in wanted.overlays.items() if n not in networks},
+        {key: node for key, node in wanted.forwarding.items() if key[0] not in networks},
+        {key: mac for key, mac in wanted.neighbours.items() if key[0] not in networks},
+        wanted.nodes,
+    )
 
 
 def bridge_name(network: str) -> str:

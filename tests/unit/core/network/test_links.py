@@ -69,3 +69,10 @@ def test_nodes_without_an_address_or_a_gateway_are_left_out() -> None:
 def test_a_node_too_many_for_a_subnet_is_refused() -> None:
     with pytest.raises(Refused):
         links.wanted(NodeItem(id="z", name="z", index=99, address="192.0.2.9"), [NET], [], [])
+
+
+def test_a_network_is_left_out_with_all_that_is_in_it() -> None:
+    other = Network(id=NetworkId("net00002"), name="other", vni=301, subnet="10.2.0.0/24")
+    both = links.wanted(HERE, [NET, other], [HERE, THERE], [attachment("b", "10.1.0.50")])
+    assert links.without(both, {"net00001"}) == links.wanted(HERE, [other], [HERE, THERE], [])
+    assert links.without(both, set()) == both
