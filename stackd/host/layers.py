@@ -37,12 +37,14 @@ class LayerStore:
     """The layers below one node's data folder."""
 
     def __init__(self, layout: NodeLayout, size: int = MOST_BYTES) -> None:
-        """`size` bounds the bytes of one layer."""
+        """`size` bounds the bytes of one layer. Removes what an interrupted unpacking left: there
+        is one store per node."""
         self._root = layout.layers
         self._tmp = layout.data / "tmp"
         self._size = size
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        shutil.rmtree(self._tmp, ignore_errors=True)
 
     def path(self, diff_id: str) -> Path:
         """Where the layer is, or would be."""
@@ -50,10 +52,6 @@ class LayerStore:
 
     def has(self, diff_id: str) -> bool:
         return self.path(diff_id).is_dir()
-
-    def clean(self) -> None:
-        """Remove what an interrupted unpacking left. To be called before any other use."""
-        shutil.rmtree(self._tmp, ignore_errors=True)
 
     async def ensure(self, blob: Path, digest: str, diff_id: str) -> Path:
         """Unpack the blob unless the layer is there; returns its folder. The compression is read
