@@ -76,7 +76,8 @@ def children(hierarchies: Hierarchies, path: str) -> set[str]:
     """Names of the groups directly below `path` in any hierarchy."""
     names: set[str] = set()
     for folder in _folders(hierarchies, path):
-        names.update(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        with os.scandir(folder) as entries:
+            names.update(entry.name for entry in entries if entry.is_dir())
     return names
 
 

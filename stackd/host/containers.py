@@ -73,7 +73,7 @@ def ids(layout: NodeLayout, hierarchies: cgroups.Hierarchies) -> list[str]:
     """Every task id that has left a trace on this node (logs apart)."""
     names = cgroups.children(hierarchies, layout.cgroup)
     for folder in (layout.bundles, layout.runc, layout.containers):
-        names.update(entry.name for entry in os.scandir(folder))
+        names.update(os.listdir(folder))
     return sorted(name for name in names if _TASK_ID.fullmatch(name))
 
 

@@ -65,7 +65,7 @@ class LayerStore:
     def prune(self, keep: Collection[str]) -> list[str]:
         """Remove the layers whose diffID is not in `keep`; returns them. Blocks."""
         wanted = {item.removeprefix("sha256:") for item in keep}
-        gone = sorted(entry.name for entry in os.scandir(self._root) if entry.name not in wanted)
+        gone = sorted(name for name in os.listdir(self._root) if name not in wanted)
         for name in gone:
             fresh = self._tmp / f"{name}-{uuid.uuid4().hex[:8]}"
             self._tmp.mkdir(mode=0o700, exist_ok=True)

@@ -177,7 +177,7 @@ class RuncRuntime:
 
     def logged(self) -> list[str]:
         """The tasks whose logs are kept."""
-        return sorted(entry.name for entry in os.scandir(self._layout.logs))
+        return sorted(os.listdir(self._layout.logs))
 
     async def found(self) -> Sequence[Found]:
         """Everything of this node that its cgroups, bundles, runc state and disk show, by task id;
