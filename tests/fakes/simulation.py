@@ -17,7 +17,7 @@ from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.record import Change, Changes, Delete, Put, Record, Ref
 from stackd.core.model.release import Release, Revision, ServiceRelease, Stack
 from stackd.core.model.stack import ServiceSpec, StackSpec
-from stackd.core.model.states import Availability, NodeState, TaskState
+from stackd.core.model.states import Availability, NodeState
 from stackd.core.model.task import Task
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World

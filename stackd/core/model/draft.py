@@ -54,22 +54,25 @@ class Draft:
     def decision(self, wake_at: float | None = None) -> Decision:
         """What has been collected, packed."""
         commits: list[Changes] = []
+        changes: list[Change] = []
+        written: set[Ref] = set()
+        relies: dict[Ref, None] = {}
         for group in self._groups:
-            merged = _merge(commits[-1], group) if commits else None
-            if merged is None:
-                commits.append(group)
-            else:
-                commits[-1] = merged
+            here = [place(change) for change in group.changes]
+            new = [r for r in (*here, *group.relies) if r not in written and r not in relies]
+            if changes and len(written) + len(relies) + len(new) > MAX_PLACES:
+                commits.append(_commit(changes, written, relies))
+                changes, written, relies = [], set(), {}
+            changes.extend(group.changes)
+            written.update(here)
+            relies.update(dict.fromkeys(group.relies))
+        if changes:
+            commits.append(_commit(changes, written, relies))
         return Decision(commits=tuple(commits), wake_at=wake_at)
 
 
-def _merge(first: Changes, second: Changes) -> Changes | None:
-    changes = first.changes + second.changes
-    written = {place(change) for change in changes}
-    relies = tuple(r for r in dict.fromkeys(first.relies + second.relies) if r not in written)
-    if len(changes) + len(relies) > MAX_PLACES:
-        return None
-    return Changes(changes=changes, relies=relies)
+def _commit(changes: Iterable[Change], written: set[Ref], relies: Iterable[Ref]) -> Changes:
+    return Changes(changes=tuple(changes), relies=tuple(r for r in relies if r not in written))
 
 
 def earliest(*times: float | None) -> float | None:

@@ -6,6 +6,7 @@ Called by `service`; pure choice, no records. Old and new task of a replacement 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from stackd.core.model.stack import RestartPolicy
 from stackd.core.model.world import TaskView
@@ -32,6 +33,11 @@ class Scene:
     counted: frozenset[str] | None = None
     """While it runs: failed tasks of the target that the rollout has taken into account. Others
     are not replaced yet, since they may end it."""
+
+    @cached_property
+    def wanted(self) -> frozenset[str]:
+        """The slots to fill, to look one up."""
+        return frozenset(self.slots)
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ def _excess(mine: Sequence[TaskView], present: _Present, count: int, scene: Scen
     stops = [
         Stop(view, "its node is being drained or does not fit any more")
         for view in moving
-        if scene.exclusive or view.task.slot in ready or view.task.slot not in scene.slots
+        if scene.exclusive or view.task.slot in ready or view.task.slot not in scene.wanted
     ]
     surplus = len(staying) - count
     if surplus > 0:
@@ -115,7 +121,7 @@ def _first_to_go(
     """Sort key: slots no longer wanted, then tasks not ready, then slots that another revision
     has ready, then the busiest node, then the highest slot."""
     return (
-        view.task.slot in scene.slots,
+        view.task.slot in scene.wanted,
         view.ready,
         not any(v.ready for v in _others(view, present)),
         -present.on_node[view.task.node],
@@ -130,7 +136,7 @@ def _others(view: TaskView, present: _Present) -> list[TaskView]:
 
 
 def _why(view: TaskView, present: _Present, scene: Scene) -> str:
-    if view.task.slot not in scene.slots:
+    if view.task.slot not in scene.wanted:
         return "the service has fewer slots now"
     others = _others(view, present)
     if others:
@@ -145,20 +151,18 @@ def _missing(
     keep = [v for v in staying if v.task.id not in scene.leaving]
     ended = _ended(scene, revision)
     filled = {v.task.slot for v in keep}
-    over = {
-        slot: last
-        for slot, last in ended.items()
-        if slot in scene.slots
-        and slot not in filled
-        and restart.next_start(scene.policy, last) is None
-    }
-    missing = count - len(filled) - len(over)
+    free = scene.wanted - filled
+    open_ = {slot: last for slot, last in ended.items() if slot in free}
+    over = {s for s, last in open_.items() if restart.next_start(scene.policy, last) is None}
+    later = {s for s, last in open_.items() if _waits(scene, revision, last[-1])} - over
+    missing = count - len(filled) - len(over) - len(later)
     occupied = Counter(v.task.slot for v in scene.tasks if v.live and v.wanted)
     occupied.update(start.slot for start in planned)
-    blocked = {v.task.slot for v in scene.tasks if v.live} if scene.exclusive else set()
-    blocked |= {start.slot for start in planned} if scene.exclusive else set()
-    blocked |= {slot for slot, last in ended.items() if _waits(scene, revision, last[-1])}
-    candidates = [s for s in scene.slots if s not in filled and s not in over and s not in blocked]
+    blocked = filled | over | later
+    if scene.exclusive:
+        blocked |= {v.task.slot for v in scene.tasks if v.live}
+        blocked |= {start.slot for start in planned}
+    candidates = [slot for slot in scene.slots if slot not in blocked]
     candidates.sort(key=lambda s: (s not in ended, occupied[s] > 0))
     starts = []
     for slot in candidates[: max(0, missing)]:

@@ -4,7 +4,6 @@ Called by `assign`. The scheduler loop keeps one `Loads` and drops the nodes tha
 placing one task does not count them all again.
 """
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 from stackd.core.model.container import Resources
@@ -21,24 +20,27 @@ class Load:
     tasks: int = 0
     cpus: float = 0
     memory: int = 0
-    slots: dict[str, Counter[str]] = field(default_factory=dict)
-    """`STACK/SERVICE` -> slot -> live tasks."""
+    services: dict[str, int] = field(default_factory=dict)
+    """`STACK/SERVICE` -> live tasks."""
+    slots: dict[str, set[str]] = field(default_factory=dict)
+    """`STACK/SERVICE` -> the slots of those tasks."""
 
     def add(self, service: str, slot: str, needs: Resources) -> None:
         """Count one more task."""
         self.tasks += 1
         self.cpus += needs.reserve_cpus
         self.memory += needs.reserve_memory
-        self.slots.setdefault(service, Counter())[slot] += 1
+        self.services[service] = self.services.get(service, 0) + 1
+        self.slots.setdefault(service, set()).add(slot)
 
     def of(self, service: str) -> int:
         """Live tasks of a service."""
-        return sum(self.slots.get(service, Counter()).values())
+        return self.services.get(service, 0)
 
     def other_slots(self, service: str, slot: str) -> int:
         """Slots of a service that are here, but for `slot`: old and new task of a replacement
         share one, so a cap per node never stands in the way of a replacement."""
-        return len(set(self.slots.get(service, Counter())) - {slot})
+        return len(self.slots.get(service, set()) - {slot})
 
 
 class Loads:

@@ -59,13 +59,15 @@ class Ranking:
 
     def add(self, view: NodeView) -> None:
         """A candidate."""
+        load = self._loads(view.node.id)
+        tasks = load.services.get(self._service, 0)
         leaf = self._root
-        tasks = self._loads(view.node.id).of(self._service)
         leaf.tasks += tasks
-        for value in self._path(view):
+        for value in self._path(view) if self._spread else ():
             leaf = leaf.children.setdefault(value, Branch())
             leaf.tasks += tasks
-        leaf.heap.append((self._score(view), view))
+        name = view.node.id
+        leaf.heap.append(((name in self._avoid, tasks, load.tasks, name), view))
 
     def seal(self) -> None:
         """After the last `add`."""
@@ -98,13 +100,9 @@ class Ranking:
         return found, reasons
 
     def _loads_changed(self, leaf: Branch, view: NodeView) -> None:
-        _, service, total, name = self._score(view)
-        score = (view.node.id in self._avoid, service + 1, total + 1, name)
-        heapq.heappush(leaf.heap, (score, view))
-
-    def _score(self, view: NodeView) -> Score:
-        load = self._loads(view.node.id)
-        return (view.node.id in self._avoid, load.of(self._service), load.tasks, view.node.id)
+        load, name = self._loads(view.node.id), view.node.id
+        tasks = load.of(self._service)
+        heapq.heappush(leaf.heap, ((name in self._avoid, tasks + 1, load.tasks + 1, name), view))
 
     def _path(self, view: NodeView) -> list[str]:
         return [fit.fact(view, key) or "" for key in self._spread]

@@ -14,7 +14,11 @@ def ended(sim: Simulation, number: int, slot: str = "1", seen: float = 0) -> Non
     task_id = TaskId(f"t{number:04d}")
     sim.write(
         Task(
-            id=task_id, stack="shop", service="web", slot=slot, revision=RevisionId("a"),
+            id=task_id,
+            stack="shop",
+            service="web",
+            slot=slot,
+            revision=RevisionId("a"),
             created=number,
         ),
         TaskStatus(id=task_id, state=TaskState.FAILED, seen=seen or sim.now),

@@ -19,8 +19,12 @@ def task(
     task_id = TaskId(f"{revision}{slot}{state}{stop}")
     return TaskView(
         Task(
-            id=task_id, stack="s", service="w", slot=str(slot),
-            revision=RevisionId(revision), node=node,
+            id=task_id,
+            stack="s",
+            service="w",
+            slot=str(slot),
+            revision=RevisionId(revision),
+            node=node,
         ),
         TaskDesired(id=task_id, stop=stop),
         TaskStatus(id=task_id, state=state, ready=ready and state is TaskState.RUNNING),

@@ -1,7 +1,8 @@
 """Old tasks end before new ones come."""
 
 from stackd.core.rollout import recreate
-from tests.unit.core.rollout.cases import NOW, Tally, observed, pace, rollout, up
+from stackd.core.rollout.common import Tally
+from tests.unit.core.rollout.cases import NOW, observed, pace, rollout, up
 
 
 def test_old_tasks_go_first() -> None:
