@@ -72,6 +72,10 @@ class ExecSession(Protocol):
         Raises Refused when the runtime itself failed."""
         ...
 
+    async def kill(self) -> None:
+        """End the command, if it has not ended, and let go of everything."""
+        ...
+
 
 class Runtime(Protocol):
     """Containers on this node."""

@@ -2,7 +2,6 @@
 `ExecFrame` both ways, `LogLine` out. Called by `agent.session` for each OpenTunnel."""
 
 import asyncio
-import contextlib
 
 from stackd.agent.drivers import ExecSession, Runtime
 from stackd.core.model.api import ExecFrame, LogsRequest
@@ -54,25 +53,41 @@ class Tunnels:
             columns=asked.columns or 80,
         )
         session = await self._runtime.exec(request)
-        async with asyncio.TaskGroup() as group:
-            stdin = group.create_task(_stdin(pipe, session))
-            async for stream, data in session.output():
-                await pipe.send(codec.encode(ExecFrame(stream=stream, data=data)))
-            await pipe.send(codec.encode(ExecFrame(code=await session.code())))
-            await pipe.end()
-            stdin.cancel()
+        answering = asyncio.ensure_future(_answer(pipe, session))
+        caller = asyncio.ensure_future(_follow(pipe, session))
+        both = (answering, caller)
+        try:
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            if not answering.done():
+                raise Unavailable("The caller of a command has gone.")
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.wait(both)
+            await session.kill()
 
 
-async def _stdin(pipe: Pipe, session: ExecSession) -> None:
-    """What the caller types. When the caller goes, the command sees the end of its stdin."""
-    with contextlib.suppress(Unavailable):
-        async for value in pipe.values():
-            frame = codec.decode(value, ExecFrame)
+async def _answer(pipe: Pipe, session: ExecSession) -> None:
+    """What the command says, then how it ended."""
+    async for stream, data in session.output():
+        await pipe.send(codec.encode(ExecFrame(stream=stream, data=data)))
+    await pipe.send(codec.encode(ExecFrame(code=await session.code())))
+    await pipe.end()
+
+
+async def _follow(pipe: Pipe, session: ExecSession) -> None:
+    """What the caller types, until the caller goes."""
+    try:
+        while True:
+            value = await pipe.receive()
+            frame = ExecFrame(end=True) if value is None else codec.decode(value, ExecFrame)
             if frame.rows and frame.columns:
                 await session.resize(frame.rows, frame.columns)
             if frame.data:
                 await session.write(frame.data)
             if frame.end:
                 await session.write(b"")
+    except Unavailable:
         return
-    await session.write(b"")

@@ -105,14 +105,15 @@ class ManagerConnection:
             frame = await call.read()
             return None if frame is EOF else frame
 
+        pipe = Pipe(read, call.write)
         try:
             with _translated(self._peer):
                 await call.write(agent_pb2.Frame(tunnel=tunnel))
-                yield Pipe(read, call.write)
+                yield pipe
                 await call.done_writing()
-                while await call.read() is not EOF:
-                    pass  # the other side has the last frame once it ends the call
+                await pipe.drain()  # the other side has the last frame once it ends the call
         finally:
+            pipe.close()
             call.cancel()
 
 

@@ -148,7 +148,11 @@ class AgentServer:
             first = await read()
             if first is None:
                 raise Refused("A tunnel without a first frame.")
-            await self._gateway.tunnel(peer, first.tunnel, Pipe(read, context.write))
+            pipe = Pipe(read, context.write)
+            try:
+                await self._gateway.tunnel(peer, first.tunnel, pipe)
+            finally:
+                pipe.close()
 
 
 class EnrolServer:

@@ -1,9 +1,12 @@
 """One direction-neutral end of a tunnel: bytes both ways with gRPC's own flow control.
 
 A write returns when the transport has room, so nothing piles up between a fast and a slow side.
+Giving up a wait for the next frame must not end the tunnel, which is what gRPC makes of a read
+that is cancelled: a pipe's read goes on, and the next `receive` gets what it brought.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -13,7 +16,7 @@ from stackd.wire import errors
 from stackd.wire.gen import agent_pb2
 
 EOF: Any = getattr(grpc.aio, "EOF")  # noqa: B009  (its stubs do not know it)
-Read = Callable[[], Awaitable[agent_pb2.Frame | None]]
+Read = Callable[[], Coroutine[Any, Any, agent_pb2.Frame | None]]
 Write = Callable[[agent_pb2.Frame], Awaitable[None]]
 
 
@@ -23,6 +26,7 @@ class Pipe:
     def __init__(self, read: Read, write: Write) -> None:
         self._read = read
         self._write = write
+        self._reading: asyncio.Future[agent_pb2.Frame | None] | None = None
 
     async def send(self, value: bytes) -> None:
         """Raises Unavailable when the other side has gone."""
@@ -38,9 +42,9 @@ class Pipe:
 
     async def receive(self) -> bytes | None:
         """The next value; None at the end. Raises what the other side failed with, or
-        Unavailable when it has gone without saying so."""
+        Unavailable when it has gone without saying so. May be cancelled."""
         try:
-            frame = await self._read()
+            frame = await self._next()
         except (grpc.RpcError, grpc.aio.UsageError) as error:
             raise Unavailable("The tunnel was cut.") from error
         if frame is None:
@@ -54,8 +58,34 @@ class Pipe:
         while (value := await self.receive()) is not None:
             yield value
 
+    async def drain(self) -> None:
+        """Read on, dropping what comes, until the other side ends the call; then it has all that
+        was sent. Raises what gRPC raises."""
+        while await self._next() is not None:
+            pass
+
+    def close(self) -> None:
+        """Nobody receives any more."""
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def _next(self) -> agent_pb2.Frame | None:
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._read())
+            self._reading.add_done_callback(_seen)
+        reading = self._reading
+        await asyncio.wait((reading,))
+        self._reading = None
+        return reading.result()
+
     async def _put(self, frame: agent_pb2.Frame) -> None:
         try:
             await self._write(frame)
         except (grpc.RpcError, grpc.aio.UsageError, grpc.aio.InternalError) as error:
             raise Unavailable("The tunnel was cut.") from error
+
+
+def _seen(reading: "asyncio.Future[agent_pb2.Frame | None]") -> None:
+    """How a read ended concerns nobody when nobody receives any more."""
+    if not reading.cancelled():
+        reading.exception()

@@ -304,6 +304,27 @@ async def test_exec_over_a_tunnel(manager: Manager) -> None:
             assert [frame.code for frame in last] == [7]
 
 
+async def test_exec_that_ends_before_its_stdin(manager: Manager) -> None:
+    async with agent(manager).running(manager.address):
+        await manager.write(*cluster.task("t1", "n1"))
+        await until(lambda: manager.state("t1") is TaskState.RUNNING)
+        request = codec.encode(ExecFrame(task="t1", argv=("true",)))
+        for _ in range(50):
+            async with manager.dispatcher.open_tunnel("n1", "exec", request) as pipe:
+                last = [codec.decode(value, ExecFrame) async for value in pipe.values()]
+                assert [frame.code for frame in last] == [7]
+
+
+async def test_exec_whose_caller_goes_is_killed(manager: Manager) -> None:
+    async with agent(manager).running(manager.address) as node:
+        await manager.write(*cluster.task("t1", "n1"))
+        await until(lambda: manager.state("t1") is TaskState.RUNNING)
+        request = codec.encode(ExecFrame(task="t1", argv=("cat",)))
+        async with manager.dispatcher.open_tunnel("n1", "exec", request):
+            await until(lambda: len(node.runtime.execs) == 1)
+        await until(lambda: node.runtime.execs[0].killed)
+
+
 async def test_exec_failure_and_absent_node(manager: Manager) -> None:
     async with agent(manager).running(manager.address):
         await until(lambda: "n1" in manager.dispatcher.connected)

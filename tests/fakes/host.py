@@ -39,11 +39,14 @@ class FakeContainer:
 
 
 class FakeExec:
-    """An exec that echoes its stdin, then ends with code 7."""
+    """An exec that echoes its stdin, then ends with code 7; at once if it `ends`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ends: bool = False) -> None:
         self._input: asyncio.Queue[bytes] = asyncio.Queue()
         self.size = (0, 0)
+        self.killed = False
+        if ends:
+            self._input.put_nowait(b"")
 
     async def output(self) -> AsyncIterator[tuple[int, bytes]]:
         while data := await self._input.get():
@@ -58,6 +61,9 @@ class FakeExec:
     async def code(self) -> int:
         return 7
 
+    async def kill(self) -> None:
+        self.killed = True
+
 
 class FakeRuntime:
     """Containers as entries in `containers`; `refuse[task]` makes create fail, `stubborn` tasks
@@ -70,6 +76,7 @@ class FakeRuntime:
         self.probes: dict[str, tuple[int, str]] = {}
         self.removed: list[str] = []
         self.lines: dict[str, list[LogLine]] = {}
+        self.execs: list[FakeExec] = []
 
     async def create(self, launch: Launch) -> int:
         task = launch.task.id
@@ -112,7 +119,8 @@ class FakeRuntime:
     async def exec(self, request: ExecRequest) -> ExecSession:
         if request.task_id not in self.containers:
             raise Refused("There is no such task here.", "See `stackd ps`.")
-        return FakeExec()
+        self.execs.append(FakeExec(ends=request.argv == ("true",)))
+        return self.execs[-1]
 
     async def probe(self, task_id: str, argv: Sequence[str], timeout: float) -> tuple[int, str]:
         return self.probes.get(task_id, (0, ""))
