@@ -34,6 +34,20 @@ SERVICE = "services: {web: {image: x, %s}}"
 
 
 CASES: Mapping[str, tuple[bytes, str]] = {
+    "one port 2400 times": (
+        (SERVICE % f"ports: [{'1-100:1-100, ' * 2400}]").encode(),
+        "a service publishes at most 1000 ports",
+    ),
+    "one variable 2400 times": (
+        (SERVICE % f"environment: [{', '.join(f'A{n}' for n in range(2400))}]").encode(),
+        "A2399 has no value",
+    ),
+    "endless blanks": (
+        (
+            SERVICE % f"deploy: {{placement: {{constraints: ['node.id == {' ' * 400_000}']}}}}"
+        ).encode(),
+        "is not a constraint",
+    ),
     "lists": (b"[" * DEEP, "shop.stack.yml:1:65: nested"),
     "flow maps": (b"{a: " * DEEP, "nested more than 64 levels"),
     "block lists": (b"- " * DEEP, "nested more than 64 levels"),

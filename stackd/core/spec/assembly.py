@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from stackd.core.model.container import ContainerSpec, Grant, Mount, MountKind, Resources
 from stackd.core.model.release import ContentKind
-from stackd.core.model.stack import DependsOn, Mode, Port, ServiceSpec, Strategy
+from stackd.core.model.stack import DependsOn, Mode, ServiceSpec, Strategy
 from stackd.core.spec import (
     contents,
     deploy,
@@ -24,7 +24,17 @@ from stackd.core.spec import (
     volumes,
 )
 from stackd.core.spec.environment import Environments
-from stackd.core.spec.nodes import MapNode, Node, Path, Place, find, key_place_of, place_of
+from stackd.core.spec.nodes import (
+    ListNode,
+    MapNode,
+    Node,
+    Path,
+    Place,
+    Scalar,
+    find,
+    key_place_of,
+    place_of,
+)
 from stackd.core.spec.problems import dotted
 from stackd.core.spec.service import ServiceSection
 from stackd.core.spec.volumes import Volumes
@@ -60,7 +70,7 @@ class Assembler:
             restart=deploy.restart(given.restart_policy, section.restart),
             placement=deploy.placement(given.placement),
             deploy_labels=_labels(given.labels),
-            ports=self._ports(section),
+            ports=self._try((*path, "ports"), partial(ports.expand_all, section.ports or ()), ()),
             route=routes.build(section.route) if section.route else None,
             depends_on={
                 other: DependsOn(need.condition or DependsOn.STARTED)
@@ -113,20 +123,19 @@ class Assembler:
             place = place_of(self.root, (*path, "env_file", number))
             found.update(environment.from_file(entry, self.environments, place))
         values = section.environment or {}
-        places = {name: self._pair_place((*path, "environment"), name) for name in values}
+        places = self._pair_places((*path, "environment"))
         found.update(environment.inline(values, self.environments, places))
         return found
 
-    def _pair_place(self, path: Path, name: str) -> Place:
-        """Where a pair stands, in a mapping or in a list of `NAME=value`."""
-        place = place_of(self.root, path)
+    def _pair_places(self, path: Path) -> dict[str, Place]:
+        """Where each pair stands, in a mapping or in a list of `NAME=value`."""
         parent = find(self.root, path)
         if isinstance(parent, MapNode):
-            return key_place_of(self.root, (*path, name))
-        for item in getattr(parent, "items", ()):
-            if item.text.partition("=")[0] == name:
-                place = item.place
-        return place
+            return {name: entry.key_place for name, entry in parent.entries.items()}
+        if not isinstance(parent, ListNode):
+            return {}
+        items = (item for item in parent.items if isinstance(item, Scalar))
+        return {item.text.partition("=")[0]: item.place for item in items}
 
     def _mounts(self, path: Path, section: ServiceSection) -> tuple[Mount, ...]:
         found: dict[str, Mount] = {}
@@ -159,9 +168,6 @@ class Assembler:
             if grant is not None:
                 found[grant.target] = grant
         return tuple(found.values())
-
-    def _ports(self, section: ServiceSection) -> tuple[Port, ...]:
-        return tuple(port for entry in section.ports or () for port in ports.expand(entry))
 
     def _error(self, path: Path, text: str) -> None:
         self.environments.report.error(place_of(self.root, path), text, dotted(path))

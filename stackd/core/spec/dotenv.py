@@ -28,7 +28,7 @@ def _value(text: str) -> str:
     """
     text = text.strip()
     if not text.startswith(('"', "'")):
-        return re.split(r"\s+#|^#", text, maxsplit=1)[0].rstrip()
+        return re.split(r"(?<=\s)#|^#", text, maxsplit=1)[0].rstrip()
     quoted = _QUOTED.fullmatch(text)
     if quoted is None:
         raise ValueError("a quote is not closed, or something follows it")

@@ -1,6 +1,7 @@
 """`ports` of a service: short and long forms, ranges."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator
@@ -26,6 +27,7 @@ _SHORT = re.compile(
     rf"(?P<target>{_NUMBERS})(?:/(?P<protocol>[a-z0-9]+))?"
 )
 MAX_RANGE = 100
+MAX_PORTS = 1000
 
 
 class PortEntry(Section):
@@ -104,6 +106,17 @@ def expand(entry: PortEntry) -> tuple[Port, ...]:
         )
         for step in range(count)
     )
+
+
+def expand_all(entries: Sequence[PortEntry]) -> tuple[Port, ...]:
+    """The ports that a service publishes.
+
+    Raises:
+        ValueError: more than `MAX_PORTS`.
+    """
+    if sum(entry.count if isinstance(entry, PortRange) else 1 for entry in entries) > MAX_PORTS:
+        raise ValueError(f"a service publishes at most {MAX_PORTS} ports")
+    return tuple(port for entry in entries for port in expand(entry))
 
 
 def identity(data: Any) -> str | None:

@@ -3,7 +3,6 @@
 Called by `loading` when all services are assembled.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stackd.core.model.stack import AppProtocol, Port, ServiceSpec, StackSpec
@@ -11,6 +10,14 @@ from stackd.core.spec import routes
 from stackd.core.spec.nodes import MapNode, Node, Path, find, key_place_of, place_of
 from stackd.core.spec.problems import Report, dotted
 from stackd.core.spec.scalars import shown
+
+
+@dataclass(frozen=True)
+class _Claims:
+    """Who publishes one port: services, and of http ones which host and path is whose."""
+
+    services: dict[str, AppProtocol]
+    routes: dict[tuple[str, str], str]
 
 
 @dataclass(frozen=True)
@@ -72,24 +79,29 @@ class Checker:
         self.report.error(place, text, dotted((*path, "route")))
 
     def _ports(self) -> None:
-        taken: dict[int, list[tuple[str, Port]]] = {}
+        claims: dict[int, _Claims] = {}
         for name, service in self.stack.services.items():
             for port in service.ports:
                 if port.published:
-                    self._claim(name, port, taken.setdefault(port.published, []))
+                    claimed = claims.setdefault(port.published, _Claims({}, {}))
+                    self._claim(name, port, claimed)
 
-    def _claim(self, name: str, port: Port, others: list[tuple[str, Port]]) -> None:
+    def _claim(self, name: str, port: Port, claims: _Claims) -> None:
         path: Path = ("services", name, "ports")
-        services: Mapping[str, ServiceSpec] = self.stack.services
-        for other, held in others:
-            first = f"port {port.published} is published by {other} too"
-            if other == name:
-                self._error(path, f"port {port.published} is published twice")
-            elif AppProtocol.TCP in (port.protocol, held.protocol):
-                self._error(path, f"{first}: only http ports can be shared")
-            elif routes.clash(services[name].route, services[other].route):
-                self._error(path, f"{first} for the same hosts and path: give each a `route`")
-        others.append((name, port))
+        if name in claims.services:
+            self._error(path, f"port {port.published} is published twice")
+            return
+        other = next(iter(claims.services), None)
+        text = f"port {port.published} is published by"
+        if other and AppProtocol.TCP in (port.protocol, claims.services[other]):
+            self._error(path, f"{text} {other} too: only http ports can be shared")
+        for key in routes.keys(self.stack.services[name].route):
+            held = claims.routes.setdefault(key, name)
+            if held != name and AppProtocol.TCP not in (port.protocol, claims.services[held]):
+                why = "too for the same hosts and path: give each a `route`"
+                self._error(path, f"{text} {held} {why}")
+                break
+        claims.services[name] = port.protocol
 
     def _cycles(self) -> None:
         """Report each service that can be reached from itself, once per cycle."""

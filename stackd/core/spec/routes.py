@@ -39,11 +39,10 @@ def build(section: RouteSection) -> Route:
     )
 
 
-def clash(one: Route | None, other: Route | None) -> bool:
-    """Whether both take the same requests of a shared port. No route takes everything."""
-    first, second = one or Route(), other or Route()
-    if first.path_prefix != second.path_prefix:
-        return False
-    if not first.hosts or not second.hosts:
-        return first.hosts == second.hosts
-    return not set(first.hosts).isdisjoint(second.hosts)
+def keys(route: Route | None) -> tuple[tuple[str, str], ...]:
+    """What a route takes of a shared port, as pairs of host and path prefix; no host = the rest.
+
+    Two routes that have a pair in common take the same requests.
+    """
+    route = route or Route()
+    return tuple((host, route.path_prefix) for host in route.hosts or ("",))

@@ -24,6 +24,12 @@ def test_lines_are_read() -> None:
     )
 
 
+def test_long_blanks_are_read_in_one_go() -> None:
+    found, problems = read(f"A=x{' ' * 400_000}y # note")
+    assert problems == []
+    assert found == {"A": f"x{' ' * 400_000}y"}
+
+
 def test_faults_have_lines() -> None:
     found, problems = read("A=1\n=x\n1A=2\nB='open\n")
     assert found == {"A": "1"}

@@ -54,6 +54,11 @@ def test_faults(text: str, message: str) -> None:
     assert message in faults(f"ports: {text}")
 
 
+def test_ranges_are_bounded_together() -> None:
+    many = ", ".join(["'1-100'"] * 11)
+    assert "4:12 a service publishes at most 1000 ports" in faults(f"ports: [{many}]")
+
+
 def test_identity_ignores_the_form() -> None:
     assert identity("80:8080") == identity({"target": "8080", "published": "80"})
     assert identity("80:8080") != identity("81:8080")
