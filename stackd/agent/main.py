@@ -134,6 +134,8 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
     clock = SystemClock()
     runtime = RuncRuntime(layout, clock)
     network = await HostNetwork.open(_network_config(layout, settings))
+    for note in network.notes:
+        _log.info("network: %s", note)
     stack.push_async_callback(network.close, purge=False)
     proxy = EnvoyProxy(layout.xds_socket, EnvoyProcess(layout))
     stack.push_async_callback(proxy.close, stop=False)

@@ -115,8 +115,11 @@ class Lab:
 
     async def attach(self, task: str, **addresses: str) -> int:
         """Attach a task; networks by name: front, back, inner."""
-        await self.network.attach(task, by_id(addresses), ())
-        return self.task(task)
+        setup = await self.network.attach(task, by_id(addresses), ())
+        fd = self.task(task)
+        # a link forwards once the kernel has noticed its carrier, soon but not at once
+        assert await inside(fd, reaches, setup.resolver)
+        return fd
 
     async def start(self) -> HostNetwork:
         """Open the network as a starting agent does, and configure it."""
@@ -291,6 +294,11 @@ def ping(address: str, timeout: float = 2.0) -> bool:
                     return True
         except TimeoutError:
             return False
+
+
+def reaches(address: str) -> bool:
+    """Whether one of 25 pings, 0.2 s apart, comes back."""
+    return any(ping(address, 0.2) for _ in range(25))
 
 
 async def run_in(fd: int, *argv: str) -> str:
