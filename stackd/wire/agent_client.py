@@ -12,7 +12,7 @@ from stackd.wire import errors, limits, tls
 from stackd.wire.agent_server import Joined, Joiner
 from stackd.wire.gen import agent_pb2
 from stackd.wire.messages import AgentMessage, ManagerMessage, ManagerMessages, agent_frame
-from stackd.wire.pipe import EOF, Pipe
+from stackd.wire.pipe import EOF, GONE, Pipe
 
 DISPATCHER = "/stackd.v1.Dispatcher/"
 
@@ -152,5 +152,5 @@ def _translated(peer: str) -> Iterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         raise errors.from_rpc(error, peer) from error
-    except grpc.aio.UsageError as error:
+    except GONE as error:
         raise Unavailable(f"{peer} ended the session.") from error

@@ -17,7 +17,7 @@ from stackd.errors import Refused, StackdError, Unavailable
 from stackd.wire import errors, limits, tls
 from stackd.wire.gen import agent_pb2
 from stackd.wire.messages import AgentMessage, ManagerMessage, agent_message, manager_frames
-from stackd.wire.pipe import EOF, Pipe
+from stackd.wire.pipe import EOF, GONE, Pipe
 
 _log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -34,7 +34,7 @@ class Link:
         """The agent's next message; None when it has gone. Raises Refused for what is none."""
         try:
             frame = await self._context.read()
-        except (grpc.RpcError, grpc.aio.UsageError):
+        except GONE:
             return None
         return None if frame is EOF else agent_message(frame)
 
@@ -44,7 +44,7 @@ class Link:
             try:
                 for frame in manager_frames(message):
                     await self._context.write(frame)
-            except (grpc.RpcError, grpc.aio.UsageError, grpc.aio.InternalError) as error:
+            except GONE as error:
                 raise Unavailable("The agent has gone.") from error
 
 

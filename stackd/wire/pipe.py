@@ -16,6 +16,13 @@ from stackd.wire import errors
 from stackd.wire.gen import agent_pb2
 
 EOF: Any = getattr(grpc.aio, "EOF")  # noqa: B009  (its stubs do not know it)
+GONE = (
+    grpc.RpcError,
+    grpc.aio.UsageError,
+    grpc.aio.InternalError,
+    asyncio.InvalidStateError,  # a call that has ended meanwhile
+)
+"""What gRPC raises on a call whose other side has gone."""
 Read = Callable[[], Coroutine[Any, Any, agent_pb2.Frame | None]]
 Write = Callable[[agent_pb2.Frame], Awaitable[None]]
 
@@ -45,7 +52,7 @@ class Pipe:
         Unavailable when it has gone without saying so. May be cancelled."""
         try:
             frame = await self._next()
-        except (grpc.RpcError, grpc.aio.UsageError) as error:
+        except GONE as error:
             raise Unavailable("The tunnel was cut.") from error
         if frame is None:
             raise Unavailable("The tunnel was cut.")
@@ -81,7 +88,7 @@ class Pipe:
     async def _put(self, frame: agent_pb2.Frame) -> None:
         try:
             await self._write(frame)
-        except (grpc.RpcError, grpc.aio.UsageError, grpc.aio.InternalError) as error:
+        except GONE as error:
             raise Unavailable("The tunnel was cut.") from error
 
 
