@@ -12,16 +12,15 @@ from stackd.cli import app
         (["ps", "--nope"], 1, "No such option: --nope"),
         (["--data", "/nowhere", "repo", "add"], 1, "Missing argument"),
         (["diff", "--nope"], 2, "No such option: --nope"),
-        (["diff"], 2, "There is no stack file."),
         ([], 1, "Usage: stackd"),
         (["repo"], 1, "Usage: stackd repo"),
     ],
 )
 def test_usage_errors(
-    words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], code: int, said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert app.main(words) == code
-    shown = capsys.readouterr()
+    shown = capfd.readouterr()
     assert shown.out == ""
     assert said in shown.err
 
