@@ -1,13 +1,14 @@
 """A node's network inside a private namespace that plays the host, with an outside to talk to.
 
-Nothing here touches the machine's own namespace; everything goes when the last descriptor does,
-so a killed test leaves only an unreachable folder under the temporary directory.
+Nothing here touches the machine's own namespace. What a killed test leaves is pinned below a
+folder that carries the number of its process; the next lab removes it.
 """
 
 import asyncio
 import contextlib
 import os
 import secrets
+import shutil
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 HOST_ADDRESS, OUTSIDE_ADDRESS = "198.51.100.1", "198.51.100.2"
 POOL = "10.231.0.0/16"
+_LABS = Path("/tmp")
 FRONT = Network(id=NetworkId("front001"), name="front", vni=7001, subnet="10.231.1.0/24")
 BACK = Network(id=NetworkId("back0002"), name="back", vni=7002, subnet="10.231.2.0/24")
 INNER = Network(
@@ -151,23 +153,42 @@ def config(folder: Path, cluster: str) -> NetworkConfig:
 
 
 @contextlib.asynccontextmanager
-async def lab(folder: Path) -> AsyncIterator[Lab]:
+async def lab() -> AsyncIterator[Lab]:
     """A lab with networks front, back and inner."""
+    _sweep()
+    cluster = secrets.token_hex(4)
+    folder = _LABS / f"stackd-lab-{os.getpid()}-{cluster}"
+    folder.mkdir(mode=0o700)
     host, _ = netns.create(_nothing)
     outside, _ = netns.create(_nothing)
     await inside(host, _wire, host, outside)
     await inside(outside, _outside_up)
     await inside(host, _up_host)
     netns.pin(host, folder / "host")
-    cluster = secrets.token_hex(4)
     made = Lab(folder, host, outside, cluster, await HostNetwork.open(config(folder, cluster)))
     try:
         await made.network.configure(NETWORKS, (NODE,), ())
         yield made
     finally:
-        await made.network.close(purge=True)
-        netns.unpin(folder / "host")
-        made.release()
+        try:
+            await made.network.close(purge=True)
+        finally:
+            _remove(folder)
+            made.release()
+
+
+def _sweep() -> None:
+    """Remove the labs of processes that have gone."""
+    for folder in _LABS.glob("stackd-lab-*-*"):
+        if not Path("/proc", folder.name.split("-")[2]).exists():
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    for path in (folder / "host", *folder.glob("*/*")):
+        if path.is_file():
+            netns.unpin(path)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _up_host() -> None:

@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +17,8 @@ A, B, C, VIP = "10.231.1.40", "10.231.1.41", "10.231.1.42", "10.231.1.200"
 
 
 @pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with netlab.lab(tmp_path) as made:
+async def lab() -> AsyncIterator[Lab]:
+    async with netlab.lab() as made:
         yield made
 
 

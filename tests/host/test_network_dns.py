@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import dnslib
 import pytest
@@ -59,8 +58,8 @@ async def answering(lab: Lab) -> AsyncIterator[DnsServer]:
         await asyncio.gather(job, return_exceptions=True)
 
 
-async def test_tasks_ask_at_their_gateway_and_nobody_elses(tmp_path: Path) -> None:
-    async with netlab.lab(tmp_path) as lab:
+async def test_tasks_ask_at_their_gateway_and_nobody_elses() -> None:
+    async with netlab.lab() as lab:
         front, inner = str(netlab.FRONT.id), str(netlab.INNER.id)
         await lab.network.configure(
             netlab.NETWORKS,

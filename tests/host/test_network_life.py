@@ -20,8 +20,8 @@ A, B, VIP = "10.231.1.40", "10.231.1.41", "10.231.1.200"
 
 
 @pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with netlab.lab(tmp_path) as made:
+async def lab() -> AsyncIterator[Lab]:
+    async with netlab.lab() as made:
         yield made
 
 

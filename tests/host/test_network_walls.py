@@ -5,7 +5,6 @@ import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -38,8 +37,8 @@ GATEWAY_MAC = addressing.bridge_mac(7001, 1)
 
 
 @pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with netlab.lab(tmp_path) as made:
+async def lab() -> AsyncIterator[Lab]:
+    async with netlab.lab() as made:
         yield made
 
 
@@ -233,12 +232,10 @@ ACCEPTING = "type filter hook forward priority 0; policy accept;"
     ],
     ids=["policy drop", "docker", "final reject"],
 )
-async def test_a_foreign_drop_is_passed_by_two_marked_rules(
-    tmp_path: Path, rules: str, chain: str
-) -> None:
+async def test_a_foreign_drop_is_passed_by_two_marked_rules(rules: str, chain: str) -> None:
     host_rules: list[str] = []
 
-    async with netlab.lab(tmp_path) as lab:
+    async with netlab.lab() as lab:
         a = await lab.attach("taska", front=A)
         async with serving(lab.outside, "outside"), serving(a, "a"):
             await run_in(lab.host, "nft", rules)
@@ -255,17 +252,17 @@ async def test_a_foreign_drop_is_passed_by_two_marked_rules(
         await lab.start()
 
 
-async def test_tables_of_two_clusters_do_not_disturb_each_other(lab: Lab, tmp_path: Path) -> None:
+async def test_tables_of_two_clusters_do_not_disturb_each_other(lab: Lab) -> None:
     a = await lab.attach("taska", front=A)
-    other = tmp_path / "other"
+    other = lab.folder / "other"
     other.mkdir()
     config = NetworkConfig(
         cluster="otherone",
         node=netlab.NODE,
         folder=other / "node1",
-        shared=tmp_path / "shared",
+        shared=lab.folder / "shared",
         pool="10.232.0.0/16",
-        host_netns=tmp_path / "host",
+        host_netns=lab.folder / "host",
     )
     second = await HostNetwork.open(config)
     mine = Network(id=NetworkId("other001"), name="front", vni=8001, subnet="10.232.1.0/24")
