@@ -112,7 +112,15 @@ class Skopeo:
         with self._authfile(reference.registry, access) as authfile:
             flag = "--src-authfile" if target else "--authfile"
             folder = Path(target[1]) if target else self._tmp
-            done = await self._start([*argv, flag, authfile, source, *target[:1]], folder, timeout)
+            try:
+                done = await self._start(
+                    [*argv, flag, authfile, source, *target[:1]], folder, timeout
+                )
+            except Unavailable as error:
+                raise Unavailable(
+                    f"{reference.registry} gave no answer about {reference.short} in {timeout:g}s.",
+                    "Check the image's name and the network, or load it: stackd image load",
+                ) from error
         if done.code:
             raise translate(_cause(done), reference.short, reference.registry)
         return done.stdout
