@@ -92,7 +92,7 @@ class Dispatcher:
 
     async def run(self, context: Context) -> None:
         """Serve agents until cancelled (a leader task)."""
-        registrations = Registrations(context, self._around.heartbeat)
+        registrations = Registrations(context, self._around.heartbeat, self._lost)
         self._term = _Term(context, registrations)
         try:
             async with asyncio.TaskGroup() as group:
@@ -256,6 +256,10 @@ class Dispatcher:
     def _remember(self, node: str, report: NodeReport, term: _Term) -> None:
         own = msgspec.structs.replace(report, id=node)
         term.context.tables.remember(own)
+
+    def _lost(self, node: str) -> None:
+        if (session := self._sessions.get(node)) is not None:
+            session.ended.set()
 
     async def _cut_removed(self) -> None:
         """End the session of a node that is no longer a member."""

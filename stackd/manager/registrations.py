@@ -5,6 +5,7 @@ store only when something changes. Used by `manager.dispatcher`.
 """
 
 import logging
+from collections.abc import Callable
 
 import msgspec
 
@@ -22,11 +23,13 @@ TRIES = 5
 
 
 class Registrations:
-    """Held by a leading dispatcher. `heartbeat` in seconds."""
+    """Held by a leading dispatcher. `heartbeat` in seconds; `lost` is told of each node that is
+    declared DOWN: its session must end, so that it registers anew when it is back."""
 
-    def __init__(self, context: Context, heartbeat: float) -> None:
+    def __init__(self, context: Context, heartbeat: float, lost: Callable[[str], None]) -> None:
         self._context = context
         self._heartbeat = heartbeat
+        self._lost = lost
         now = context.clock.now()
         ready = [s for s in context.tables.world.all(NodeStatus) if s.state is NodeState.READY]
         self._heard: dict[str, float] = {status.id: now for status in ready}
@@ -96,3 +99,5 @@ class Registrations:
             )
         except Conflict:
             _log.info("node %s: its state changed meanwhile", status.id)
+            return
+        self._lost(status.id)

@@ -18,7 +18,7 @@ from stackd.core.model.task import TaskStatus
 from stackd.core.model.traffic import IngressPort, TrafficEntry
 from stackd.errors import Refused, Rejected, Unavailable
 from stackd.wire import codec
-from stackd.wire.agent_client import ManagerConnection
+from stackd.wire.agent_client import AgentLink, ManagerConnection
 from stackd.wire.messages import AskFull, Assigned, Hello, Statuses, Welcome
 from tests.component import cluster
 from tests.component.cluster import Agent, Manager, until
@@ -173,6 +173,25 @@ async def test_silent_node_is_down_and_comes_back(manager: Manager) -> None:
     await until(lambda: state() is NodeState.DOWN)
     async with node.running(manager.address):
         await until(lambda: state() is NodeState.READY)
+
+
+async def drain(link: AgentLink) -> None:
+    while True:
+        await link.receive()
+
+
+async def test_session_of_a_silent_agent_is_ended(manager: Manager) -> None:
+    connection = ManagerConnection(manager.address, manager.authority.node("n1"))
+    async with connection.session() as link:
+        await link.send(Hello("n1", address="192.0.2.1"))
+        assert isinstance(await link.receive(), Welcome)
+        assert isinstance(await link.receive(), Assigned)
+        with pytest.raises(Unavailable, match="ended the session"):
+            await drain(link)
+    found = manager.tables.world.get(NodeStatus, "n1")
+    assert found is not None
+    assert (found.state, found.message) == (NodeState.DOWN, "not heard for 1.5s")
+    await connection.close()
 
 
 async def test_second_agent_with_one_identity_is_refused(manager: Manager) -> None:
