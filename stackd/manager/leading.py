@@ -8,7 +8,7 @@ import logging
 import os
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -69,6 +69,13 @@ SUBNET_BITS = 22
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
+@dataclass(slots=True)
+class Standing:
+    """What /healthz tells of this manager."""
+
+    serving: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Manager:
     """What exists for the life of the process."""
@@ -77,6 +84,7 @@ class Manager:
     cluster: ClusterFile
     sealer: Sealer
     authority: pki.Authority
+    standing: Standing = field(default_factory=Standing)
 
     @property
     def address(self) -> str:
@@ -195,9 +203,11 @@ async def _serve(manager: Manager, context: Context, services: _Services) -> Non
     await joiners.start(f"{host}:{manager.cluster.enrol_port}")
     await control.start(manager.layout.control_socket)
     log.info("serving %s and %s", manager.address, manager.layout.control_socket)
+    manager.standing.serving = True
     try:
         await asyncio.Event().wait()
     finally:
+        manager.standing.serving = False
         await control.stop()
         await joiners.stop()
         await agents.stop()

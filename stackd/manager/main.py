@@ -20,6 +20,7 @@ from stackd.aio import process
 from stackd.aio.clock import SystemClock
 from stackd.aio.ids import fresh_ids
 from stackd.aio.layout import ClusterLayout
+from stackd.aio.loop import forever
 from stackd.core.model.cluster import ClusterFile
 from stackd.errors import StackdError
 from stackd.manager.leader import Leader
@@ -66,7 +67,7 @@ async def run_manager(layout: ClusterLayout, cluster: ClusterFile) -> None:
         running.add_signal_handler(number, stop.set)
     clock = SystemClock()
     os.umask(0o077)
-    layout.manager.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (layout.manager / "ca").mkdir(mode=0o700, parents=True, exist_ok=True)
     layout.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         kv = await SqliteStore.open(layout.manager / "store.db", clock)
@@ -78,12 +79,13 @@ async def run_manager(layout: ClusterLayout, cluster: ClusterFile) -> None:
         context = Context(tables, clock, fresh_ids(clock))
         manager = Manager(layout, cluster, sealer, authority)
         leader = Leader(kv, "manager1", context, (partial(lead, manager),))
-        app = http.application(partial(_health, tables), ManagerMetrics(tables))
+        app = http.application(partial(_health, manager, tables), ManagerMetrics(tables))
+        serve = partial(http.serve, app, "127.0.0.1", cluster.http_port)
         async with asyncio.TaskGroup() as group:
             works = (
                 tables.run(),
                 leader.run(),
-                http.serve(app, "127.0.0.1", cluster.http_port),
+                forever("http", clock, serve),
             )
             tasks = [group.create_task(work) for work in works]
             await stop.wait()
@@ -91,5 +93,11 @@ async def run_manager(layout: ClusterLayout, cluster: ClusterFile) -> None:
                 task.cancel()
 
 
-def _health(tables: Tables) -> tuple[bool, dict[str, str]]:
-    return True, {"status": "ok", "store_revision": str(tables.world.revision)}
+def _health(manager: Manager, tables: Tables) -> tuple[bool, dict[str, str]]:
+    """Good while this manager leads and serves; what cannot be read is told beside it."""
+    details = {
+        "status": "ok" if manager.standing.serving else "not leading",
+        "store_revision": str(tables.world.revision),
+        "quarantined": str(len(tables.quarantine)),
+    }
+    return manager.standing.serving, details

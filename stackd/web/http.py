@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from stackd.errors import Refused
+from stackd.errors import Unavailable
 
 Health = Callable[[], tuple[bool, dict[str, str]]]
 """Whether the manager can do its work, and details for people."""
@@ -45,7 +45,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve(app: Starlette, host: str, port: int) -> None:
-    """Serve until cancelled. Raises Refused when the port is taken."""
+    """Serve until cancelled. Raises Unavailable when the port is taken."""
     config = uvicorn.Config(
         app, host=host, port=port, log_config=None, lifespan="off", access_log=False
     )
@@ -53,6 +53,8 @@ async def serve(app: Starlette, host: str, port: int) -> None:
     try:
         await server.serve()
     except SystemExit as error:
-        raise Refused(
-            f"Port {port} on {host} is taken.", "Free it, or change http_port in cluster.json."
+        raise Unavailable(
+            f"Port {port} on {host} is taken.",
+            "Free it, or change http_port in cluster.json.",
+            retry_after=5.0,
         ) from error
