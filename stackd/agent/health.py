@@ -28,6 +28,7 @@ class Seen:
     health: Health
     error: str = ""
     doom: str = ""
+    proven: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,4 +141,4 @@ async def _monitored(machine: Machine, subject: Subject) -> AsyncIterator[Seen]:
     yield Seen(True, False, Health.NONE)
     end = subject.started + subject.task.monitor
     await machine.clock.sleep(end - machine.clock.now())
-    yield Seen(True, True, Health.NONE)
+    yield Seen(True, True, Health.NONE, proven=subject.task.monitor)

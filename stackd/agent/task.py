@@ -39,6 +39,7 @@ class TaskRunner:
         self._exit: Exit | None = None
         self._failure: End | None = None
         self._doom = ""
+        self._failing = ""
         self._forgotten = False
         self._over = False
         self._dirty = False
@@ -69,7 +70,7 @@ class TaskRunner:
         """Go on with what a former agent left: its container, and what it last said of it."""
         if status is not None:
             self._status = status
-        if found is not None and (found.exit is not None or not found.running):
+        if found is not None and not found.running:
             self._exit, self._stage = found.exit, Stage.ENDED
         elif found is not None:
             self._stage = Stage.STARTED if found.started else Stage.PREPARED
@@ -201,6 +202,10 @@ class TaskRunner:
 
     async def _await_exit(self) -> None:
         exited = await self._machine.runtime.wait(self._item.task.id)
+        if exited.running and self._stage is Stage.STARTED and self._status.ready:
+            self._failing = f"monitor lost: {exited.lost}"
+            self._tell(self._status.state, ready=True)
+            exited = await self._machine.runtime.wait(self._item.task.id)
         if self._stage in (Stage.PREPARED, Stage.STARTING, Stage.STARTED):
             self._exit, self._stage = exited, Stage.ENDED
 
@@ -223,7 +228,13 @@ class TaskRunner:
                 continue  # it was ready before this agent came, and nothing says otherwise
             adopted = False
             state = TaskState.RUNNING if seen.running else self._status.state
-            self._tell(state, health=seen.health, ready=seen.ready, error=seen.error)
+            self._tell(
+                state,
+                health=seen.health,
+                ready=seen.ready,
+                error=seen.error,
+                proven=seen.proven,
+            )
             if seen.doom:
                 self._doom = seen.doom
                 self._bell.ring()
@@ -256,7 +267,7 @@ class TaskRunner:
         asked = self._item.desired.state >= TaskState.SHUTDOWN
         limit = self._item.revision.container.resources.memory
         end = self._failure or lifecycle.ended(
-            self._exit, asked=asked, doom=self._doom, memory=limit
+            self._exit, asked=asked, doom=self._doom or self._failing, memory=limit
         )
         ended = self._exit or Exit(code=None)
         status = TaskStatus(
@@ -280,6 +291,7 @@ class TaskRunner:
         health: Health | None = None,
         ready: bool = False,
         error: str = "",
+        proven: float = 0,
     ) -> None:
         old = self._status
         status = TaskStatus(
@@ -287,8 +299,10 @@ class TaskRunner:
             state=max(state, old.state),
             health=old.health if health is None else health,
             ready=ready,
+            proven=proven,
             at=self._machine.clock.now() if state > old.state or not old.at else old.at,
-            error=error,
+            error=error or self._failing,
+            failing=bool(self._failing),
             pid=pid or old.pid,
         )
         if status != old:

@@ -96,6 +96,10 @@ class TaskStatus(Record, frozen=True, kw_only=True):
     signal: int = 0
     oom_killed: bool = False
     pid: int = 0
+    failing: bool = False
+    """It runs, but something it cannot do without is lost (`error` says what): to be replaced."""
+    proven: float = 0
+    """Seconds of running that being ready has shown by itself (no check, no port: `monitor`)."""
     ready_at: float = 0
     """When the manager first saw it ready, on the manager's clock; 0 = never."""
 

@@ -21,11 +21,13 @@ def accepted(world: World, node: str, said: TaskStatus, now: float) -> TaskStatu
     if old.state < TaskState.ASSIGNED or old.state.finished or said.state < old.state:
         return None
     ready = said.ready and said.state is TaskState.RUNNING
+    proven = max(0.0, min(said.proven, view.task.monitor))
     status = msgspec.structs.replace(
         said,
         ready=ready,
+        proven=proven,
         error=said.error[:ERROR_LIMIT],
         seen=now if said.state is not old.state else old.seen,
-        ready_at=old.ready_at or (now if ready else 0.0),
+        ready_at=old.ready_at or (now - proven if ready else 0.0),
     )
     return None if status == old else status

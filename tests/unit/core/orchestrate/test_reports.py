@@ -36,6 +36,16 @@ def test_first_ready_time_stays() -> None:
     assert (found.seen, found.ready_at, found.ready) == (5.0, 6.0, False)
 
 
+@pytest.mark.parametrize(("claimed", "counted"), [(5.0, 5.0), (1e9, 5.0), (-3.0, 0.0)])
+def test_time_that_readiness_has_shown_counts_but_no_more_than_it_takes(
+    claimed: float, counted: float
+) -> None:
+    world = world_at(TaskState.STARTING)
+    found = accepted(world, "n1", said(TaskState.RUNNING, ready=True, proven=claimed), 100.0)
+    assert found is not None
+    assert found.ready_at == 100.0 - counted
+
+
 @pytest.mark.parametrize(
     ("now", "report"),
     [
