@@ -146,11 +146,11 @@ class Worker:
             while True:
                 await self._work.wait()
                 self._work.clear()
+                starting, self._starting = self._starting, []  # those that come meanwhile wait
                 if self._network_stale and not await self._configure():
                     group.create_task(self._again(backoff.next()))
                 else:
                     backoff.reset()
-                starting, self._starting = self._starting, []
                 for task, runner in starting:
                     group.create_task(self._live(task, runner))
 
