@@ -5,17 +5,17 @@ stack file parser; help and completion load all of them.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import typer.exceptions
 
-from stackd import __version__
-from stackd.cli.connect import target
-from stackd.cli.output import print_error
+from stackd.cli.output import clean, print_error
+from stackd.cli.target import target
 from stackd.errors import StackdError
 
 VERBS: Mapping[str, tuple[str, ...]] = {
@@ -39,10 +39,25 @@ VERBS: Mapping[str, tuple[str, ...]] = {
     "adopt": ("adopt",),
     "rollouts": ("abort", "pause", "resume", "retry", "promote", "rollback"),
     "doctor": ("doctor",),
+    "version": ("version",),
 }
 """File -> the verbs that its `register` adds."""
-NOUNS = ("repo", "image", "registry", "node", "network", "volume", "cluster")
+NOUNS = ("repo", "image", "registry", "node", "network", "volume", "cluster", "token")
 CONTENTS = ("secret", "config")
+LATER: Mapping[str, tuple[str, ...]] = {
+    "": (
+        *("init", "join", "leave", "approve", "freeze", "unfreeze", "ca", "lock", "unlock"),
+        *("backup", "restore", "flag", "ui"),
+    ),
+    "image": ("push", "history", "prune", "build", "sign", "verify", "scan"),
+    "node": ("promote", "demote", "rm"),
+    "cluster": ("set",),
+    "secret": ("seal",),
+}
+"""Noun, or nothing -> verbs that answer "not supported yet"."""
+BROKEN_PIPE = 141
+"""As if SIGPIPE had ended us."""
+INTERRUPTED = 130
 
 
 def options(
@@ -58,11 +73,6 @@ def options(
     context.obj = target(data, remote)
 
 
-def version() -> None:
-    """Print the version."""
-    print(f"stackd {__version__}")
-
-
 def build(verb: str) -> typer.Typer:
     """The application with one verb; with every verb when it has none of that name."""
     app = typer.Typer(
@@ -74,26 +84,34 @@ def build(verb: str) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(options)
-    app.command("version")(version)
-    known = {*NOUNS, *CONTENTS, *(word for words in VERBS.values() for word in words)}
+    known = {*NOUNS, *CONTENTS, *LATER[""], *(word for words in VERBS.values() for word in words)}
     every = verb not in known
     for name, words in VERBS.items():
         if every or verb in words:
-            importlib.import_module(f"stackd.cli.{name}").register(app)
-    for noun in NOUNS:
+            _load(name).register(app)
+    for noun in (*NOUNS, *CONTENTS):
         if every or verb == noun:
-            module = importlib.import_module(f"stackd.cli.{noun}")
-            group = typer.Typer(no_args_is_help=True, help=(module.__doc__ or "").split("\n")[0])
-            module.register(group)
-            app.add_typer(group, name=noun)
-    for kind in CONTENTS:
-        if every or verb == kind:
-            module = importlib.import_module("stackd.cli.content")
-            text = f"Create, list, inspect and remove {kind}s."
-            group = typer.Typer(no_args_is_help=True, help=text)
-            module.register(group, kind)
-            app.add_typer(group, name=kind)
+            app.add_typer(_group(noun), name=noun)
+    if every or verb in LATER[""]:
+        _load("later").add(app, LATER[""])
     return app
+
+
+def _group(noun: str) -> typer.Typer:
+    if noun in CONTENTS:
+        group = typer.Typer(no_args_is_help=True, help=f"Create, list, inspect and remove {noun}s.")
+        _load("content").register(group, noun)
+    else:
+        module = _load(noun)
+        group = typer.Typer(no_args_is_help=True, help=(module.__doc__ or "").split("\n")[0])
+        module.register(group)
+    if noun in LATER:
+        _load("later").add(group, LATER[noun], noun)
+    return group
+
+
+def _load(name: str) -> Any:
+    return importlib.import_module(f"stackd.cli.{name}")
 
 
 def verb_of(arguments: Sequence[str]) -> str:
@@ -108,12 +126,22 @@ def verb_of(arguments: Sequence[str]) -> str:
     return ""
 
 
+def completed_words(environment: Mapping[str, str]) -> list[str]:
+    """The words that a shell asks to complete, without `stackd`; none in an ordinary call."""
+    if "_STACKD_COMPLETE" not in environment:
+        return []
+    words = environment.get("COMP_WORDS") or environment.get("_TYPER_COMPLETE_ARGS") or ""
+    return words.split()[1:]
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; returns the exit code. Never prints a traceback for a foreseen failure."""
-    verb = verb_of(arguments)
+    """Run one command; returns the exit code. Prints one sentence of cause and one of what to do
+    for every failure; a traceback only with STACKD_DEBUG set, and then only for our own faults."""
+    verb = verb_of(arguments or completed_words(os.environ))
     usage_code = 2 if verb == "diff" else 1
     try:
         code = build(verb)(args=list(arguments), prog_name="stackd", standalone_mode=False)
+        sys.stdout.flush()
     except typer.exceptions.TyperException as error:
         _print_usage(error)
         return usage_code
@@ -121,11 +149,34 @@ def main(arguments: Sequence[str]) -> int:
         print_error(error)
         return usage_code
     except (typer.Abort, KeyboardInterrupt):
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
-        return 1
+        _drop_output()
+        return BROKEN_PIPE
+    except Exception as error:
+        if os.environ.get("STACKD_DEBUG"):
+            raise
+        print_error(_fault(error))
+        return usage_code
     return code if isinstance(code, int) else 0
+
+
+def _fault(error: Exception) -> StackdError:
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return StackdError(f"{place}{error.strerror}.", "Correct this and try again.")
+    return StackdError(
+        f"stackd itself failed: {type(error).__name__}: {error}.",
+        "Please report it, with what STACKD_DEBUG=1 shows.",
+    )
+
+
+def _drop_output() -> None:
+    """Nobody reads any more: what is still buffered must not fail again at the interpreter's
+    end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _print_usage(error: typer.exceptions.TyperException) -> None:
@@ -135,5 +186,5 @@ def _print_usage(error: typer.exceptions.TyperException) -> None:
         print(text, file=sys.stderr)
         return
     command = getattr(error, "ctx", None)
-    print(f"stackd: {text}", file=sys.stderr)
+    print(f"stackd: {clean(text)}", file=sys.stderr)
     print(f"        See: {command.command_path if command else 'stackd'} --help", file=sys.stderr)

@@ -1,38 +1,17 @@
-"""Finds the cluster that a command is about, and talks to its manager.
-
-A local cluster is found by its data folder (`--data`, `STACKD_DATA`, else /var/lib/stackd); its
-manager listens on a root-only socket.
-"""
+"""Talks to the manager of the cluster that a command is about, over its root-only socket."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from stackd.aio.layout import ClusterLayout
+from stackd.cli.target import Target
 from stackd.core.model.record import Value
 from stackd.errors import Refused
 from stackd.host import cluster
 from stackd.wire.control_client import ControlClient
 
-DEFAULT_DATA = Path("/var/lib/stackd")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Which cluster: set once from the global options."""
-
-    data: Path
-    context: str = ""
-
-
-def target(data: Path | None, context: str | None) -> Target:
-    """The cluster meant by the options and the environment."""
-    chosen = data or Path(os.environ.get("STACKD_DATA") or DEFAULT_DATA)
-    return Target(chosen.absolute(), context or os.environ.get("STACKD_HOST", ""))
 
 
 def layout_of(where: Target) -> ClusterLayout:

@@ -7,9 +7,10 @@ import typer
 
 from stackd.aio.layout import ClusterLayout
 from stackd.cli import embedded
-from stackd.cli.connect import Target, run
+from stackd.cli.connect import run
 from stackd.cli.options import where
 from stackd.cli.output import print_lines
+from stackd.cli.target import Target
 from stackd.errors import Refused
 from stackd.host import cluster
 

@@ -13,9 +13,10 @@ from typing import Annotated
 
 import typer
 
-from stackd.cli.connect import Target, client, run
+from stackd.cli.connect import client, run
 from stackd.cli.options import where
 from stackd.cli.output import print_error
+from stackd.cli.target import Target
 from stackd.core.model.api import ExecFrame
 from stackd.errors import Refused, StackdError
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stackd.cli.connect import Target
+from stackd.cli.target import Target
 from stackd.errors import Refused
 
 Output = Annotated[

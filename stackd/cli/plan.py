@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from stackd.cli.connect import Target, call
+from stackd.cli.connect import call
 from stackd.cli.files import Asked, render
 from stackd.cli.options import Files, Output, checked_output, where
 from stackd.cli.output import print_json, print_lines
+from stackd.cli.target import Target
 from stackd.core.model.api import PlanAnswer, PlanRequest, PlansAnswer
 from stackd.errors import Refused
 

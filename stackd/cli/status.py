@@ -10,9 +10,11 @@ from rich.live import Live
 from rich.text import Text
 from rich.tree import Tree
 
-from stackd.cli.connect import Target, call, client, run
+from stackd.cli.connect import call, client, run
 from stackd.cli.options import Output, checked_output, where
-from stackd.cli.output import clean, console, print_json, style_of
+from stackd.cli.output import clean, print_json
+from stackd.cli.table import console, style_of
+from stackd.cli.target import Target
 from stackd.core.model.api import (
     NameRequest,
     RevisionRow,

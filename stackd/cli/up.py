@@ -12,10 +12,11 @@ import typer
 from stackd.aio import proc
 from stackd.aio.layout import ClusterLayout
 from stackd.cli import embedded
-from stackd.cli.connect import Target, run
+from stackd.cli.connect import run
 from stackd.cli.options import where
 from stackd.cli.output import print_lines
 from stackd.cli.status import follow
+from stackd.cli.target import Target
 from stackd.core.model.api import NameRequest, NodeRows
 from stackd.core.model.cluster import ClusterFile
 from stackd.errors import Refused, StackdError, Unavailable

@@ -4,7 +4,8 @@ import typer
 
 from stackd.cli.connect import call
 from stackd.cli.options import Output, checked_output, where
-from stackd.cli.output import emit, print_json, print_lines, print_table
+from stackd.cli.output import emit, print_json, print_lines
+from stackd.cli.table import print_table
 from stackd.core.model.api import NameRequest, Text, VolumeRows
 
 

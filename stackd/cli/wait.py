@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from stackd.cli.connect import Target, client, run
+from stackd.cli.connect import client, run
 from stackd.cli.options import Output, Timeout, checked_output, duration, where
 from stackd.cli.output import clean, print_json
+from stackd.cli.target import Target
 from stackd.core.model.api import WaitAnswer, WaitRequest
 
 
