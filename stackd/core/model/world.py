@@ -5,6 +5,7 @@ its key, so that a decision made here can be committed under the condition that 
 replaced or relied on has changed.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
@@ -48,6 +49,7 @@ class World:
 
     def __init__(self) -> None:
         self._tables: dict[str, dict[str, Record]] = defaultdict(dict)
+        self._order: dict[str, list[str]] = defaultdict(list)
         self._revisions: dict[tuple[str, str], int] = {}
         self._tasks_of: dict[str, dict[str, None]] = defaultdict(dict)
         self._tasks_on: dict[str, dict[str, None]] = defaultdict(dict)
@@ -59,6 +61,9 @@ class World:
     def apply(self, record: Record, revision: int) -> None:
         """Take in a record as written at store revision `revision`."""
         previous = self._tables[record.TABLE].get(record.key)
+        if previous is None:
+            order = self._order[record.TABLE]
+            order.insert(bisect_left(order, record.key), record.key)
         if isinstance(previous, Task):
             self._unindex(previous)
         self._tables[record.TABLE][record.key] = record
@@ -77,6 +82,9 @@ class World:
         """Forget the record at `table`/`key`."""
         previous = self._tables[table].pop(key, None)
         self._revisions.pop((table, key), None)
+        if previous is not None:
+            order = self._order[table]
+            del order[bisect_left(order, key)]
         if isinstance(previous, Task):
             self._unindex(previous)
         if isinstance(previous, TaskDesired):
@@ -98,7 +106,7 @@ class World:
     def all(self, table: type[R]) -> Iterator[R]:
         """Every record of a table, in the order of their keys."""
         rows = self._tables[table.TABLE]
-        for key in sorted(rows):
+        for key in tuple(self._order[table.TABLE]):
             record = rows[key]
             assert isinstance(record, table)
             yield record
