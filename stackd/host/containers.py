@@ -13,6 +13,7 @@ from stackd.host import bundle, cgroups, exits, pidfds, reap, runc
 
 _TASK_ID = re.compile(r"[a-z0-9]{12}")
 _MONITOR_SCORE = "-999"
+UNMONITORED = Exit(None, lost=exits.LOST_MONITOR, running=True)
 
 
 @dataclass(slots=True)
@@ -26,10 +27,16 @@ class Container:
     started_at: float = 0.0
     """Monotonic seconds; 0 = not started by this agent."""
     exit: Exit | None = None
+    told: bool = False
+    """That it runs without its monitor has been said."""
 
     @property
     def running(self) -> bool:
         return self.pidfd >= 0 and not pidfds.ended(self.pidfd)
+
+    @property
+    def monitored(self) -> bool:
+        return self.monitor >= 0 and not pidfds.ended(self.monitor)
 
     def close(self) -> None:
         """Let go of it; it runs on."""
@@ -42,7 +49,8 @@ class Container:
         """What is to be told of it at the agent's start."""
         running = self.running
         started = runc.state(self.place) is not None and runc.started(self.place)
-        return Found(self.place.id, running, started, self.pid if running else 0, exit=self.exit)
+        exit = UNMONITORED if running and not self.monitored else self.exit
+        return Found(self.place.id, running, started, self.pid if running else 0, exit=exit)
 
 
 def hold(place: bundle.Home, pid: int) -> Container:
@@ -64,8 +72,6 @@ def adopt(place: bundle.Home, hierarchies: cgroups.Hierarchies) -> Container:
     )
     if pidfd is None:
         found.exit = exits.read(place, hierarchies, None) or Exit(None, lost=_cause(place))
-    elif monitor is None and not pidfds.ended(pidfd):
-        found.exit = Exit(None, lost=exits.LOST_MONITOR)
     return found
 
 

@@ -123,14 +123,17 @@ class RuncRuntime:
         container.started_at = time.monotonic()
 
     async def wait(self, task_id: str) -> Exit:
-        """Return when the container has ended, or its monitor has: then `lost` says so and the
-        container may still run. Raises Refused for a task that has no container."""
+        """Return when the container has ended, or its monitor has while the container runs on:
+        then the answer is `running`, and the next call waits for the end. Raises Refused for a
+        task that has no container."""
         container = self._known(task_id)
         if container.exit is None:
-            ended = await _first(container)
-            container.exit = (
-                await self._exit(container) if ended else Exit(None, lost=exits.LOST_MONITOR)
-            )
+            if not container.told and not await _first(container):
+                container.told = True
+                return containers.UNMONITORED
+            if container.running:
+                await pidfds.wait_ended(container.pidfd)
+            container.exit = await self._exit(container)
         return container.exit
 
     async def _exit(self, container: containers.Container) -> Exit:
@@ -225,7 +228,7 @@ class RuncRuntime:
 
     def _silent(self, task_id: str) -> bool:
         container = self._containers.get(task_id)
-        return container is None or container.monitor < 0 or pidfds.ended(container.monitor)
+        return container is None or not container.monitored
 
     def _known(self, task_id: str) -> containers.Container:
         container = self._containers.get(task_id)

@@ -93,8 +93,12 @@ class FakeRuntime:
     async def wait(self, task_id: str) -> Exit:
         container = self.containers[task_id]
         await container.changed.wait()
-        assert container.exit is not None
-        return container.exit
+        exited = container.exit
+        assert exited is not None
+        if exited.running:
+            container.exit = None
+            container.changed.clear()
+        return exited
 
     async def signal(self, task_id: str, name: str) -> None:
         container = self.containers.get(task_id)

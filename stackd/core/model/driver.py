@@ -89,17 +89,20 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a container ended. `signal` 0 = it exited by itself; `lost` = its monitor died."""
+    """How a container ended. `signal` 0 = it exited by itself; `lost` = its monitor died, and
+    with `running` the container goes on without it."""
 
     code: int | None
     signal: int = 0
     oom_killed: bool = False
     lost: str = ""
+    running: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A container that was there when the agent started. `exit` is set if it has ended."""
+    """A container that was there when the agent started. `exit` is set if it has ended, or runs
+    without a monitor."""
 
     task_id: str
     running: bool

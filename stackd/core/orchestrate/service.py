@@ -50,14 +50,14 @@ def _scene(
     if spec is None:
         return slots.Scene(slots=(), tasks=tasks, policy=RestartPolicy())
     wanted = (global_ if spec.mode is Mode.GLOBAL else replicated).slots(world, stack, spec)
-    leaving = frozenset(v.task.id for v in tasks if v.wanted and v.live and _moves(world, v, spec))
+    leaving = {v.task.id: _moves(world, v, spec) for v in tasks if v.wanted and v.live}
     rollout = state.rollout if state else None
     return slots.Scene(
         slots=tuple(wanted),
         tasks=tasks,
         policy=spec.restart,
         exclusive=exclusive(spec),
-        leaving=leaving,
+        leaving={task: why for task, why in leaving.items() if why},
         target=rollout.target if rollout else "",
         began=rollout.started if rollout else 0,
         counted=frozenset(rollout.counted) if rollout and _counts_failures(rollout) else None,
@@ -74,15 +74,19 @@ def exclusive(spec: ServiceSpec) -> bool:
     return strategy.kind is StrategyKind.RECREATE or strategy.max_surge.value == 0
 
 
-def _moves(world: World, view: TaskView, spec: ServiceSpec) -> bool:
-    """The task's node is drained, gone, or does not fit any more. A node that is down keeps its
-    tasks until `deadlines` gives them up."""
+def _moves(world: World, view: TaskView, spec: ServiceSpec) -> str:
+    """Why the task must be replaced although it runs; '' when it stays. A node that is down keeps
+    its tasks until `deadlines` gives them up."""
     if view.task.slot.isdigit() is (spec.mode is Mode.GLOBAL):
-        return True
+        return "the service's mode has changed"
     if not view.task.node or fit.lost(world, view):
-        return False
+        return ""
+    if view.status.failing:
+        return view.status.error
     node = fit.node_view(world, view.task.node)
-    return node is None or not node.keeps or not fit.fits(node, spec.placement)
+    if node is None or not node.keeps or not fit.fits(node, spec.placement):
+        return "its node is being drained or does not fit any more"
+    return ""
 
 
 def ask_to_go(view: TaskView, reason: str, cause: str, now: float) -> list[Record]:

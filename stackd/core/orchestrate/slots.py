@@ -5,9 +5,10 @@ Called by `service`; pure choice, no records. Old and new task of a replacement 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+from stackd.core.model.ids import TaskId
 from stackd.core.model.stack import RestartPolicy
 from stackd.core.model.world import TaskView
 from stackd.core.orchestrate import restart
@@ -25,8 +26,8 @@ class Scene:
     policy: RestartPolicy
     exclusive: bool = False
     """Two tasks never share a slot: a new one waits until the old one has ended (stop-first)."""
-    leaving: frozenset[str] = frozenset()
-    """Tasks that must move: their node is drained or fits no longer."""
+    leaving: Mapping[TaskId, str] = field(default_factory=dict)
+    """Tasks that must be replaced although they run, and why: their node is drained, say."""
     target: str = ""
     """The revision of the last rollout; its tasks from before `began` do not count as attempts."""
     began: float = 0
@@ -88,10 +89,14 @@ def choose(counts: Mapping[str, int], scene: Scene) -> Choice:
     stops: list[Stop] = []
     starts: list[Start] = []
     present = _present(scene.tasks)
-    for revision in sorted({v.task.revision for v in present.tasks} | set(counts)):
+    revisions = {v.task.revision for v in present.tasks} | {r for r, n in counts.items() if n}
+    for revision in sorted(revisions):
         mine = [v for v in present.tasks if v.task.revision == revision]
         count = counts.get(revision, 0)
-        gone = _excess(mine, present, count, scene)
+        gone: list[Stop] = []
+        if len(revisions) == 1:
+            mine, gone = _without_strays(mine, present, count, scene)
+        gone += _excess(mine, present, count, scene)
         stops.extend(gone)
         going = {stop.task.task.id for stop in gone}
         staying = [v for v in mine if v.task.id not in going]
@@ -99,12 +104,25 @@ def choose(counts: Mapping[str, int], scene: Scene) -> Choice:
     return Choice(tuple(starts), tuple(stops))
 
 
+def _without_strays(
+    mine: Sequence[TaskView], present: _Present, count: int, scene: Scene
+) -> tuple[list[TaskView], list[Stop]]:
+    """The tasks of wanted slots, and which of the others go: a rollout may have left one in a
+    slot that is no longer wanted, which serves on until those that are wanted are ready."""
+    inside = [v for v in mine if v.task.slot in scene.wanted or v.task.id in scene.leaving]
+    strays = [v for v in mine if v.task.slot not in scene.wanted and v.task.id not in scene.leaving]
+    strays.sort(key=lambda v: _first_to_go(v, present, scene))
+    kept = max(0, count - sum(v.ready for v in inside))
+    gone = strays[: max(0, len(strays) - kept)]
+    return inside, [Stop(view, _why(view, present, scene)) for view in gone]
+
+
 def _excess(mine: Sequence[TaskView], present: _Present, count: int, scene: Scene) -> list[Stop]:
     moving = [v for v in mine if v.task.id in scene.leaving]
     staying = [v for v in mine if v.task.id not in scene.leaving]
     ready = {v.task.slot for v in staying if v.ready}
     stops = [
-        Stop(view, "its node is being drained or does not fit any more")
+        Stop(view, scene.leaving[view.task.id])
         for view in moving
         if scene.exclusive or view.task.slot in ready or view.task.slot not in scene.wanted
     ]

@@ -121,6 +121,29 @@ async def test_stubborn_task_is_killed_after_its_grace() -> None:
         assert life.state() is TaskState.SHUTDOWN
 
 
+async def test_a_container_without_its_monitor_serves_on_until_it_is_asked_to_go() -> None:
+    async with Life(item()).lived() as life:
+        await life.clock.advance(5.0)
+        container = life.container
+        container.end(Exit(code=None, lost="conmon died", running=True))
+        await settle()
+        assert (life.state(), life.last.ready) == (TaskState.RUNNING, True)
+        assert (life.last.failing, life.last.error) == (True, "monitor lost: conmon died")
+        assert container.signals == []
+        await life.change(item(TaskState.SHUTDOWN))
+        assert container.signals == ["SIGTERM"]
+        assert (life.state(), life.last.error) == (TaskState.FAILED, "monitor lost: conmon died")
+        assert life.over
+
+
+async def test_a_container_that_was_not_ready_ends_with_its_monitor() -> None:
+    async with Life(item()).lived() as life:
+        life.container.end(Exit(code=None, lost="conmon died", running=True))
+        await settle()
+        assert (life.state(), life.last.error) == (TaskState.FAILED, "monitor lost: conmon died")
+        assert life.over
+
+
 async def test_back_off_holds_a_prepared_task() -> None:
     wanted = item(not_before=ManualClock().now() + 20.0)
     async with Life(wanted).lived() as life:

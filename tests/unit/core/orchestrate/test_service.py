@@ -1,5 +1,7 @@
 """Counts become task records."""
 
+import msgspec
+
 from stackd.core.model.ids import service_key
 from stackd.core.model.record import Put
 from stackd.core.model.rollout import ServiceState
@@ -51,6 +53,26 @@ def test_a_task_that_no_agent_knows_ends_at_once() -> None:
     assert isinstance(status, TaskStatus)
     assert (desired.stop, desired.state) == (True, TaskState.RUNNING)
     assert status.state is TaskState.SHUTDOWN
+
+
+def test_a_failing_task_is_replaced_before_it_goes() -> None:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (web(), "a")})
+    sim.write(ServiceState(stack="shop", service="web", counts={"a": 1}))
+    sim.settle()
+    [old] = sim.world.tasks_of("shop", "web")
+    failing = msgspec.structs.replace(old.status, failing=True, error="monitor lost: gone")
+    sim.write(failing)
+    first = decided(sim)
+    created = [r for r in first if isinstance(r, Task)]
+    assert [task.slot for task in created] == [old.task.slot]
+    assert not [r for r in first if isinstance(r, TaskDesired) and r.stop]
+    sim.write(*first)  # type: ignore[arg-type]
+    sim.write(TaskStatus(id=created[0].id, state=TaskState.RUNNING, ready=True))
+    [new] = [v for v in sim.world.tasks_of("shop", "web") if v.task.id != old.task.id]
+    assert new.ready
+    asked = [r for r in decided(sim) if isinstance(r, TaskDesired) and r.stop]
+    assert [(r.id, r.reason) for r in asked] == [(old.task.id, "monitor lost: gone")]
 
 
 def test_stop_first_and_recreate_never_share_a_slot() -> None:

@@ -1,5 +1,7 @@
 """Which tasks come and which go so that counts become true."""
 
+from collections.abc import Mapping
+
 from stackd.core.model.ids import RevisionId, TaskId
 from stackd.core.model.stack import RestartPolicy
 from stackd.core.model.states import TaskState
@@ -32,14 +34,17 @@ def task(
 
 
 def scene(
-    *tasks: TaskView, slots: int = 3, exclusive: bool = False, leaving: frozenset[str] = frozenset()
+    *tasks: TaskView,
+    slots: int = 3,
+    exclusive: bool = False,
+    leaving: Mapping[TaskId, str] | None = None,
 ) -> Scene:
     return Scene(
         slots=tuple(str(n + 1) for n in range(slots)),
         tasks=tasks,
         policy=RestartPolicy(),
         exclusive=exclusive,
-        leaving=leaving,
+        leaving=leaving or {},
     )
 
 
@@ -62,6 +67,14 @@ def test_true_counts_need_nothing() -> None:
 
 def test_scaling_down_takes_the_slots_that_are_no_longer_wanted() -> None:
     assert stops({"a": 1}, scene(task(1), task(2), task(3), slots=1)) == [("3", "a"), ("2", "a")]
+
+
+def test_a_task_in_a_slot_that_is_not_wanted_serves_until_the_wanted_one_is_ready() -> None:
+    assert starts({"b": 1}, scene(task(2, "b"), slots=1)) == [("1", "b")]
+    assert stops({"b": 1}, scene(task(2, "b"), slots=1)) == []
+    starting = task(1, "b", ready=False)
+    assert stops({"b": 1}, scene(task(2, "b"), starting, slots=1)) == []
+    assert stops({"b": 1}, scene(task(2, "b"), task(1, "b"), slots=1)) == [("2", "b")]
 
 
 def test_a_surplus_task_that_is_not_ready_goes_first() -> None:
@@ -97,7 +110,7 @@ def test_a_failed_task_is_replaced_in_its_slot() -> None:
 
 def test_a_task_that_must_move_goes_once_its_replacement_is_ready() -> None:
     moving = task(1)
-    leaving = frozenset({moving.task.id})
+    leaving = {moving.task.id: "its node is drained"}
     assert starts({"a": 1}, scene(moving, slots=1, leaving=leaving)) == [("1", "a")]
     other = moving._replace(
         task=Task(
