@@ -2,6 +2,7 @@
 overlaps nothing. Called by `up`; read by every command that looks for the local cluster."""
 
 import ipaddress
+import itertools
 import os
 import secrets
 import socket
@@ -16,6 +17,9 @@ from stackd.errors import Refused
 
 NAME = "cluster.json"
 POOLS = ("10.64.0.0/10", "10.128.0.0/10", "10.192.0.0/10", "10.0.0.0/10", "172.16.0.0/12")
+SMALL_POOLS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+"""Where smaller pools are looked for when a part of each large one is in use."""
+SMALL = 16
 _LETTERS = string.ascii_lowercase
 _CHARACTERS = string.ascii_lowercase + string.digits
 
@@ -100,13 +104,20 @@ def _free_port(wanted: int, notes: list[str], what: str, avoid: Sequence[int] = 
 def _free_pool(notes: list[str]) -> str:
     """The first pool that overlaps no route of this machine: two clusters on one machine need
     disjoint pools."""
-    taken = _routes()
-    for pool in POOLS:
-        net = ipaddress.IPv4Network(pool)
+    pool = free_pool(_routes())
+    if pool != POOLS[0]:
+        notes.append(f"{POOLS[0]} is in use here: tasks get addresses from {pool}.")
+    return pool
+
+
+def free_pool(taken: Sequence[ipaddress.IPv4Network]) -> str:
+    """The first pool that overlaps nothing taken, a large one if there is one. Raises Refused."""
+    large = map(ipaddress.IPv4Network, POOLS)
+    ranges = map(ipaddress.IPv4Network, SMALL_POOLS)
+    small = (net for whole in ranges for net in whole.subnets(new_prefix=SMALL))
+    for net in itertools.chain(large, small):
         if not any(net.overlaps(route) for route in taken):
-            if pool != POOLS[0]:
-                notes.append(f"{POOLS[0]} is in use here: tasks get addresses from {pool}.")
-            return pool
+            return str(net)
     raise Refused("Every address pool overlaps a route of this machine.", "Remove a route.")
 
 
