@@ -5,6 +5,8 @@ import importlib
 import sys
 from collections.abc import Callable
 
+from stackd import __version__
+
 PROCESSES = {
     "agent": "stackd.agent.main",
     "spawner": "stackd.host.spawner",
@@ -18,6 +20,9 @@ PROCESSES = {
 def main() -> int:
     """The exit code."""
     arguments = sys.argv[1:]
+    if arguments in (["version"], ["--version"]):
+        print(f"stackd {__version__}")
+        return 0
     if arguments and arguments[0] in PROCESSES:
         run: Callable[[list[str]], int] = importlib.import_module(PROCESSES[arguments[0]]).main
         return run(arguments[1:])

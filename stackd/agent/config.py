@@ -3,6 +3,7 @@
 Written by whoever makes the node (`up`, `join`), read by `agent.main`.
 """
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from stackd.errors import Refused
 from stackd.wire.tls import Identity
 
 NAME = "agent.json"
+POLL = 0.02
+"""Seconds between two looks for the settings of a node that joins just now."""
 CERTIFICATE, KEY, AUTHORITY = "node.crt", "node.key", "ca.crt"
 
 
@@ -74,6 +77,14 @@ def load(layout: NodeLayout) -> AgentFile:
             f"Node {layout.name} has no usable {NAME} in {layout.data}: {error}.",
             "Set the node up again.",
         ) from error
+
+
+async def joined(layout: NodeLayout) -> AgentFile:
+    """The node's settings as soon as it is a member: `up` starts an agent while its node joins,
+    so that one does not wait for the other to be loaded. Raises Refused for unusable settings."""
+    while not (layout.data / NAME).exists():  # noqa: ASYNC110 - another process makes it
+        await asyncio.sleep(POLL)
+    return load(layout)
 
 
 def save(layout: NodeLayout, settings: AgentFile) -> None:

@@ -82,16 +82,17 @@ def main(arguments: list[str]) -> int:
     process.set_title(("stackd", "agent", options.cluster, options.node))
     code = 0
     try:
-        work = stop_node if options.stop else run_agent
-        uvloop.run(work(layout, config.load(layout)))
+        uvloop.run(stop_node(layout) if options.stop else run_agent(layout))
     except* StackdError as failures:
         _log.error("%s", failures.exceptions[0])
         code = 1
     return code
 
 
-async def run_agent(layout: NodeLayout, settings: AgentFile) -> None:
-    """Until SIGTERM or SIGINT. Raises StackdError when the node cannot be set up."""
+async def run_agent(layout: NodeLayout) -> None:
+    """From when the node is a member until SIGTERM or SIGINT. Raises StackdError when the node
+    cannot be set up."""
+    settings = await config.joined(layout)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -116,11 +117,11 @@ async def run_agent(layout: NodeLayout, settings: AgentFile) -> None:
                 task.cancel()
 
 
-async def stop_node(layout: NodeLayout, settings: AgentFile) -> None:
+async def stop_node(layout: NodeLayout) -> None:
     """Take the place of the agent that ran here: stop its tasks, its Envoy and its networks.
     What the tasks ended as is in the node's record. Raises StackdError."""
     async with AsyncExitStack() as stack:
-        agent = await _assemble(layout, settings, stack)
+        agent = await _assemble(layout, config.load(layout), stack)
         async with asyncio.TaskGroup() as group:
             await agent.worker.start()
             running = group.create_task(agent.worker.run())

@@ -111,8 +111,8 @@ async def _keep_node(node: NodeLayout, found: ClusterFile) -> None:
     noderun.prepare(node)
     async with asyncio.TaskGroup() as group:
         group.create_task(supervisor.keep(spawning(node)))
-        await _join(node, found)
         group.create_task(supervisor.keep(serving(node)))
+        await _join(node, found)
 
 
 async def _join(node: NodeLayout, found: ClusterFile) -> None:
@@ -138,6 +138,7 @@ async def _join_once(node: NodeLayout, found: ClusterFile) -> None:
         f"{found.address}:{found.enrol_port}", presented.fingerprint, joiner
     )
     config.Papers.of(node).save(Identity(joined.certificate, key, joined.authority))
+    # The settings come last: the agent takes them as the sign that it is a member.
     settings = config.AgentFile(
         node_id=joined.node_id,
         index=joined.index,

@@ -41,6 +41,7 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
+        defer_build=True,  # validators are made at the first stack, not when a process starts
         json_schema_extra={"patternProperties": {"^x-": {}}},
     )
 

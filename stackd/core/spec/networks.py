@@ -94,7 +94,7 @@ class Ipam(Section):
 class NetworkOptions(Section):
     """`driver_opts` of a network."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     PLANNED: ClassVar[frozenset[str]] = frozenset({"encrypted"})
 
     mtu: Annotated[int, whole(1280, 9000)] | None = Field(
