@@ -65,7 +65,7 @@ def test_killed_while_nothing_changes(cluster: Cluster, name: str) -> None:
     async def scenario() -> Tally:
         async with load(web.port) as tally:
             before = await asyncio.to_thread(kill, cluster, name)
-            await asyncio.to_thread(lambda: until(lambda: cluster.run("ps").code == 0, "the manager answers", 12)
+            await asyncio.to_thread(until, lambda: cluster.run("ps").code == 0, "it answers", 12)
             await asyncio.to_thread(ready, cluster, "calm", 2)
             unchanged(cluster, before, name)
         return tally
@@ -148,8 +148,9 @@ def test_killed_monitor_is_reported_and_replaced_before_the_task_goes(cluster: C
             before[f"node1/b/{victim}/conmon"].kill()
             await asyncio.to_thread(
                 lambda: until(
-                    lambda: victim not in tasks(cluster, "watched")
-                    and ready(cluster, "watched", 1),
+                    lambda: (
+                        victim not in tasks(cluster, "watched") and ready(cluster, "watched", 1)
+                    ),
                     "replacement",
                 )
             )

@@ -1,0 +1,168 @@
+"""No request is lost while services change: 300 requests a second of all kinds through the
+ingress, counted by the client."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pytest
+
+from examples.demo.load import Connection, Load, Mix, Tally, Target
+from tests.e2e.cluster import Cluster, free_port, until
+from tests.e2e.stacks import Web, ready
+
+pytestmark = pytest.mark.e2e
+
+RATE = 300.0
+ENOUGH = 0.9
+"""Share of the rate that must have been reached for a count to mean anything."""
+T = TypeVar("T")
+
+
+@contextlib.asynccontextmanager
+async def load(port: int, mix: Mix | None = None) -> AsyncIterator[Tally]:
+    """Requests while the block runs and a second before and after it."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    async with Load(Target("127.0.0.1", port), RATE, mix).running() as tally:
+        await asyncio.sleep(1)
+        yield tally
+        await asyncio.sleep(1)
+        took = loop.time() - start
+    print(f"{tally}, {tally.sent / took:.0f} a second")
+    assert tally.sent >= ENOUGH * RATE * took
+
+
+def nothing_lost(tally: Tally, *versions: str) -> None:
+    assert not tally.lost, (len(tally.lost), tally.lost[:5])
+    assert set(tally.versions) == set(versions)
+
+
+async def off(work: Callable[..., T], *arguments: Any) -> T:
+    """In a thread, so that the load goes on."""
+    return await asyncio.to_thread(work, *arguments)
+
+
+async def applied(cluster: Cluster, web: Web) -> None:
+    ran = await off(lambda: cluster.apply(web.text, "--wait", "--timeout", "100s"))
+    assert ran.code == 0, ran.out + ran.err
+
+
+def test_update_start_first_and_rollback(cluster: Cluster) -> None:
+    web = Web("start-first", free_port(), replicas=2)
+    assert cluster.apply(web.text, "--wait").code == 0
+
+    async def scenario() -> Tally:
+        async with load(web.port) as tally:
+            await applied(cluster, replace(web, version=2))
+            ran = await off(cluster.run, "rollback", web.name, "--wait", "--timeout", "100s")
+            assert ran.code == 0, ran.out + ran.err
+        return tally
+
+    nothing_lost(asyncio.run(scenario()), "1", "2")
+    assert {row["image"] for row in cluster.ps(web.name)} == {"stackd-demo:1"}
+    assert cluster.run("rm", web.name, "--wait").code == 0
+
+
+def test_update_stop_first_two_at_once(cluster: Cluster) -> None:
+    update = ", order: stop-first, parallelism: 2"
+    web = Web("stop-first", free_port(), replicas=3, update=update)
+    assert cluster.apply(web.text, "--wait").code == 0
+
+    async def scenario() -> Tally:
+        async with load(web.port) as tally:
+            await applied(cluster, replace(web, version=2))
+        return tally
+
+    nothing_lost(asyncio.run(scenario()), "1", "2")
+    assert {row["image"] for row in cluster.ps(web.name)} == {"stackd-demo:2"}
+    assert cluster.run("rm", web.name, "--wait").code == 0
+
+
+def test_tcp_service_loses_nothing_short_and_cuts_the_rest_at_the_cap(cluster: Cluster) -> None:
+    """Every connection of a tcp port that lasts longer than drain_timeout is cut; no other is."""
+    port = free_port()
+    web = Web("plain", port, deploy="      drain_timeout: 3s\n")
+    text = web.text.replace("app_protocol: http", "app_protocol: tcp")
+    text = text.replace(
+        "update_config: {monitor: 500ms}\n      drain_timeout: 3s",
+        "strategy: {type: rolling, monitor: 500ms, drain_timeout: 3s}",
+    )
+    assert "strategy" in text
+    assert cluster.apply(text, "--wait").code == 0
+
+    async def held() -> tuple[int, float]:
+        """Ask on one connection every 100 ms until it is closed: (answers, seconds)."""
+        loop = asyncio.get_running_loop()
+        connection = await Connection.connect(Target("127.0.0.1", port))
+        start, answers = loop.time(), 0
+        with contextlib.suppress(OSError, EOFError):
+            while connection.open:
+                await connection.ask("GET / HTTP/1.1\r\nHost: x\r\n")
+                answers += 1
+                await asyncio.sleep(0.1)
+        connection.close()
+        return answers, loop.time() - start
+
+    async def scenario() -> tuple[Tally, list[tuple[int, float]]]:
+        connections = [asyncio.create_task(held()) for _ in range(10)]
+        async with load(port, Mix(new=92, post=0)) as tally:
+            changed = text.replace("stackd-demo:1", "stackd-demo:2")
+            ran = await off(lambda: cluster.apply(changed, "--wait", "--timeout", "100s"))
+            assert ran.code == 0, ran.out + ran.err
+        return tally, await asyncio.gather(*connections)
+
+    tally, cut = asyncio.run(scenario())
+    nothing_lost(tally, "1", "2")
+    assert all(answers > 10 and seconds > 3 for answers, seconds in cut), cut
+    assert cluster.run("rm", "plain", "--wait").code == 0
+
+
+def test_scaling_up_and_down(cluster: Cluster) -> None:
+    web = Web("scaling", free_port(), replicas=1)
+    assert cluster.apply(web.text, "--wait").code == 0
+
+    async def scenario() -> Tally:
+        async with load(web.port) as tally:
+            for count in (4, 1):
+                assert (await off(cluster.run, "scale", f"scaling/web={count}")).code == 0
+                await off(ready, cluster, "scaling", count)
+        return tally
+
+    nothing_lost(asyncio.run(scenario()), "1")
+    assert cluster.run("rm", "scaling", "--wait").code == 0
+
+
+def refused(lost: list[str]) -> list[str]:
+    return [line for line in lost if "ConnectionRefusedError" in line]
+
+
+@pytest.mark.parametrize("how", ["recreate", "remove", "scale to 0"])
+def test_what_was_accepted_is_answered(cluster: Cluster, how: str) -> None:
+    """New connections are refused while the service is away; nothing that was accepted is lost."""
+    web = Web("away", free_port())
+    text = web.text
+    if how == "recreate":
+        text = text.replace("update_config: {monitor: 500ms}", "strategy: recreate")
+    assert cluster.apply(text, "--wait").code == 0
+
+    async def scenario() -> Tally:
+        async with load(web.port) as tally:
+            if how == "recreate":
+                changed = text.replace("stackd-demo:1", "stackd-demo:2")
+                ran = await off(lambda: cluster.apply(changed, "--wait", "--timeout", "100s"))
+            elif how == "remove":
+                ran = await off(cluster.run, "rm", "away", "--wait", "--timeout", "100s")
+            else:
+                ran = await off(cluster.run, "scale", "away/web=0")
+                await off(lambda: until(lambda: not cluster.ps("away"), "no task is left"))
+            assert ran.code == 0, ran.out + ran.err
+        return tally
+
+    tally = asyncio.run(scenario())
+    others = [line for line in tally.lost if line not in refused(tally.lost)]
+    assert not others, (len(others), others[:5])
+    assert refused(tally.lost), "the service was never away"
+    cluster.run("rm", "away", "--wait")
