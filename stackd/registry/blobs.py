@@ -131,7 +131,9 @@ class BlobStore:
 
     def all(self) -> Iterator[tuple[str, int]]:
         """Every blob: digest and size in bytes."""
-        for entry in os.scandir(self.folder):
+        with os.scandir(self.folder) as entries:
+            found = list(entries)
+        for entry in found:
             with contextlib.suppress(Refused, FileNotFoundError):
                 check_digest(f"sha256:{entry.name}")
                 yield f"sha256:{entry.name}", entry.stat().st_size

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.ports import free_port
+
 SERVER = Path(__file__).resolve().parents[2] / "examples" / "demo-image" / "server.py"
 
 
@@ -45,9 +47,7 @@ def start() -> Iterator[Start]:
     with ExitStack() as stack:
 
         def run(**environment: str) -> Demo:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
+            port = free_port()
             process = stack.enter_context(
                 subprocess.Popen(
                     ["setpriv", "--pdeathsig", "KILL", sys.executable, SERVER],

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tests.fakes.ports import free_port as free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = ROOT / ".cache" / "demo-image.tar"
@@ -114,10 +115,3 @@ def until(check: Callable[[], T], what: str, seconds: float = 60.0) -> T:
             return found
         assert time.monotonic() < end, f"{what}: not within {seconds:g}s"
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

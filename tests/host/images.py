@@ -8,6 +8,7 @@ import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def layer(plain: bytes) -> Layer:
     return Layer(blob, sha256(blob), sha256(plain))
 
 
+@cache
 def busybox_layer() -> Layer:
     """A root with busybox, a few users and the usual folders."""
     folders = ("bin", "etc", "tmp", "root", "home", "home/app", "data", "run", "var", "var/lib")

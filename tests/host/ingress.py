@@ -1,4 +1,4 @@
-"""A real Envoy on loopback with Python upstreams at 127.1.0.x and clients that count.
+"""A real Envoy on loopback with Python upstreams on 127.x.x.x and clients that count.
 
 Everything of one lab is below /run/stackd/<its own id>; a watcher process removes it even when the
 test process is killed.
@@ -6,6 +6,8 @@ test process is killed.
 
 import asyncio
 import contextlib
+import os
+import secrets
 import shutil
 import signal
 import sys
@@ -24,6 +26,7 @@ from stackd.core.model.stack import AppProtocol, Route
 from stackd.core.model.traffic import Endpoint, EndpointState, IngressPort, TrafficEntry
 from stackd.host.envoy import EnvoyProcess
 from stackd.xds.proxy import EnvoyProxy
+from tests.fakes.ports import free_port
 
 NET = "net00001"
 _WATCHER = """
@@ -95,12 +98,14 @@ class Lab:
         self.process = EnvoyProcess(layout)
         self.proxy = EnvoyProxy(layout.xds_socket, self.process)
         self.upstreams: dict[str, Upstream] = {}
+        self.port, self.other_port = free_port(), free_port()
+        self._net = 2 + secrets.randbelow(250)
         self._octet = 10
 
     async def upstream(self, name: str, port: int) -> Upstream:
         self._octet += 1
         third, fourth = divmod(self._octet, 250)
-        up = await Upstream(f"127.1.{third}.{fourth + 1}", port, name).start()
+        up = await Upstream(f"127.{self._net}.{third}.{fourth + 1}", port, name).start()
         self.upstreams[name] = up
         return up
 
@@ -261,7 +266,5 @@ async def status(port: int, path: str = "/", host: str = "", **headers: str) -> 
 
 async def killed(pid: int) -> None:
     """SIGKILL, and wait until it is gone."""
-    import os
-
     os.kill(pid, signal.SIGKILL)
     await proc.ended(pid)

@@ -5,7 +5,6 @@ import contextlib
 import hashlib
 import http.client
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.images import OCI_INDEX, OCI_MANIFEST, Layout
+from tests.fakes.ports import free_port
 
 
 class Registry:
@@ -80,7 +80,7 @@ def _digest(content: bytes) -> str:
 def serve(folder: Path, login: tuple[str, str] | None = None) -> Iterator[Registry]:
     """Run a registry that keeps its data in `folder` and dies with this process."""
     folder.mkdir(exist_ok=True)
-    port = _free_port()
+    port = free_port()
     config = {
         "version": "0.1",
         "log": {"level": "error"},
@@ -127,10 +127,3 @@ def _wait_until_up(registry: Registry, process: "subprocess.Popen[bytes]") -> No
             return
         time.sleep(0.02)
     raise AssertionError("the registry does not come up")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -25,42 +25,42 @@ async def two_revisions(lab: Lab) -> list[Endpoint]:
 async def test_a_port_opens_and_answers_and_closes() -> None:
     async with ingress.lab() as lab:
         await lab.upstream("a", 8001)
-        port = http(21080, 8001)
+        port = http(lab.port, 8001)
         applied = await lab.proxy.apply([entry("web", [lab.endpoint("a")], port)])
         assert applied.problems == {}
-        assert await ingress.status(21080) == (200, "a 0")
+        assert await ingress.status(lab.port) == (200, "a 0")
         await lab.proxy.apply([entry("web", [lab.endpoint("a")], port, listening=False)])
-        assert (await ingress.status(21080))[0] == 0
+        assert (await ingress.status(lab.port))[0] == 0
 
 
 async def test_weights_share_requests_out() -> None:
     async with ingress.lab() as lab:
         both = await two_revisions(lab)
-        port = http(21080, 8001)
+        port = http(lab.port, 8001)
         await lab.proxy.apply([entry("web", both, port, weights={"r1": 9000, "r2": 1000})])
         seen: Counter[str] = Counter()
         async with ClientSession() as session:
             for _ in range(1000):
-                async with session.get("http://127.0.0.1:21080/") as response:
+                async with session.get(f"http://127.0.0.1:{lab.port}/") as response:
                     seen[(await response.text()).split()[0]] += 1
         assert 50 <= seen["b"] <= 160
         await lab.proxy.apply([entry("web", both, port, weights={"r1": 0, "r2": 10000})])
         before = lab.upstreams["a"].seen
         for _ in range(20):
-            assert await ingress.status(21080) == (200, "b 0")
+            assert await ingress.status(lab.port) == (200, "b 0")
         assert lab.upstreams["a"].seen == before
 
 
 async def test_a_second_change_of_health_within_a_second_is_applied_when_it_is_said() -> None:
     async with ingress.lab() as lab:
         both = await two_revisions(lab)
-        port = http(21080, 8001)
+        port = http(lab.port, 8001)
         for draining in ("a", "b", "a", "b"):
             marked = [lab.endpoint(name, "r1", ready=name != draining) for name in ("a", "b")]
             await lab.proxy.apply([entry("web", marked, port)])
             other = {"a": "b", "b": "a"}[draining]
             for _ in range(10):
-                assert await ingress.status(21080) == (200, f"{other} 0")
+                assert await ingress.status(lab.port) == (200, f"{other} 0")
         assert len(both) == 2
 
 
@@ -68,7 +68,7 @@ async def test_services_share_a_port_by_host_and_longest_prefix() -> None:
     async with ingress.lab() as lab:
         for name in ("root", "api", "deep", "shop"):
             await lab.upstream(name, 8001)
-        port = http(21080, 8001)
+        port = http(lab.port, 8001)
         table = [
             entry("root", [lab.endpoint("root")], port),
             entry("api", [lab.endpoint("api")], port, route=ingress.route(path_prefix="/api")),
@@ -77,19 +77,19 @@ async def test_services_share_a_port_by_host_and_longest_prefix() -> None:
         ]
         assert (await lab.proxy.apply(table)).problems == {}
         asked = [("/", ""), ("/api", ""), ("/api/x", ""), ("/apix", ""), ("/api/v2/y", "")]
-        answers = [(await ingress.status(21080, path, host))[1] for path, host in asked]
+        answers = [(await ingress.status(lab.port, path, host))[1] for path, host in asked]
         assert answers == ["root 0", "api 0", "api 0", "root 0", "deep 0"]
-        assert (await ingress.status(21080, "/api", "shop.test:21080"))[1] == "shop 0"
+        assert (await ingress.status(lab.port, "/api", f"shop.test:{lab.port}"))[1] == "shop 0"
         await lab.proxy.apply(table[1:])
-        assert (await ingress.status(21080, "/"))[0] == 404
-        assert (await ingress.status(21080, "/api"))[0] == 200
+        assert (await ingress.status(lab.port, "/"))[0] == 404
+        assert (await ingress.status(lab.port, "/api"))[0] == 200
 
 
 async def test_what_a_client_says_of_earlier_hops_is_dropped() -> None:
     async with ingress.lab() as lab:
         up = await lab.upstream("a", 8001)
-        await lab.proxy.apply([entry("web", [lab.endpoint("a")], http(21080, 8001))])
-        await ingress.status(21080, **{"x-forwarded-for": "1.2.3.4, 5.6.7.8"})
+        await lab.proxy.apply([entry("web", [lab.endpoint("a")], http(lab.port, 8001))])
+        await ingress.status(lab.port, **{"x-forwarded-for": "1.2.3.4, 5.6.7.8"})
         seen = {key.lower(): value for key, value in up.headers[-1].items()}
         assert "1.2.3.4" not in seen["x-forwarded-for"]
         assert "5.6.7.8" not in seen["x-forwarded-for"]
@@ -99,10 +99,10 @@ async def test_what_a_client_says_of_earlier_hops_is_dropped() -> None:
 async def test_a_websocket_is_carried_and_counted() -> None:
     async with ingress.lab() as lab:
         await two_revisions(lab)
-        port = http(21080, 8001)
+        port = http(lab.port, 8001)
         await lab.proxy.apply([entry("web", [lab.endpoint("a")], port)])
         async with ClientSession() as session:
-            async with session.ws_connect("http://127.0.0.1:21080/ws") as ws:
+            async with session.ws_connect(f"http://127.0.0.1:{lab.port}/ws") as ws:
                 await ws.send_str("one")
                 assert await ws.receive_str() == "a one"
                 moved = [entry("web", [lab.endpoint("a", ready=False), lab.endpoint("b")], port)]
@@ -116,15 +116,15 @@ async def test_a_websocket_is_carried_and_counted() -> None:
 async def test_tcp_connections_are_carried_and_counted() -> None:
     async with ingress.lab() as lab:
         await two_revisions(lab)
-        port = tcp(21083, 8001)
+        port = tcp(lab.port, 8001)
         await lab.proxy.apply([entry("db", [lab.endpoint("a")], port)])
-        reader, writer = await asyncio.open_connection("127.0.0.1", 21083)
+        reader, writer = await asyncio.open_connection("127.0.0.1", lab.port)
         writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         assert b"200 OK" in await reader.readuntil(b"\r\n")
         moved = [entry("db", [lab.endpoint("a", ready=False), lab.endpoint("b")], port)]
         await lab.proxy.apply(moved)
         assert await lab.proxy.in_flight(moved) == {"a": 1}
-        assert await ingress.status(21083) == (200, "b 0")
+        assert await ingress.status(lab.port) == (200, "b 0")
         writer.close()
         await writer.wait_closed()
         await lab.drained(moved, "a")
@@ -134,47 +134,47 @@ async def test_a_taken_port_is_named_the_rest_is_applied_and_it_is_tried_again()
     async with ingress.lab() as lab:
         await two_revisions(lab)
         table = [
-            entry("free", [lab.endpoint("a")], http(21084, 8001)),
-            entry("held", [lab.endpoint("b")], http(21085, 8001)),
+            entry("free", [lab.endpoint("a")], http(lab.port, 8001)),
+            entry("held", [lab.endpoint("b")], http(lab.other_port, 8001)),
         ]
         with socket.socket() as holder:
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            holder.bind(("127.0.0.1", 21085))
+            holder.bind(("127.0.0.1", lab.other_port))
             holder.listen()
             problems = (await lab.proxy.apply(table)).problems
             assert list(problems) == ["shop/held"]
             assert f"(pid {os.getpid()})" in problems["shop/held"]
-            assert await ingress.status(21084) == (200, "a 0")
+            assert await ingress.status(lab.port) == (200, "a 0")
         assert (await lab.proxy.apply(table)).problems == {}
-        assert await ingress.status(21085) == (200, "b 0")
+        assert await ingress.status(lab.other_port) == (200, "b 0")
 
 
 async def test_a_killed_envoy_comes_back_with_what_was_applied() -> None:
     async with ingress.lab() as lab:
         await two_revisions(lab)
-        table = [entry("web", [lab.endpoint("a")], http(21080, 8001))]
+        table = [entry("web", [lab.endpoint("a")], http(lab.port, 8001))]
         await lab.proxy.apply(table)
         first = envoy_instance.running(lab.layout.run)[-1]
         await asyncio.sleep(0.2)
         await ingress.killed(first.pid)
         async with asyncio.timeout(10):
-            while (await ingress.status(21080))[0] != 200:  # noqa: ASYNC110 another process
+            while (await ingress.status(lab.port))[0] != 200:  # noqa: ASYNC110 another process
                 await asyncio.sleep(0.01)
         second = envoy_instance.running(lab.layout.run)[-1]
         assert second.pid != first.pid
-        moved = [entry("web", [lab.endpoint("b")], http(21080, 8001))]
+        moved = [entry("web", [lab.endpoint("b")], http(lab.port, 8001))]
         await lab.proxy.apply(moved)
-        assert await ingress.status(21080) == (200, "b 0")
+        assert await ingress.status(lab.port) == (200, "b 0")
 
 
 async def test_a_new_agent_takes_over_without_a_gap() -> None:
     async with ingress.lab() as lab:
         both = await two_revisions(lab)
-        port = http(21080, 8001)
+        port = http(lab.port, 8001)
         table = [entry("web", both, port)]
         await lab.proxy.apply(table)
         before = envoy_instance.running(lab.layout.run)[-1].pid
-        async with Load(21080, 200) as load:
+        async with Load(lab.port, 200) as load:
             await asyncio.sleep(0.3)
             await lab.agent_restarts()
             await asyncio.sleep(0.7)
@@ -189,9 +189,9 @@ async def test_a_new_agent_takes_over_without_a_gap() -> None:
 async def test_a_planned_restart_loses_nothing() -> None:
     async with ingress.lab() as lab:
         await lab.upstream("a", 8001)
-        await lab.proxy.apply([entry("web", [lab.endpoint("a")], http(21080, 8001))])
+        await lab.proxy.apply([entry("web", [lab.endpoint("a")], http(lab.port, 8001))])
         first = envoy_instance.running(lab.layout.run)[-1]
-        async with Load(21080, 200) as load:
+        async with Load(lab.port, 200) as load:
             await asyncio.sleep(0.3)
             await lab.process.renew()
             async with asyncio.timeout(60):
@@ -205,11 +205,11 @@ async def test_a_planned_restart_loses_nothing() -> None:
 async def test_a_killed_keeper_is_replaced_and_the_new_one_adopts_envoy() -> None:
     async with ingress.lab() as lab:
         await lab.upstream("a", 8001)
-        await lab.proxy.apply([entry("web", [lab.endpoint("a")], http(21080, 8001))])
+        await lab.proxy.apply([entry("web", [lab.endpoint("a")], http(lab.port, 8001))])
         first = envoy_instance.running(lab.layout.run)[-1]
         keeper = lab.layout.run / "envoy-keeper.pid"
         await ingress.killed(int(keeper.read_text()))
-        assert await ingress.status(21080) == (200, "a 0")
+        assert await ingress.status(lab.port) == (200, "a 0")
         async with asyncio.timeout(10):
             while not lab.process.running():  # noqa: ASYNC110 another process
                 await asyncio.sleep(0.05)
@@ -217,5 +217,5 @@ async def test_a_killed_keeper_is_replaced_and_the_new_one_adopts_envoy() -> Non
         assert [i.pid for i in envoy_instance.running(lab.layout.run)] == [first.pid]
         await ingress.killed(first.pid)
         async with asyncio.timeout(10):
-            while (await ingress.status(21080))[0] != 200:  # noqa: ASYNC110 another process
+            while (await ingress.status(lab.port))[0] != 200:  # noqa: ASYNC110 another process
                 await asyncio.sleep(0.02)

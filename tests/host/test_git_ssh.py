@@ -16,6 +16,7 @@ from stackd.git.environment import Credential, Git
 from stackd.git.repo import GitRepo
 from stackd.git.urls import check_url
 from tests.fakes.gitrepo import Repo
+from tests.fakes.ports import free_port
 
 pytestmark = pytest.mark.host
 
@@ -43,9 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     key = make_key(folder / "user")
     make_key(folder / "host")
     (folder / "authorized").write_bytes((folder / "user.pub").read_bytes())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
     process = subprocess.Popen(
         [
