@@ -116,7 +116,9 @@ services:
     entrypoint: [sh, -c, 'echo to-stdout; echo to-stderr >&2; exec sleep 1000']
 """
     assert cluster.apply(text, "--wait").code == 0
-    ran = until(lambda: (r := cluster.run("logs", "talker")).out and r, "logs")
+    ran = until(
+        lambda: ran if (ran := cluster.run("logs", "talker")).out else None, "what it wrote"
+    )
     assert "to-stdout" in ran.out
     assert "to-stderr" in ran.err
 
@@ -139,7 +141,9 @@ def test_two_services_find_each_other_by_name(cluster: Cluster) -> None:
 """
     assert cluster.apply(stack("pair", port, replicas=1, extra=extra), "--wait").code == 0
     script = (
-        "import urllib.request as u;print(u.urlopen('http://%s:8080/', timeout=5).read().decode())"
+        "import socket,sys; s = socket.create_connection(('%s', 8080), 5);"
+        "s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n');"
+        "print(s.makefile('rb').read().decode().split('\\r\\n\\r\\n')[1])"
     )
     for name in ("back", "back.pair", "pair_back", "tasks.back"):
         ran = cluster.run("exec", "pair/web.1", "--", "python3", "-c", script % name)
