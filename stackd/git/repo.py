@@ -93,6 +93,19 @@ class GitRepo:
         done = await self._local("cat-file", "-e", f"{check_commit(commit)}^{{commit}}")
         return done.code == 0
 
+    async def resolve(self, commit: str) -> str:
+        """The whole id of a commit that the mirror holds, from its first digits. Raises Refused."""
+        done = None
+        if self._mirror.exists() and re.fullmatch(r"[0-9a-f]{4,40}", commit):
+            done = await self._local("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
+        found = done.stdout.decode().strip() if done is not None and not done.code else ""
+        if not _COMMIT.fullmatch(found):
+            raise Refused(
+                f"The repository has no commit {commit[:40]!r} that was fetched.",
+                "Give an id that `git log` shows on the branch that is followed.",
+            )
+        return found
+
     async def is_descendant(self, commit: str, of: str) -> bool:
         """Whether `of` is `commit` or an ancestor of it; False when one is unknown here."""
         if commit == of:

@@ -1,16 +1,17 @@
 """The stacks that one commit of a repository declares, re-reading only what has changed.
 
-Called by `manager.follow`, in the thread that reads the mirror. A file is read and parsed again
-only when its blob, or the blob of a file that it names (`.env`, env_file, configs, secrets),
-has another id than last time.
+Called by `manager.follow` and `manager.source`, in the thread that reads the mirror. A file is
+read and parsed again only when its blob, or the blob of a file that it names (`.env`, env_file,
+configs, secrets), has another id than last time.
 """
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from stackd.core import spec
+from stackd.core.model.release import Stack
 from stackd.core.model.source import Repository
 from stackd.errors import InvalidSpec, Problem, Refused
 from stackd.git.trees import Objects
@@ -29,6 +30,15 @@ class StackFile:
     inputs: Mapping[str, str] = field(default_factory=dict)
     bundle: spec.Bundle | None = field(default=None, repr=False)
     problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a repository declares at one commit: every stack file by its path."""
+
+    repository: Repository
+    commit: str
+    files: Mapping[str, StackFile]
 
 
 class Reader:
@@ -52,6 +62,15 @@ class Reader:
             found[path] = self._bad(path, f"the file is not read: {why}")
         self._cache = dict(found)
         return refuse_doubles(found)
+
+    def look(self, objects: Objects, commit: str) -> Mapping[str, object]:
+        """`declarations` of another commit, which does not become the last reading."""
+        other = Reader(self._repository)
+        other._cache = dict(self._cache)
+        try:
+            return declarations(other.read(objects, commit))
+        except Refused:  # the folder was not there yet
+            return {}
 
     def _is_current(self, objects: Objects, commit: str, known: StackFile) -> bool:
         return bool(known.inputs) and all(
@@ -137,3 +156,23 @@ def refuse_doubles(files: Mapping[str, StackFile]) -> Mapping[str, StackFile]:
             problem = Problem(path, 0, 0, f"the stack {name} is declared twice: in {places}")
             checked[path] = StackFile(path, name, files[path].inputs, problems=(problem,))
     return checked
+
+
+def vanished(files: Mapping[str, StackFile], owned: Iterable[Stack]) -> list[Stack]:
+    """The stacks of a repository that no file declares any more and whose own file is gone, or
+    declares another name; a file that cannot be read has not vanished."""
+    declared = {file.name for file in files.values()}
+    unread = {path for path, file in files.items() if file.bundle is None}
+    return [
+        head
+        for head in owned
+        if not head.removing and head.name not in declared and head.path not in unread
+    ]
+
+
+def declarations(files: Mapping[str, StackFile]) -> Mapping[str, object]:
+    """Stack name -> what is declared for it, to be compared only."""
+    return {
+        file.name: (file.bundle.spec, file.bundle.contents) if file.bundle else file.problems
+        for file in files.values()
+    }

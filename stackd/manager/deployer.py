@@ -171,7 +171,8 @@ class Deployer:
 
     async def _nothing_changed(self, request: Deploy, plan: Plan) -> None:
         if request.commit:
-            noted = records.seen(self._tables.world, plan.stack, request.commit)
+            world, commit = self._tables.world, request.commit
+            noted = records.confirmed(world, plan.stack, commit, request.path)
             if noted.changes:
                 await self._tables.commit(noted, self._fence)
 

@@ -6,8 +6,9 @@ not deploy again what an operator has since rolled back or overridden.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
@@ -18,7 +19,7 @@ from stackd.core.model.release import Stack
 from stackd.core.model.source import Repository, RepositoryStatus
 from stackd.errors import Conflict, StackdError
 from stackd.git.repo import GitRepo
-from stackd.manager.declared import Reader, StackFile
+from stackd.manager.declared import Reader, StackFile, declarations, vanished
 from stackd.manager.deployer import Deploy
 from stackd.manager.requests import StackDeployer
 from stackd.store.tables import Fence, Tables
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 AT_ONCE = 8
 """Stacks deployed at the same time."""
 KEPT_ANCESTORS = 200
+KEPT_SKIPPED = 20
+"""Of several commits that come at once, so many are compared with the newest."""
 CHECKED_EVERY = 60.0
 """Seconds between two notes that nothing has changed."""
 
@@ -188,12 +191,9 @@ class Follower:
         return ""
 
     async def _remove_vanished(self, work: _Pass) -> None:
-        """A stack has vanished when no file declares it and its own file is gone, or declares
-        another name; a file that cannot be read has not vanished."""
-        declared = {file.name for file in work.files.values()}
-        unread = {path for path, file in work.files.items() if file.bundle is None}
+        """Stacks without a file go, if the repository was added so."""
         owned = [head for head in self._owned() if not head.removing]
-        gone = [h for h in owned if h.name not in declared and h.path not in unread]
+        gone = vanished(work.files, owned)
         everything = len(gone) == len(owned)
         for head in gone:
             self._deployed.pop(head.name, None)
@@ -225,6 +225,7 @@ class Follower:
         for file in work.files.values():
             problems.update(str(problem) for problem in file.problems)
         history = await self._git.history(work.commit, KEPT_ANCESTORS)
+        skipped = await self._skipped(work, history)
         self._again = any(
             file.bundle is not None and self._deployed.get(file.name) != file.inputs
             for file in work.files.values()
@@ -235,7 +236,21 @@ class Follower:
             problems=tuple(sorted(problems))[:200],
             files={path: file.name for path, file in work.files.items()},
             ancestors=history,
+            skipped=skipped,
         )
+
+    async def _skipped(self, work: _Pass, history: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """For each ancestor that was not processed, the stacks that it declared otherwise."""
+        status = self._status()
+        known = {sha: names for sha, names in status.skipped.items() if sha in history}
+        before = history.index(status.commit) if status.commit in history else len(history)
+        fresh = [] if status.commit == work.commit else history[: min(before, KEPT_SKIPPED)]
+        now = declarations(work.files)
+        for sha in fresh:
+            then = await self._git.read(partial(self._reader.look, commit=sha))
+            names = now.keys() | then.keys()
+            known[sha] = tuple(sorted(n for n in names if now.get(n) != then.get(n)))
+        return known
 
     async def _note(self, *, error: str, done: RepositoryStatus) -> None:
         """Record the outcome of a look, and that the syncs asked for before it are done."""

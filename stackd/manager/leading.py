@@ -130,8 +130,10 @@ async def lead(manager: Manager, context: Context) -> None:
         for one in loops:
             group.create_task(loop.run(one, context), name=f"loop {one.name}")
         group.create_task(services.dispatcher.run(context), name="dispatcher")
-        group.create_task(_source(manager, context, services).run(), name="source")
-        group.create_task(_serve(manager, context, services), name="servers")
+        source = _source(manager, context, services)
+        group.create_task(source.run(), name="source")
+        handlers = _handlers(manager, context, services, source)
+        group.create_task(_serve(manager, context, services, handlers), name="servers")
 
 
 def _services(manager: Manager, context: Context) -> _Services:
@@ -164,12 +166,12 @@ def _services(manager: Manager, context: Context) -> _Services:
     )
 
 
-def _handlers(manager: Manager, context: Context, services: _Services) -> Handlers:
+def _handlers(manager: Manager, context: Context, services: _Services, source: Source) -> Handlers:
     tables, fence, clock, ids = context.tables, context.fence, context.clock, context.ids
     return Handlers(
         cluster=ClusterApi(tables, manager.cluster, services.tokens),
         contents=ContentApi(tables, services.contents),
-        deploying=DeployApi(tables, services.deployer),
+        deploying=DeployApi(tables, services.deployer, source),
         events=EventApi(tables),
         history=HistoryApi(tables),
         images=ImageApi(services.images),
@@ -192,13 +194,15 @@ def _skopeo(manager: Manager) -> Skopeo:
     return Skopeo(blobs.root, blobs.tmp, manager.private)
 
 
-async def _serve(manager: Manager, context: Context, services: _Services) -> None:
+async def _serve(
+    manager: Manager, context: Context, services: _Services, handlers: Handlers
+) -> None:
     """The agents' port, the joiners' port and root's socket, until cancelled."""
     identity = _identity(manager, context.clock.now())
     host = manager.cluster.address
     agents = AgentServer(services.dispatcher, identity)
     joiners = EnrolServer(services.membership.join, identity)
-    control = ControlServer(methods(_handlers(manager, context, services)), permit)
+    control = ControlServer(methods(handlers), permit)
     await agents.start(manager.address)
     await joiners.start(f"{host}:{manager.cluster.enrol_port}")
     await control.start(manager.layout.control_socket)

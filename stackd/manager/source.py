@@ -13,11 +13,12 @@ from typing import NoReturn
 
 from stackd.aio.loop import Bell
 from stackd.core.model.source import Repository, RepositoryStatus
-from stackd.errors import Corrupt, StackdError
+from stackd.errors import Corrupt, Refused, StackdError
 from stackd.git.environment import Credential, Git
 from stackd.git.repo import GitRepo, forget_mirrors
 from stackd.git.urls import check_url
 from stackd.git.watch import Pace, local_changes
+from stackd.manager.declared import Declared, Reader
 from stackd.manager.follow import Follower, Leader
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Places:
 @dataclass(slots=True)
 class _Worker:
     repository: Repository
+    mirror: GitRepo
     bell: Bell
     task: "asyncio.Task[None]"
 
@@ -75,18 +77,36 @@ class Source:
                 del self._workers[name]
         for name, repository in wanted.items():
             if name not in self._workers:
-                bell = Bell(self._leader.clock)
-                task = group.create_task(self._follow(repository, bell), name=f"source {name}")
-                self._workers[name] = _Worker(repository, bell, task)
+                bell, mirror = Bell(self._leader.clock), self._mirror(repository)
+                follow = self._follow(repository, mirror, bell)
+                task = group.create_task(follow, name=f"source {name}")
+                self._workers[name] = _Worker(repository, mirror, bell, task)
             status = world.get(RepositoryStatus, name)
             if status is not None and status.sync_requested > status.sync_done:
                 self._workers[name].bell.ring()
         forget_mirrors(self._places.mirrors, set(wanted))
 
-    async def _follow(self, repository: Repository, bell: Bell) -> None:
+    async def declared(self, name: str, commit: str = "") -> Declared:
+        """What a repository declares at a commit, or at the remote now; deploys nothing. Raises
+        Refused for an unknown repository or commit, Unavailable when the remote is away."""
+        worker = self._workers.get(name)
+        if worker is None:
+            raise Refused(f"There is no repository {name}.", "See: stackd repo ls")
+        mirror, repository = worker.mirror, worker.repository
+        try:
+            found = await mirror.resolve(commit) if commit else ""
+        except Refused:
+            found = ""
+        if not found:
+            newest = await mirror.fetch(await mirror.ls_remote(repository.ref))
+            found = await mirror.resolve(commit) if commit else newest
+        reader = Reader(repository)
+        files = await mirror.read(lambda objects: reader.read(objects, found))
+        return Declared(repository, found, files)
+
+    async def _follow(self, repository: Repository, mirror: GitRepo, bell: Bell) -> None:
         """Look, wait, look again. An error of any kind concerns this repository only."""
         pace = Pace(repository.interval, self._leader.jitter)
-        mirror = self._mirror(repository)
         follower = Follower(repository, mirror, self._leader)
         try:
             async with asyncio.TaskGroup() as group:

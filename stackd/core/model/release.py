@@ -29,6 +29,8 @@ class Stack(Record, frozen=True, kw_only=True):
     """File in the repository."""
     problem: str = ""
     """Why `seen_commit` was not deployed; empty when it was."""
+    problem_since: str = ""
+    """The first commit in a row that was not deployed."""
     override: str = ""
     """Set by `apply --override`: who and when; cleared by the next commit of that file."""
     removing: bool = False

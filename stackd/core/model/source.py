@@ -51,7 +51,10 @@ class RepositoryStatus(Record, frozen=True, kw_only=True):
     files: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Stack file -> stack name at `commit`."""
     ancestors: tuple[str, ...] = ()
-    """Commits processed before, newest first (at most 200)."""
+    """Commits before that one, newest first (at most 200)."""
+    skipped: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """Ancestors that were not processed, because a newer commit came along -> the stacks that had
+    other content there than at the next newer commit that was."""
     sync_requested: int = 0
     sync_done: int = 0
     sync_pull: bool = False

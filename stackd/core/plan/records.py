@@ -87,6 +87,24 @@ def seen(world: World, stack: str, commit: str, problem: str = "") -> Changes:
     head = world.get(Stack, stack)
     if head is None or (head.seen_commit == commit and head.problem == problem):
         return Changes()
-    return Changes(
-        changes=(Put(record=msgspec.structs.replace(head, seen_commit=commit, problem=problem)),)
+    since = (head.problem_since or commit) if problem else ""
+    noted = msgspec.structs.replace(head, seen_commit=commit, problem=problem, problem_since=since)
+    return Changes(changes=(Put(record=noted),))
+
+
+def confirmed(world: World, stack: str, commit: str, path: str) -> Changes:
+    """Note that the file at `path` declares at `commit` exactly what is declared already. What
+    was deployed by hand over it counts as the commit's from now on."""
+    head = world.get(Stack, stack)
+    if head is None:
+        return Changes()
+    noted = msgspec.structs.replace(
+        head,
+        commit=commit if head.override else head.commit,
+        seen_commit=commit,
+        path=path,
+        problem="",
+        problem_since="",
+        override="",
     )
+    return Changes(changes=(Put(record=noted),)) if noted != head else Changes()

@@ -109,22 +109,48 @@ def _revision(world: World, goal: Goal) -> Outcome | None:
 
 def _commit(world: World, head: Stack | None, goal: Goal) -> Outcome | None:
     if head is None:
-        return Outcome(Code.NOT_YET, f"stack {goal.stack} is not known yet")
+        return _unknown(world, goal)
     status = world.get(RepositoryStatus, head.owner.removeprefix("repo:"))
     processed = _processed(status, head)
     at = next((i for i, sha in enumerate(processed) if sha.startswith(goal.commit)), None)
+    commit = goal.commit if at is None else processed[at]
+    if status is not None and at is not None and commit in status.skipped:
+        if goal.stack in status.skipped[commit]:
+            text = f"commit {goal.commit} was superseded by {processed[0][:12]}"
+            return Outcome(Code.SUPERSEDED, text)
+        at = next((i for i in range(at, -1, -1) if processed[i] not in status.skipped), at)
+        commit = processed[at]
     releases = sorted(
         (r for r in world.all(Release) if r.stack == goal.stack), key=lambda r: -r.number
     )
-    direct = next((r for r in releases if r.commit.startswith(goal.commit)), None)
+    direct = next((r for r in releases if r.commit.startswith(commit)), None)
     if at is None and direct is None:
         return Outcome(Code.NOT_YET, f"commit {goal.commit} has not been processed yet")
-    if head.problem and head.seen_commit.startswith(goal.commit):
+    if head.problem and at is not None and commit in _refused(processed, head):
         return Outcome(Code.FAILED, f"commit {goal.commit} was not deployed: {head.problem}")
     then = direct or _in_effect(releases, processed[at:] if at is not None else ())
     if then is None or then.number == head.release:
         return None
     return _same(world.release(goal.stack), then, goal, f"commit {goal.commit}")
+
+
+def _unknown(world: World, goal: Goal) -> Outcome:
+    """A stack that there is not: not yet, or a commit that declares it was refused."""
+    for status in world.all(RepositoryStatus):
+        commits = (status.commit, *status.ancestors)
+        paths = [path for path, name in status.files.items() if name == goal.stack]
+        if paths and any(sha.startswith(goal.commit) for sha in commits):
+            why = [p for p in status.problems if p.startswith(tuple(paths))]
+            text = f"commit {goal.commit} was not deployed: {'; '.join(why) or 'see repo ls'}"
+            return Outcome(Code.FAILED, text)
+    return Outcome(Code.NOT_YET, f"stack {goal.stack} is not known yet")
+
+
+def _refused(processed: Sequence[str], head: Stack) -> Sequence[str]:
+    """The newest commits in a row that were not deployed."""
+    if head.problem_since in processed:
+        return processed[: processed.index(head.problem_since) + 1]
+    return [head.seen_commit]
 
 
 def _processed(status: RepositoryStatus | None, head: Stack) -> list[str]:

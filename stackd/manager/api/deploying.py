@@ -1,10 +1,20 @@
-"""`apply`, `plan` and `diff`: a rendered stack to the deployer and back."""
+"""`apply`, `plan` and `diff`: a rendered stack, or a repository's, to the deployer and back."""
 
-from stackd.core.model.api import ApplyAnswer, ApplyRequest, PlanAnswer, PlanLine, PlanRequest
+from stackd.core.model.api import (
+    ApplyAnswer,
+    ApplyRequest,
+    PlanAnswer,
+    PlanLine,
+    PlanRequest,
+    PlansAnswer,
+)
+from stackd.core.model.release import Stack
 from stackd.core.plan.changes import describe
 from stackd.core.plan.differ import diff
-from stackd.errors import Refused
+from stackd.errors import Refused, StackdError
+from stackd.manager.declared import Declared, StackFile, vanished
 from stackd.manager.deployer import Deploy, Deployer, Planned
+from stackd.manager.source import Source
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller
 
@@ -12,9 +22,10 @@ from stackd.wire.control import Caller
 class DeployApi:
     """Handlers that lead to the deployer."""
 
-    def __init__(self, tables: Tables, deployer: Deployer) -> None:
+    def __init__(self, tables: Tables, deployer: Deployer, source: Source) -> None:
         self._tables = tables
         self._deployer = deployer
+        self._source = source
 
     async def apply(self, request: ApplyRequest, caller: Caller) -> ApplyAnswer:
         """Deploy; answers once it is committed."""
@@ -54,6 +65,48 @@ class DeployApi:
         )
         return self.answer(planned)
 
+    async def plan_repository(self, request: PlanRequest, caller: Caller) -> PlansAnswer:
+        """What a repository's commit would do, or the newest one; deploys nothing."""
+        declared = await self._source.declared(request.repo, request.commit)
+        plans: list[PlanAnswer] = []
+        problems = [str(p) for file in declared.files.values() for p in file.problems]
+        for file in sorted(declared.files.values(), key=lambda f: (f.name, f.path)):
+            if file.bundle is None:
+                continue
+            try:
+                plans.append(await self._plan_file(file, declared, request))
+            except StackdError as error:
+                problems.append(f"{file.path}: {error.cause} {error.remedy}".strip())
+        plans += self._removals(declared)
+        return PlansAnswer(plans=tuple(plans), problems=tuple(problems))
+
+    async def _plan_file(
+        self, file: StackFile, declared: Declared, request: PlanRequest
+    ) -> PlanAnswer:
+        assert file.bundle is not None
+        owner = f"repo:{declared.repository.name}"
+        planned = await self._deployer.plan(
+            Deploy(
+                spec=file.bundle.spec,
+                contents=file.bundle.contents,
+                owner=owner,
+                by=owner,
+                commit=declared.commit,
+                path=file.path,
+                pull=request.pull,
+            )
+        )
+        return self.answer(planned)
+
+    def _removals(self, declared: Declared) -> list[PlanAnswer]:
+        """Plans for the stacks whose files are gone at that commit."""
+        repository, world = declared.repository, self._tables.world
+        owner = f"repo:{repository.name}"
+        owned = [head for head in world.all(Stack) if head.owner == owner and not head.removing]
+        gone = vanished(declared.files, owned)
+        removed = repository.prune and (len(gone) < len(owned) or repository.allow_empty)
+        return [_removal(head, removed=removed) for head in gone]
+
     def answer(self, planned: Planned) -> PlanAnswer:
         """A plan as it is printed."""
         plan = planned.plan
@@ -78,3 +131,27 @@ class DeployApi:
             notes=planned.notes + tuple(planned.failed.values()),
             diff=diff(self._tables.world, plan),
         )
+
+
+def _removal(head: Stack, *, removed: bool) -> PlanAnswer:
+    """What becomes of a stack whose file is gone; nothing unless the repository prunes."""
+    text = f"remove the stack {head.name}"
+    line = PlanLine(
+        number=1,
+        kind="remove-stack",
+        object=head.name,
+        text=text,
+        cause=f"{head.path} is gone",
+        effect="remove; volumes stay",
+    )
+    note = f"{head.name}: {head.path} is gone; without --prune the stack stays"
+    return PlanAnswer(
+        stack=head.name,
+        release=head.release,
+        changed=removed,
+        plan_hash="",
+        changes=(line,) if removed else (),
+        infeasible=(),
+        notes=() if removed else (note,),
+        diff=f"- {text}" if removed else "",
+    )

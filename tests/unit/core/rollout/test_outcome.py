@@ -5,6 +5,7 @@ import pytest
 
 from stackd.core.model.release import Release, Stack
 from stackd.core.model.source import RepositoryStatus
+from stackd.core.plan import records
 from stackd.core.rollout import commands
 from stackd.core.rollout.outcome import Code, Goal, gone, outcome
 from tests.fakes.agent import Behaviour
@@ -103,6 +104,48 @@ def test_an_invalid_commit_has_failed() -> None:
     from_git(sim, "c1", "c2", "c1", problem="stack.yml:3:1: unknown key")
     assert code(sim, commit="c2") is Code.FAILED
     assert code(sim, commit="c1") is Code.DONE
+
+
+def test_an_invalid_commit_has_failed_also_when_others_come_after_it() -> None:
+    sim = running()
+    from_git(sim, "c1", "c1")
+    for commit in ("c2", "c3"):
+        sim.commit(records.seen(sim.world, "shop", commit, "stack.yml:3:1: unknown key"))
+    sim.write(RepositoryStatus(name="main", commit="c3", ancestors=("c2", "c1")))
+    assert code(sim, commit="c3") is Code.FAILED
+    assert code(sim, commit="c2") is Code.FAILED
+    assert code(sim, commit="c1") is Code.DONE
+
+
+def test_a_commit_that_was_skipped_is_done_unless_it_declared_something_else() -> None:
+    sim = running()
+    from_git(sim, "c1", "c1")
+    sim.deploy("shop", {"web": (web(), "b")})
+    from_git(sim, "c4", "c4", "c3", "c2", "c1")
+    status = RepositoryStatus(
+        name="main",
+        commit="c4",
+        ancestors=("c3", "c2", "c1"),
+        skipped={"c3": ("other",), "c2": ("shop",)},
+    )
+    sim.write(status)
+    assert code(sim, commit="c3") is Code.NOT_YET
+    assert code(sim, commit="c2") is Code.SUPERSEDED
+    sim.advance(20)
+    assert code(sim, commit="c3") is Code.DONE
+    assert code(sim, commit="c2") is Code.SUPERSEDED
+
+
+def test_an_unknown_stack_is_waited_for_unless_its_file_was_refused() -> None:
+    sim = Simulation(1)
+    assert code(sim, commit="c1") is Code.NOT_YET
+    sim.write(
+        RepositoryStatus(
+            name="main", commit="c1", files={"s.yml": "shop"}, problems=("s.yml:1:1: no",)
+        )
+    )
+    assert code(sim, commit="c1") is Code.FAILED
+    assert code(sim, commit="c2") is Code.NOT_YET
 
 
 def test_a_removed_stack_is_gone() -> None:
