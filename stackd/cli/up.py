@@ -47,9 +47,12 @@ def register(app: typer.Typer) -> None:
             raise Refused("More than one node is not supported yet.", "Use --nodes 1.")
         target = Target(data.absolute()) if data else where(context)
         _examine()
-        layout, found, notes = _prepare(target.data, nodes)
-        print_lines(notes)
-        run(_start(layout, found))
+        with contextlib.ExitStack() as stack:
+            if cluster.read(target.data) is None:
+                stack.enter_context(cluster.alone())
+            layout, found, notes = _prepare(target.data, nodes)
+            print_lines(notes)
+            run(_start(layout, found))
         print_lines(_ready(target, layout, found))
         if not detach:
             _show_until_interrupted(target, layout, found)
@@ -88,10 +91,19 @@ async def _start(layout: ClusterLayout, found: ClusterFile) -> None:
     while (state := await _state(layout, found)) != "":
         if time.monotonic() > end:
             raise Unavailable(
-                f"The cluster is not ready within {READY_WITHIN:g}s: {state}.",
+                f"The cluster is not ready within {READY_WITHIN:g}s: {_trouble(layout) or state}.",
                 f"See the logs in {layout.data / 'logs'}.",
             )
         await asyncio.sleep(0.05)
+
+
+def _trouble(layout: ClusterLayout) -> str:
+    """The last complaint in the manager's log; '' when there is none."""
+    with contextlib.suppress(OSError):
+        lines = (layout.data / "logs" / "manager.log").read_text(errors="replace").splitlines()
+        bad = [line for line in lines if " WARNING " in line or " ERROR " in line]
+        return bad[-1].partition(": ")[2].rstrip(".") if bad else ""
+    return ""
 
 
 async def _state(layout: ClusterLayout, found: ClusterFile) -> str:

@@ -1,17 +1,20 @@
 """Sets up a cluster on this machine: its data folder, id, free ports, an address pool that
 overlaps nothing. Called by `up`; read by every command that looks for the local cluster."""
 
+import contextlib
+import fcntl
 import ipaddress
 import itertools
 import os
 import secrets
 import socket
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
+from stackd.aio.layout import RUN_ROOT
 from stackd.core.model.cluster import ClusterFile
 from stackd.errors import Refused
 
@@ -48,6 +51,18 @@ def write(data: Path, cluster: ClusterFile) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(data / NAME)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Held while a new cluster chooses its ports and pool and until it uses them, so that two
+    that start at once do not choose the same. The lock is on a folder: it leaves no file."""
+    handle = os.open(RUN_ROOT.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def create(data: Path, nodes: int) -> tuple[ClusterFile, list[str]]:

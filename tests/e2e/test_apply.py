@@ -116,9 +116,8 @@ services:
     entrypoint: [sh, -c, 'echo to-stdout; echo to-stderr >&2; exec sleep 1000']
 """
     assert cluster.apply(text, "--wait").code == 0
-    ran = until(
-        lambda: ran if (ran := cluster.run("logs", "talker")).out else None, "what it wrote"
-    )
+    until(lambda: cluster.run("logs", "talker").out, "what it wrote")
+    ran = cluster.must("logs", "talker")
     assert "to-stdout" in ran.out
     assert "to-stderr" in ran.err
 
@@ -128,7 +127,7 @@ def test_removal_leaves_no_task_and_closes_the_port(cluster: Cluster) -> None:
     assert cluster.apply(stack("gone", port), "--wait").code == 0
     assert cluster.run("rm", "gone", "--wait", "--timeout", "60s").code == 0
     assert cluster.run("status", "gone").code == 1
-    with pytest.raises(OSError, match="refused|Connect"):
+    with pytest.raises(OSError, match=r"refused|Connect"):
         get(port)
 
 
