@@ -38,6 +38,7 @@ def _ports(world: World, plan: Plan) -> Iterator[str]:
             for other, spec in sorted(others.items()):
                 if _clash(port, part.spec.route, spec):
                     yield (f"port {port.published} of {plan.stack}/{name} is published by {other}")
+        others[f"{plan.stack}/{name}"] = part.spec
 
 
 def _clash(port: Port, route: Route | None, other: ServiceSpec) -> bool:

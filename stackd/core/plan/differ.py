@@ -61,14 +61,14 @@ def _lines(value: Any, indent: int = 0) -> list[str]:
     if isinstance(value, Mapping):
         for key in sorted(value):
             item = value[key]
-            if isinstance(item, Mapping | list) and item:
+            if isinstance(item, Mapping | list | tuple) and item:
                 lines.append(f"{pad}{key}:")
                 lines += _lines(item, indent + 1)
             else:
                 lines.append(f"{pad}{key}: {_leaf(item)}")
         return lines
     for item in value:
-        if isinstance(item, Mapping | list) and item:
+        if isinstance(item, Mapping | list | tuple) and item:
             inner = _lines(item, indent + 1)
             lines.append(f"{pad}- {inner[0].strip()}")
             lines += inner[1:]

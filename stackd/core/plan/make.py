@@ -134,10 +134,12 @@ def _changes(
         yield kinds.TakeOver(owner=head.owner)
     yield from _content_changes(world, wanted)
     networks = {n.name for n in world.all(Network)}
+    if release is not None:  # declared already: its allocation is on its way
+        networks |= {n.name for n in release.spec.networks.values() if not n.external}
     for network in spec.networks.values():
         if not network.external and network.name not in networks:
             yield kinds.CreateNetwork(name=network.name)
-    volumes = {v.name for v in world.all(VolumeBinding)}
+    volumes = {v.name for v in world.all(VolumeBinding) if not v.removing}
     for volume in spec.volumes.values():
         known = release is not None and volume in release.spec.volumes.values()
         if not volume.external and volume.name not in volumes and not known:
