@@ -8,7 +8,7 @@ from stackd.cli.connect import call
 from stackd.cli.options import Output, Timeout, Wait, checked_output, duration, where
 from stackd.cli.output import emit, print_lines
 from stackd.cli.wait import wait_for
-from stackd.core.model.api import RolloutRequest, Text, WaitRequest
+from stackd.core.model.api import RolloutAnswer, RolloutRequest, WaitRequest
 
 _VERBS = {
     "abort": "Stop a rollout and go back to the stable revision; the new one is held.",
@@ -76,8 +76,8 @@ def _add(app: typer.Typer, verb: str, text: str) -> None:
 
 def _send(context: typer.Context, verb: str, request: RolloutRequest, how: _Wait) -> None:
     target = where(context)
-    answer = call(target, verb.capitalize(), request, Text)
+    answer = call(target, verb.capitalize(), request, RolloutAnswer)
     if how.wait:
-        asked = WaitRequest(name=request.name, timeout=how.timeout)
+        asked = WaitRequest(name=request.name, revision=answer.revision, timeout=how.timeout)
         raise SystemExit(wait_for(target, asked, how.output))
     emit(answer, how.output, lambda a: print_lines([a.text]))

@@ -166,8 +166,9 @@ class Deployer:
             path=request.path,
             cause=request.cause,
         )
+        number = records.next_number(self._tables.world, plan.stack)
         await self._tables.commit(records.release(self._tables.world, plan, stamp), self._fence)
-        return Deployed(plan.base + 1, True, plan, planned.notes, planned.failed)
+        return Deployed(number, True, plan, planned.notes, planned.failed)
 
     async def _nothing_changed(self, request: Deploy, plan: Plan) -> None:
         if request.commit:

@@ -41,7 +41,7 @@ def preparation(world: World, plan: Plan, digests: Sequence[Digest]) -> Iterator
 def release(world: World, plan: Plan, stamp: Stamp) -> Changes:
     """The one commit that declares the plan: release, head, ended overrides, the event."""
     head = world.get(Stack, plan.stack)
-    number = plan.base + 1
+    number = next_number(world, plan.stack)
     record = Release(
         stack=plan.stack,
         number=number,
@@ -80,6 +80,12 @@ def release(world: World, plan: Plan, stamp: Stamp) -> Changes:
     )
     puts = (Put(record=record), Put(record=new_head), Put(record=event))
     return Changes(changes=(*puts, *cleared))
+
+
+def next_number(world: World, stack: str) -> int:
+    """One above every kept release: a rollback makes an older one current, and a number is never
+    given twice."""
+    return max((r.number for r in world.all(Release) if r.stack == stack), default=0) + 1
 
 
 def seen(world: World, stack: str, commit: str, problem: str = "") -> Changes:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 
 from stackd.aio.clock import Clock
-from stackd.core.model.api import RolloutRequest, Text
+from stackd.core.model.api import RolloutAnswer, RolloutRequest, Text
 from stackd.core.model.record import Changes
+from stackd.core.model.rollout import RolloutPhase, ServiceState
 from stackd.core.model.world import World
 from stackd.core.rollout import commands
 from stackd.core.rollout.commands import Asked
@@ -28,9 +29,9 @@ class RolloutApi:
         self._clock = clock
         self._ids = ids
 
-    async def abort(self, request: RolloutRequest, caller: Caller) -> Text:
+    async def abort(self, request: RolloutRequest, caller: Caller) -> RolloutAnswer:
         """Give a rollout up."""
-        return await self._service(request, caller, commands.abort, "goes back")
+        return await self._back(request, caller, commands.abort)
 
     async def pause(self, request: RolloutRequest, caller: Caller) -> Text:
         """Stop a rollout where it is."""
@@ -52,14 +53,14 @@ class RolloutApi:
 
         return await self._service(request, caller, promote, "goes on")
 
-    async def rollback(self, request: RolloutRequest, caller: Caller) -> Text:
+    async def rollback(self, request: RolloutRequest, caller: Caller) -> RolloutAnswer:
         """Go back to a revision of a service, or to a release of a stack."""
         if "/" in request.name:
 
             def back(world: World, stack: str, service: str, asked: Asked) -> Changes:
                 return commands.rollback(world, stack, service, asked, request.to)
 
-            return await self._service(request, caller, back, "goes back")
+            return await self._back(request, caller, back)
         if request.to and not request.to.isdigit():
             raise Refused(f"{request.to} is not a release.", f"See: stackd history {request.name}")
         names.stack_of(self._tables.world, request.name)
@@ -67,7 +68,18 @@ class RolloutApi:
         await self._commit(
             caller, lambda world, asked: commands.rollback_stack(world, request.name, asked, to)
         )
-        return Text(text=f"{request.name} goes back.")
+        return RolloutAnswer(text=f"{request.name} goes back.", revision="")
+
+    async def _back(
+        self, request: RolloutRequest, caller: Caller, command: Command
+    ) -> RolloutAnswer:
+        """A command after which another revision than the declared one is to serve."""
+        done = await self._service(request, caller, command, "goes back")
+        state = self._tables.world.get(ServiceState, request.name)
+        rollout = state.rollout if state else None
+        forward = rollout is not None and rollout.phase is RolloutPhase.PROGRESSING
+        revision = rollout.target if rollout and forward else state.stable if state else ""
+        return RolloutAnswer(text=done.text, revision=revision or "")
 
     async def _service(
         self, request: RolloutRequest, caller: Caller, command: Command, done: str

@@ -21,6 +21,7 @@ from stackd.core.model.api.run import (
     LogRow,
     LogsRequest,
     RemoveRequest,
+    RolloutAnswer,
     RolloutRequest,
     ScaleRequest,
 )
@@ -99,6 +100,7 @@ __all__ = [
     "RepoRow",
     "RepoRows",
     "RevisionRow",
+    "RolloutAnswer",
     "RolloutRequest",
     "ScaleRequest",
     "ServiceStatus",

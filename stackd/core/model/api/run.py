@@ -62,6 +62,14 @@ class AdoptRequest(Value, frozen=True, kw_only=True):
     repo: str
 
 
+class RolloutAnswer(Answer, frozen=True, kw_only=True):
+    """What was asked of a rollout. `revision`: the one that is to serve, when it is not the one
+    declared (abort, rollback): what `--wait` waits for."""
+
+    text: str
+    revision: str = ""
+
+
 class RolloutRequest(Value, frozen=True, kw_only=True):
     """promote, abort, pause, resume, retry, rollback."""
 

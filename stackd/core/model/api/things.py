@@ -135,6 +135,7 @@ class VolumeRow(Answer, frozen=True, kw_only=True):
     stack: str
     created: str
     used_by: tuple[str, ...]
+    removing: bool = False
 
 
 class VolumeRows(Answer, frozen=True, kw_only=True):

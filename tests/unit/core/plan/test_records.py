@@ -86,3 +86,37 @@ def test_seen_is_noted_once(sha: str, problem: str) -> None:
     assert records.seen(world, "shop", sha, problem).changes == ()
     assert (head(world).seen_commit, head(world).problem) == (sha, problem)
     assert records.seen(world, "nosuch", sha).changes == ()
+"""What the deployer commits for a plan."""
+
+from stackd.core.model.container import ContainerSpec
+from stackd.core.model.release import Release, Stack
+from stackd.core.model.stack import ServiceSpec, StackSpec
+from stackd.core.model.world import World
+from stackd.core.plan.make import Declaration, make_plan
+from stackd.core.plan.records import next_number
+
+IMAGE = "a@sha256:" + "a" * 64
+
+
+def declared(world: World, *numbers: int, current: int) -> None:
+    """Releases of a stack, one of which is the current one."""
+    for revision, number in enumerate(numbers, 1):
+        spec = StackSpec(name="shop", services={})
+        world.apply(Release(stack="shop", number=number, spec=spec, services={}), revision)
+    world.apply(Stack(name="shop", owner="cli", release=current), 100)
+
+
+def test_a_release_number_is_never_given_twice_even_after_a_rollback() -> None:
+    world = World()
+    assert next_number(world, "shop") == 1
+    declared(world, 1, 2, 3, current=1)
+    assert next_number(world, "shop") == 4
+
+
+def test_a_plan_after_a_rollback_is_made_against_the_current_release() -> None:
+    world = World()
+    declared(world, 1, 2, current=1)
+    service = ServiceSpec(name="web", container=ContainerSpec(image="a"))
+    spec = StackSpec(name="shop", services={"web": service})
+    plan = make_plan(world, Declaration(spec=spec, images={"web": IMAGE}))
+    assert plan.base == 1
