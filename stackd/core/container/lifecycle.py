@@ -127,14 +127,14 @@ def ended(exit: Exit | None, *, asked: bool, doom: str = "", memory: int = 0) ->
         return End(state=TaskState.FAILED, error="its container has vanished")
     if exit.lost:
         return End(state=TaskState.FAILED, error=f"monitor lost: {exit.lost}")
-    if exit.oom_killed and exit.code != 0:
-        limit = f" (limit {_size(memory)})" if memory else ""
-        return End(state=TaskState.FAILED, error=f"out of memory{limit}")
-    if exit.signal:
-        return End(state=TaskState.FAILED, error=f"killed by {signal_name(exit.signal)}")
     if exit.code == 0:
         return End(state=TaskState.COMPLETE)
-    return End(state=TaskState.FAILED, error=f"exit code {exit.code}")
+    limit = f" (limit {_size(memory)})" if memory else ""
+    if exit.oom_killed and (exit.signal == _KILLED or exit.code == 128 + _KILLED):
+        return End(state=TaskState.FAILED, error=f"out of memory{limit}")
+    by = f"killed by {signal_name(exit.signal)}" if exit.signal else f"exit code {exit.code}"
+    earlier = f"; a process of it had run out of memory{limit}" if exit.oom_killed else ""
+    return End(state=TaskState.FAILED, error=f"{by}{earlier}")
 
 
 def _size(size: int) -> str:
@@ -144,6 +144,8 @@ def _size(size: int) -> str:
     return f"{size} bytes"
 
 
+_KILLED = 9
+"""SIGKILL: what the kernel sends a process that is out of memory."""
 _SIGNALS = {
     1: "SIGHUP",
     2: "SIGINT",

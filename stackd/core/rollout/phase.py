@@ -108,7 +108,8 @@ def _settled(world: World, state: ServiceState, hold: Hold | None, now: float) -
         return Phase.ABORTED, f"{running}; {hold.revision} refused: {hold.reason}"
     override = world.get(Override, state.key)
     by_hand = f", set by {override.by}; declared {override.declared}" if override else ""
-    return Phase.HEALTHY, f"{ready} of {wanted} tasks are ready{by_hand}"
+    ended = f", {done} ended well" if done else ""
+    return Phase.HEALTHY, f"{ready} of {wanted} tasks are ready{ended}{by_hand}"
 
 
 def serving(world: World, view: TaskView) -> bool:

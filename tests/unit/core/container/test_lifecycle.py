@@ -112,6 +112,11 @@ MIB = 1024 * 1024
             TaskState.FAILED,
             "out of memory (limit 64 MiB)",
         ),
+        (
+            Exit(code=5, oom_killed=True),
+            TaskState.FAILED,
+            "exit code 5; a process of it had run out of memory (limit 64 MiB)",
+        ),
         (Exit(code=0, oom_killed=True), TaskState.COMPLETE, ""),
         (Exit(code=None, lost="conmon died"), TaskState.FAILED, "monitor lost: conmon died"),
         (None, TaskState.FAILED, "its container has vanished"),

@@ -1,6 +1,7 @@
 """Phases of services and stacks."""
 
 from stackd.core.model.rollout import Phase
+from stackd.core.model.stack import RestartCondition, RestartPolicy
 from stackd.core.model.states import NodeState
 from stackd.core.rollout.phase import service_names, service_phase, stack_phase
 from tests.fakes.agent import Behaviour
@@ -21,6 +22,16 @@ def test_from_pending_to_healthy() -> None:
     assert seen(sim) is Phase.HEALTHY
     sim.deploy("shop", {"web": (web(), "b")})
     assert seen(sim) is Phase.PENDING
+
+
+def test_a_task_that_did_its_work_is_said_to_have_ended_well() -> None:
+    sim = Simulation(1)
+    restart = RestartPolicy(condition=RestartCondition.ON_FAILURE)
+    sim.agents.behaviours["web"] = Behaviour(fail_after=1.0, exit_code=0)
+    sim.deploy("shop", {"web": (web(restart=restart), "a")})
+    sim.advance(20)
+    found = service_phase(sim.world, "shop", "web", sim.now)
+    assert found == (Phase.HEALTHY, "0 of 1 tasks are ready, 1 ended well")
 
 
 def test_degraded_when_fewer_are_ready_than_wanted() -> None:
