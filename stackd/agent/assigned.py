@@ -14,6 +14,7 @@ from stackd.core.model.assignment import (
     NodeItem,
     TaskItem,
     TrafficItem,
+    VolumeItem,
 )
 
 T = TypeVar("T", bound=Item)
@@ -100,6 +101,10 @@ class Assigned:
     def contents(self) -> Iterator[ContentItem]:
         """Granted contents."""
         return self._of(ContentItem)
+
+    def volumes(self) -> Iterator[VolumeItem]:
+        """The volumes of this node that must go."""
+        return self._of(VolumeItem)
 
     def traffic(self) -> Iterator[TrafficItem]:
         """The traffic entries that concern this node."""

@@ -102,6 +102,11 @@ class Runtime(Protocol):
         calling it again goes on."""
         ...
 
+    async def remove_volume(self, name: str) -> None:
+        """Remove a named volume of this node with its data; nothing happens when there is none.
+        Raises Unavailable when something of it is left."""
+        ...
+
     async def found(self) -> Sequence[Found]:
         """What this node's cgroups, bundles and exit files show; adopts what runs."""
         ...

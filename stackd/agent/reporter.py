@@ -7,6 +7,8 @@ known is said again. No timer: what gathers while a message is being sent is the
 import asyncio
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from stackd.core.model.node import NodeReport
 from stackd.core.model.task import TaskStatus
 from stackd.wire.messages import STATUS_BATCH, Report, Statuses
@@ -20,6 +22,7 @@ class Reporter:
         self._pending: dict[str, TaskStatus] = {}
         self._report: NodeReport | None = None
         self._report_pending = False
+        self._removed: Mapping[str, float] = {}
         self._ready = asyncio.Event()
 
     @property
@@ -49,6 +52,12 @@ class Reporter:
         self._report, self._report_pending = report, True
         self._ready.set()
 
+    def removed(self, volumes: Mapping[str, float]) -> None:
+        """These volumes' data has gone, as it was asked for at these times."""
+        if volumes != self._removed:
+            self._removed, self._report_pending = dict(volumes), True
+            self._ready.set()
+
     def resend(self) -> None:
         """A new session begins: everything is to be said again."""
         self._pending = dict(self._known)
@@ -65,6 +74,6 @@ class Reporter:
                 return Statuses(tuple(self._pending.pop(task) for task in batch))
             if self._report_pending and self._report is not None:
                 self._report_pending = False
-                return Report(self._report)
+                return Report(msgspec.structs.replace(self._report, removed=self._removed))
             self._ready.clear()
             await self._ready.wait()

@@ -13,6 +13,7 @@ import msgspec
 from stackd.agent.assigned import Assigned, Changed
 from stackd.agent.machine import Machine
 from stackd.agent.record import NodeRecord
+from stackd.agent.removals import Removals
 from stackd.agent.reporter import Reporter
 from stackd.agent.task import TaskRunner
 from stackd.aio.backoff import Backoff
@@ -43,6 +44,7 @@ class Worker:
         self._record = record
         self._reporter = reporter
         self._traffic = traffic
+        self._removals = Removals(machine.runtime, reporter, machine.clock)
         self._assigned = Assigned()
         self._runners: dict[str, TaskRunner] = {}
         self._starting: list[tuple[str, TaskRunner]] = []
@@ -59,6 +61,7 @@ class Worker:
         tasks and reap those that nobody knows."""
         self._assigned, statuses = self._record.load()
         self._tell_traffic()
+        self._removals.wanted(self._assigned.volumes())
         await self._configure()
         found = {item.task_id: item for item in await self._machine.runtime.found()}
         for item in self._assigned.tasks():
@@ -106,6 +109,8 @@ class Worker:
         self._network_stale = self._network_stale or bool(changed.kinds & NETWORKING)
         if ItemKind.CONTENT in changed.kinds:
             self._machine.contents.replace({item.key: item for item in self._assigned.contents()})
+        if ItemKind.VOLUME in changed.kinds:
+            self._removals.wanted(self._assigned.volumes())
         for task in sorted(changed.tasks):
             item, runner = self._assigned.task(task), self._runners.get(task)
             match (item, runner):
@@ -143,6 +148,7 @@ class Worker:
         """Make it true, again and again. Cancelling leaves every container as it is."""
         backoff = Backoff(first=0.5, most=30.0)
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._removals.run())
             while True:
                 await self._work.wait()
                 self._work.clear()

@@ -182,6 +182,10 @@ class RuncRuntime:
         """The tasks whose logs are kept."""
         return sorted(os.listdir(self._layout.logs))
 
+    async def remove_volume(self, name: str) -> None:
+        """Remove a named volume with its data. Raises Unavailable when something is left."""
+        await self._prepare.volumes.remove(name)
+
     async def found(self) -> Sequence[Found]:
         """Everything of this node that its cgroups, bundles, runc state and disk show, by task id;
         what runs is watched from now on."""

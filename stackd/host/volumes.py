@@ -17,7 +17,7 @@ from stackd.aio import proc
 from stackd.aio.layout import NodeLayout
 from stackd.core.container import mounts as wanted_mounts
 from stackd.core.model.container import Mount, MountKind
-from stackd.errors import Rejected
+from stackd.errors import Rejected, Unavailable
 from stackd.host import mounts, rootfs
 
 _COPY_WITHIN = 300.0
@@ -62,11 +62,18 @@ class Volumes:
         return sorted(entry.name for entry in self._layout.volumes.iterdir() if entry.is_dir())
 
     async def remove(self, name: str) -> None:
-        """Remove a volume with its content; nothing happens when it is not here."""
+        """Remove a volume with its content; nothing happens when it is not here. Raises
+        Unavailable when something is left."""
+        folder = self._layout.volumes / _plain(name)
         async with self._locks[name]:
-            await asyncio.to_thread(
-                shutil.rmtree, self._layout.volumes / _plain(name), ignore_errors=True
-            )
+            try:
+                await asyncio.to_thread(shutil.rmtree, folder)
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                raise Unavailable(
+                    f"The volume {name} cannot be removed: {error.strerror}.", "It is tried again."
+                ) from error
 
     async def _volume(self, mount: Mount, request: Request, number: int) -> Path:
         name = request.names.get(mount.source, "")

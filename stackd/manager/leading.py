@@ -184,7 +184,7 @@ def _handlers(manager: Manager, context: Context, services: _Services, source: S
         stacks=StackApi(tables, fence, services.deployer, clock, ids),
         status=StatusApi(tables, clock),
         tasks=TaskApi(tables),
-        volumes=VolumeApi(tables, fence),
+        volumes=VolumeApi(tables, fence, clock),
         waiting=WaitingApi(tables, clock),
     )
 

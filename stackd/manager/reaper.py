@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.draft import Ids, join
 from stackd.core.model.event import Event
-from stackd.core.model.node import Node, NodeStatus
+from stackd.core.model.network import VolumeBinding
+from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.release import Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
@@ -15,7 +16,19 @@ from stackd.manager import concerned
 from stackd.manager.keyed import Keyed
 from stackd.manager.loop import ControlLoop
 
-WATCHES = (Task, TaskDesired, TaskStatus, ServiceState, Stack, Node, NodeStatus, Event)
+WATCHES = (
+    Task,
+    TaskDesired,
+    TaskStatus,
+    ServiceState,
+    Stack,
+    Node,
+    NodeStatus,
+    NodeReport,
+    VolumeBinding,
+    Event,
+)
+_VOLUMES = (VolumeBinding.TABLE, NodeReport.TABLE, Node.TABLE)
 
 UNUSED = 600.0
 """Seconds a revision is unused before it is forgotten."""
@@ -36,6 +49,8 @@ class _Reaper:
             self._since = now
         parts = (self._deadlines, self._tasks, self._releases)
         decisions = [part(world, dirty, now, ids) for part in parts]
+        if dirty.everything or any(r.table in _VOLUMES for r in dirty.refs):
+            decisions.append(reap.volumes(world, now, ids.__next__))
         return join([*decisions, reap.events(world, now, ids.__next__)])
 
     def _deadline(self, world: World, key: str, now: float, ids: Ids) -> Decision:

@@ -3,6 +3,7 @@ what is no longer declared out of the store (`core.rollout.removal`)."""
 
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.draft import Ids
+from stackd.core.model.network import VolumeBinding
 from stackd.core.model.node import Node, NodeStatus
 from stackd.core.model.release import Hold, Override, Stack
 from stackd.core.model.rollout import ServiceState
@@ -13,7 +14,18 @@ from stackd.manager import concerned
 from stackd.manager.keyed import Keyed
 from stackd.manager.loop import ControlLoop
 
-WATCHES = (ServiceState, Stack, Override, Hold, Task, TaskDesired, TaskStatus, Node, NodeStatus)
+WATCHES = (
+    ServiceState,
+    Stack,
+    Override,
+    Hold,
+    Task,
+    TaskDesired,
+    TaskStatus,
+    Node,
+    NodeStatus,
+    VolumeBinding,
+)
 
 
 def rollouts() -> ControlLoop:

@@ -74,6 +74,7 @@ class FakeRuntime:
         self.refuse: dict[str, StackdError] = {}
         self.stubborn: set[str] = set()
         self.probes: dict[str, tuple[int, str]] = {}
+        self.volumes: set[str] = set()
         self.removed: list[str] = []
         self.lines: dict[str, list[LogLine]] = {}
         self.execs: list[FakeExec] = []
@@ -113,6 +114,9 @@ class FakeRuntime:
         container = self.containers.pop(task_id, None)
         if container is not None:
             container.end(Exit(code=137, signal=9))
+
+    async def remove_volume(self, name: str) -> None:
+        self.volumes.discard(name)
 
     async def found(self) -> Sequence[Found]:
         return [

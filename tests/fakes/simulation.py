@@ -13,6 +13,7 @@ from stackd.core.model.container import ContainerSpec
 from stackd.core.model.decision import Dirty
 from stackd.core.model.event import Event
 from stackd.core.model.ids import NodeId, RevisionId
+from stackd.core.model.network import VolumeBinding
 from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.record import Change, Changes, Delete, Put, Record, Ref
 from stackd.core.model.release import Release, Revision, ServiceRelease, Stack
@@ -202,10 +203,18 @@ class Simulation:
     def _report_applied(self) -> None:
         for status in self.world.all(NodeStatus):
             report = NodeReport(
-                id=status.id, applied=self.world.revision, counted=self.world.revision
+                id=status.id,
+                applied=self.world.revision,
+                counted=self.world.revision,
+                removed={
+                    b.name: b.removing
+                    for b in self.world.all(VolumeBinding)
+                    if b.node == status.id and b.removing
+                },
             )
             have = self.world.get(NodeReport, status.id)
             fresh = have is None or have.applied < self._table_revision()
+            fresh = fresh or have is None or have.removed != report.removed
             if fresh and status.id not in self.agents.silent:
                 self.world.apply(report, self.world.revision)
                 self._notify(Ref(table=NodeReport.TABLE, key=report.id))

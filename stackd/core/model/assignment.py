@@ -25,6 +25,7 @@ class ItemKind(enum.StrEnum):
     NETWORK = "network"
     ATTACHMENT = "attachment"
     CONTENT = "content"
+    VOLUME = "volume"
     TASK = "task"
     TRAFFIC = "traffic"
 
@@ -88,6 +89,18 @@ class ContentItem(Value, frozen=True, kw_only=True, tag="content"):
         return f"ContentItem({self.key})"
 
 
+class VolumeItem(Value, frozen=True, kw_only=True, tag="volume"):
+    """A named volume of this node whose data must go; `asked` in Unix seconds."""
+
+    KIND: ClassVar[ItemKind] = ItemKind.VOLUME
+    name: str
+    asked: float
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+
 class TaskItem(Value, frozen=True, kw_only=True, tag="task"):
     """A task of this node with all it needs to run."""
 
@@ -117,7 +130,7 @@ class TrafficItem(Value, frozen=True, kw_only=True, tag="traffic"):
         return self.entry.key
 
 
-Item = NodeItem | NetworkItem | AttachmentItem | ContentItem | TaskItem | TrafficItem
+Item = NodeItem | NetworkItem | AttachmentItem | ContentItem | VolumeItem | TaskItem | TrafficItem
 
 
 class ItemRef(Value, frozen=True, kw_only=True, order=True):

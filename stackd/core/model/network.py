@@ -61,6 +61,9 @@ class VolumeBinding(Record, frozen=True, kw_only=True):
     created: float = 0
     slots: tuple[str, ...] = ()
     """`STACK/SERVICE.SLOT` of the slots that were placed here because of it."""
+    removing: float = 0
+    """Unix seconds when its removal was asked for; 0 = it stays. The record goes when the node
+    says that the data has gone."""
 
     @property
     def key(self) -> str:

@@ -74,6 +74,8 @@ class NodeReport(Record, frozen=True, kw_only=True):
     """`applied` at the moment the in-flight counts were taken."""
     problems: Mapping[str, str] = msgspec.field(default_factory=dict)
     """`STACK/SERVICE` -> why part of its traffic could not be applied (a port that is taken)."""
+    removed: Mapping[str, float] = msgspec.field(default_factory=dict)
+    """Volume whose data has gone -> the time at which that was asked for."""
 
     @property
     def key(self) -> str:

@@ -15,9 +15,10 @@ from stackd.core.model.assignment import (
     NodeItem,
     TaskItem,
     TrafficItem,
+    VolumeItem,
 )
 from stackd.core.model.container import Grant
-from stackd.core.model.network import Network
+from stackd.core.model.network import Network, VolumeBinding
 from stackd.core.model.node import Node, NodeStatus
 from stackd.core.model.record import Record, Ref
 from stackd.core.model.release import ContentKind, Release, Revision, Stack
@@ -35,6 +36,7 @@ WATCHED: tuple[type[Record], ...] = (
     TaskDesired,
     TaskStatus,
     TrafficEntry,
+    VolumeBinding,
 )
 """Tables whose changes can change an assignment. A revision is written before its tasks."""
 OLDER_RELEASES = 50
@@ -73,6 +75,8 @@ def items_for(world: World, node: str, networks: frozenset[str]) -> Items:
         found += _some(_task(world, view))
     for entry in world.all(TrafficEntry):
         found += _some(_traffic(world, entry.key, networks))
+    for binding in world.all(VolumeBinding):
+        found += _some(_volume(world, binding.key, node))
     return {place(item): item for item in found}
 
 
@@ -89,6 +93,8 @@ def changed_items(
             _set(update, NetworkItem, key, _network(world, key))
         elif ref.table == TrafficEntry.TABLE:
             _set(update, TrafficItem, key, _traffic(world, key, networks))
+        elif ref.table == VolumeBinding.TABLE and key.endswith(f"/{node}"):
+            _set(update, VolumeItem, key.removesuffix(f"/{node}"), _volume(world, key, node))
         elif ref.table in (Task.TABLE, TaskDesired.TABLE, TaskStatus.TABLE):
             _task_changed(update, world, (node, key), networks)
     return {ref: item for ref, item in update.items() if known.get(ref) != item}
@@ -202,6 +208,13 @@ def _traffic(world: World, key: str, networks: frozenset[str]) -> TrafficItem | 
     if entry is None or not (entry.ports or networks & entry.vips.keys()):
         return None
     return TrafficItem(entry=entry, revision=world.rev(TrafficEntry.TABLE, key))
+
+
+def _volume(world: World, key: str, node: str) -> VolumeItem | None:
+    binding = world.get(VolumeBinding, key)
+    if binding is None or binding.node != node or not binding.removing:
+        return None
+    return VolumeItem(name=binding.name, asked=binding.removing)
 
 
 def _task(world: World, view: TaskView) -> TaskItem | None:

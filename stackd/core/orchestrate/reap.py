@@ -10,6 +10,8 @@ from stackd.core.model import fit
 from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids, earliest
 from stackd.core.model.event import Event
+from stackd.core.model.network import VolumeBinding
+from stackd.core.model.node import Node, NodeReport
 from stackd.core.model.record import Delete, ref
 from stackd.core.model.release import Release, Revision, Stack
 from stackd.core.model.rollout import ServiceState
@@ -68,6 +70,19 @@ def events(world: World, now: float, ids: Ids) -> Decision:
     if surplus >= _EVENT_SLACK:
         for _, event in zip(range(surplus), world.all(Event), strict=False):
             draft.group([Delete(ref=ref(Event, event.id))])
+    return draft.decision()
+
+
+def volumes(world: World, now: float, ids: Ids) -> Decision:
+    """Forget volumes whose removal was asked for once their node has removed the data, or is no
+    longer a member."""
+    draft = Draft(now, ids)
+    for binding in world.all(VolumeBinding):
+        report = world.get(NodeReport, binding.node)
+        told = report is not None and report.removed.get(binding.name) == binding.removing
+        if binding.removing and (told or world.get(Node, binding.node) is None):
+            event = draft.event("volume.removed", binding.name, f"its data on {binding.node}")
+            draft.group([Delete(ref=ref(VolumeBinding, binding.key)), event])
     return draft.decision()
 
 

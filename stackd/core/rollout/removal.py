@@ -12,6 +12,7 @@ from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids
 from stackd.core.model.ids import service_key
 from stackd.core.model.network import Network, ServiceAddresses, VolumeBinding
+from stackd.core.model.node import NodeStatus
 from stackd.core.model.record import Delete, Record, Ref, ref
 from stackd.core.model.release import (
     ContentHead,
@@ -24,6 +25,7 @@ from stackd.core.model.release import (
     Stack,
 )
 from stackd.core.model.rollout import RolloutPhase, ServiceState
+from stackd.core.model.states import NodeState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.world import World
 
@@ -92,6 +94,12 @@ def stack(world: World, name: str, now: float, ids: Ids) -> Decision:
         return draft.decision()
     if world.tasks_of_stack(name) or any(s.stack == name for s in world.all(ServiceState)):
         return draft.decision()
+    volumes = [b for b in world.all(VolumeBinding) if b.stack == name and head.remove_volumes]
+    for binding in volumes:
+        if not binding.removing:
+            draft.group([msgspec.structs.replace(binding, removing=now)], [ref(Stack, name)])
+    if any(_is_ready(world, binding.node) for binding in volumes):
+        return draft.decision()
     rest = list(_stack_records(world, head))
     for place in rest:
         draft.group([Delete(ref=place)])
@@ -101,8 +109,14 @@ def stack(world: World, name: str, now: float, ids: Ids) -> Decision:
     return draft.decision()
 
 
+def _is_ready(world: World, node: str) -> bool:
+    """Whether a node can be waited for; one that is down removes its volumes when it is back."""
+    status = world.get(NodeStatus, node)
+    return status is not None and status.state is NodeState.READY
+
+
 def _stack_records(world: World, head: Stack) -> Iterator[Ref]:
-    owned: list[type[Record]] = [
+    owned: tuple[type[Record], ...] = (
         Hold,
         Override,
         Release,
@@ -112,9 +126,7 @@ def _stack_records(world: World, head: Stack) -> Iterator[Ref]:
         ServiceAddresses,
         ContentHead,
         ContentVersion,
-    ]
-    if head.remove_volumes:
-        owned.append(VolumeBinding)
+    )
     for table in owned:
         for record in world.all(table):
             if getattr(record, "stack", "") == head.name:

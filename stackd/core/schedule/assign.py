@@ -146,7 +146,9 @@ def _place_bound(this: _Pass, view: TaskView, needs: Needs, names: Sequence[str]
     reasons = [r for n in this.nodes if (r := filters.fixed(needs, n)) if _in(n, only)]
     for node in candidates:
         load = this.load(node.node.id)
-        reason = filters.room(needs, node, load, view.task.slot)
+        reason = filters.room(needs, node, load, view.task.slot) or volumes.going(
+            this.world, node.node.id, names
+        )
         reasons += [reason] if reason else []
         if not reason:
             score = (False, load.of(needs.service), load.tasks, node.node.id)

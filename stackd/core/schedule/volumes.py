@@ -39,13 +39,22 @@ def homes(world: World, task: Task, volumes: Sequence[str]) -> dict[str, str]:
     others: dict[str, str] = {}
     service = f"{task.stack}/{task.service}."
     for binding in world.all(VolumeBinding) if volumes else ():
-        if binding.name not in volumes:
+        if binding.name not in volumes or binding.removing:
             continue
         if slot_name(task) in binding.slots:
             own[binding.node] = binding.name
         elif not any(slot.startswith(service) for slot in binding.slots):
             others[binding.node] = binding.name
     return own or others
+
+
+def going(world: World, node: str, volumes: Sequence[str]) -> str:
+    """Why a task with these volumes cannot be on a node yet; '' when it can."""
+    for name in volumes:
+        binding = world.get(VolumeBinding, f"{name}/{node}")
+        if binding is not None and binding.removing:
+            return f"still removing the old volume {name}"
+    return ""
 
 
 def away(world: World, task: Task, home: dict[str, str]) -> str:
@@ -65,9 +74,13 @@ def bind(
 ) -> list[VolumeBinding]:
     """The bindings to write when a slot is placed on `node`."""
     written = []
+    release = world.release(task.stack)
+    external = {v.name for v in release.spec.volumes.values() if v.external} if release else set()
     for name in dict.fromkeys(volumes):
         known = world.get(VolumeBinding, f"{name}/{node}")
-        new = known or VolumeBinding(name=name, node=node, stack=task.stack, created=now)
+        new = known or VolumeBinding(
+            name=name, node=node, stack="" if name in external else task.stack, created=now
+        )
         if slot_name(task) not in new.slots:
             new = msgspec.structs.replace(new, slots=(*new.slots, slot_name(task)))
             written.append(new)

@@ -1,7 +1,11 @@
 """Networks and volumes: list, inspect, remove."""
 
+import asyncio
 import ipaddress
 
+import msgspec
+
+from stackd.aio.clock import Clock
 from stackd.core.model.api import (
     NameRequest,
     NetworkRow,
@@ -11,7 +15,7 @@ from stackd.core.model.api import (
     VolumeRows,
 )
 from stackd.core.model.network import Network, ServiceAddresses, VolumeBinding
-from stackd.core.model.record import Changes, Delete, ref
+from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Release
 from stackd.core.model.task import Task
 from stackd.core.model.world import World
@@ -21,6 +25,8 @@ from stackd.manager.api.tasks import rfc3339
 from stackd.store.tables import Fence, Tables
 from stackd.wire.control import Caller
 
+REMOVED_WITHIN = 10.0
+"""Seconds that `volume rm` waits for the nodes; they go on afterwards."""
 RESERVED = 33
 """Host numbers that no task gets: the network's own, gateways, broadcast."""
 
@@ -92,9 +98,10 @@ def _network_row(world: World, network: Network) -> NetworkRow:
 class VolumeApi:
     """Handlers about named volumes."""
 
-    def __init__(self, tables: Tables, fence: Fence | None) -> None:
+    def __init__(self, tables: Tables, fence: Fence | None, clock: Clock) -> None:
         self._tables = tables
         self._fence = fence
+        self._clock = clock
 
     async def list(self, request: NameRequest, caller: Caller) -> VolumeRows:
         """Every volume on every node."""
@@ -110,7 +117,7 @@ class VolumeApi:
         return VolumeRows(volumes=tuple(_volume_row(world, v) for v in found))
 
     async def remove(self, request: NameRequest, caller: Caller) -> Text:
-        """Remove a volume and its data from all nodes."""
+        """Remove a volume and its data from all nodes; those that are away do it later."""
         world = self._tables.world
         found = [v for v in world.all(VolumeBinding) if v.name == request.name]
         if not found:
@@ -121,9 +128,32 @@ class VolumeApi:
                 f"Volume {request.name} is used by {', '.join(users)}.",
                 "Remove it from these stacks first.",
             )
-        gone = tuple(Delete(ref=ref(VolumeBinding, v.key)) for v in found)
-        await self._tables.commit(Changes(changes=gone), self._fence)
+        now = self._clock.now()
+        asked = tuple(
+            Put(record=msgspec.structs.replace(v, removing=now)) for v in found if not v.removing
+        )
+        if asked:
+            await self._tables.commit(Changes(changes=asked), self._fence)
+        left = await self._removed(request.name)
+        if left:
+            places = ", ".join(left)
+            return Text(text=f"Volume {request.name} goes as soon as {places} can remove it.")
         return Text(text=f"Removed volume {request.name}.")
+
+    async def _removed(self, name: str) -> tuple[str, ...]:
+        """Wait for the nodes; those that still hold data of the volume."""
+        world = self._tables.world
+        subscription = self._tables.subscribe(VolumeBinding)
+        try:
+            async with asyncio.timeout(REMOVED_WITHIN):
+                while any(v.name == name for v in world.all(VolumeBinding)):
+                    await subscription.next()
+        except TimeoutError:
+            pass
+        finally:
+            self._tables.unsubscribe(subscription)
+        holders = {v.node for v in world.all(VolumeBinding) if v.name == name}
+        return tuple(sorted(names.node_name(world, node) for node in holders))
 
 
 def volume_users(world: World, name: str) -> list[str]:
@@ -147,4 +177,5 @@ def _volume_row(world: World, volume: VolumeBinding) -> VolumeRow:
         stack=volume.stack,
         created=rfc3339(volume.created),
         used_by=tuple(volume_users(world, volume.name)),
+        removing=bool(volume.removing),
     )

@@ -1,9 +1,9 @@
 """What a node is told: whole, and after changes; both ways give the same."""
 
-from stackd.core.model.assignment import ItemKind
+from stackd.core.model.assignment import ItemKind, VolumeItem
 from stackd.core.model.container import ContainerSpec, Grant, Mount, MountKind
 from stackd.core.model.ids import NetworkId, NodeId, RevisionId, TaskId
-from stackd.core.model.network import Network
+from stackd.core.model.network import Network, VolumeBinding
 from stackd.core.model.node import Node, NodeStatus
 from stackd.core.model.record import Record, Ref
 from stackd.core.model.release import Release, Revision, ServiceRelease, Stack
@@ -172,3 +172,21 @@ def test_difference() -> None:
     update = assignments.difference(old, told(world, "n1"))
     assert {ref.key for ref, item in update.items() if item is None} == {"t1", "t1/front", "front"}
     assert not [item for item in update.values() if item is not None]
+
+
+def test_only_the_node_that_holds_a_volume_is_told_to_remove_it() -> None:
+    going = VolumeBinding(name="the_volume", node="n1", removing=7)
+    stays = VolumeBinding(name="other", node="n1")
+    world = world_of(*base(), going, stays)
+    told = {
+        node: [i.name for i in items.values() if isinstance(i, VolumeItem)]
+        for node in ("n1", "n2")
+        if (items := assignments.items_for(world, node, frozenset()))
+    }
+    assert told == {"n1": ["the_volume"], "n2": []}
+    refs = [Ref(table=VolumeBinding.TABLE, key=b.key) for b in (going, stays)]
+    known = assignments.items_for(world, "n1", frozenset())
+    assert assignments.changed_items(world, "n1", frozenset(), refs, known) == {}
+    world.remove(refs[0].table, refs[0].key)
+    [(place, item)] = assignments.changed_items(world, "n1", frozenset(), refs, known).items()
+    assert (place.kind, place.key, item) == (ItemKind.VOLUME, "the_volume", None)

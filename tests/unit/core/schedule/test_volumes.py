@@ -1,8 +1,10 @@
 """A slot stays where its volume is."""
 
+import msgspec
+
 from stackd.core.model.container import ContainerSpec, Mount, MountKind
 from stackd.core.model.network import VolumeBinding
-from stackd.core.model.stack import Amount, ServiceSpec, Strategy
+from stackd.core.model.stack import Amount, ServiceSpec, Strategy, VolumeSpec
 from stackd.core.model.states import NodeState, TaskState
 from tests.fakes.simulation import Simulation, web
 
@@ -54,3 +56,36 @@ def test_while_the_node_is_down_the_task_says_why_it_waits() -> None:
     ]
     text = f"slot 1 stays on {node}, which holds its volume shop_data and is down"
     assert waiting.status.error == text
+
+
+def test_a_volume_that_is_being_removed_is_waited_for() -> None:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (stateful(), "a")})
+    sim.advance(20)
+    [binding] = sim.world.all(VolumeBinding)
+    sim.remove("shop")
+    sim.advance(30)
+    sim.agents.silent.add(binding.node)
+    sim.write(msgspec.structs.replace(binding, removing=sim.now))
+    sim.deploy("shop", {"web": (stateful(), "a")})
+    sim.advance(5)
+    [view] = sim.world.tasks_of("shop", "web")
+    assert view.status.state is TaskState.PENDING
+    assert "still removing the old volume shop_data" in view.status.error
+    sim.agents.silent.clear()
+    sim.advance(20)
+    assert sim.ready("shop", "web") == 1
+    [binding] = sim.world.all(VolumeBinding)
+    assert not binding.removing
+
+
+def test_a_volume_of_another_stack_is_not_owned_by_the_one_that_uses_it() -> None:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (stateful(), "a")})
+    release = sim.world.release("shop")
+    assert release is not None
+    volumes = {"data": VolumeSpec(name="common", external=True)}
+    spec = msgspec.structs.replace(release.spec, volumes=volumes)
+    sim.write(msgspec.structs.replace(release, spec=spec))
+    sim.advance(20)
+    assert [(b.name, b.stack) for b in sim.world.all(VolumeBinding)] == [("common", "")]
