@@ -15,9 +15,12 @@ from typing import Any
 
 from stackd.aio import proc
 from stackd.errors import Rejected, Unavailable
-from stackd.host import bundle, conmon
+from stackd.host import bundle, conmon, pidfds
 
 _START_WITHIN = 10.0
+_LOOK_EVERY = 0.001
+_INIT = "runc:["
+"""How runc calls its own process in a container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ def started(place: bundle.Home) -> bool:
 
 
 async def start(place: bundle.Home, pidfd: int) -> None:
-    """Let the first process go on to the command. Raises Rejected when it has died meanwhile."""
+    """Let the first process go on to the command, and wait until it has: runc's own process would
+    take a signal for itself. Raises Rejected when it has died meanwhile."""
     fifo = place.state / "exec.fifo"
     try:
         handle = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -54,14 +58,25 @@ async def start(place: bundle.Home, pidfd: int) -> None:
     try:
         async with asyncio.timeout(_START_WITHIN):
             await _either(handle, pidfd)
-        if not _released(handle):
-            raise Rejected("The container ended before it was started.")
+            if not _released(handle):
+                raise Rejected("The container ended before it was started.")
+            await _executed(place, pidfd)
     except TimeoutError as error:
         raise Rejected(f"The container did not start within {_START_WITHIN:g}s.") from error
     finally:
         os.close(handle)
     with contextlib.suppress(FileNotFoundError):
         fifo.unlink()
+
+
+async def _executed(place: bundle.Home, pidfd: int) -> None:
+    """Return when the command has taken the place of runc's own process, or that has ended."""
+    found = state(place)
+    name = Path("/proc", str(found.pid if found else 0), "comm")
+    with contextlib.suppress(OSError):
+        # the kernel tells nobody of an exec
+        while name.read_text().startswith(_INIT) and not pidfds.ended(pidfd):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY)
 
 
 async def _start_by_command(place: bundle.Home) -> None:
