@@ -139,7 +139,7 @@ async def test_secrets_are_in_memory_and_only_for_the_user(rig: rigs.Rig) -> Non
     secret = FileContent("/run/secrets/key", b"top-secret-value", True, None, None, None)
     config = FileContent("/etc/app.conf", b"conf", False, 5, 6, 0o640)
     script = (
-        "stat -c '%u %g %a %n' /run/secrets/key /etc/app.conf; cat /run/secrets/key;"
+        "exec 2>&1; stat -c '%u %g %a %n' /run/secrets/key /etc/app.conf; cat /run/secrets/key;"
         "echo x > /run/secrets/key; cat /etc/app.conf; stat -f -c %T /run/secrets/key"
     )
     task = await rig.run("sh", "-c", script, user="app", files=(secret, config))
