@@ -1,5 +1,6 @@
 """`stackd apply`: deploy a stack file."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -7,9 +8,12 @@ import typer
 from stackd.cli.connect import call
 from stackd.cli.files import Asked, render
 from stackd.cli.options import Files, Output, Timeout, Wait, checked_output, duration, where
-from stackd.cli.output import die, print_json, print_lines
+from stackd.cli.output import clean, die, print_json, print_lines
 from stackd.cli.wait import wait_for
 from stackd.core.model.api import ApplyAnswer, ApplyRequest, WaitRequest
+
+DOCUMENT = ("stack", "release", "changed", "plan_hash")
+"""Keys of `-o json`; notes and failures go to standard error."""
 
 
 def register(app: typer.Typer) -> None:
@@ -47,8 +51,11 @@ def register(app: typer.Typer) -> None:
             override=override,
         )
         answer = call(target, "Apply", request, ApplyAnswer)
+        if output == "json":
+            for note in answer.notes:
+                print(clean(note), file=sys.stderr)
         if output == "json" and not wait:
-            print_json(answer)
+            print_json({key: getattr(answer, key) for key in DOCUMENT})
         elif output != "json":
             print_lines(_text(answer, wait))
         if answer.failed:

@@ -52,10 +52,15 @@ def register(app: typer.Typer) -> None:
 
 
 def _document(answer: StatusAnswer, name: str) -> object:
-    """The documents of the contracts: one service, one stack, or the list of stacks."""
+    """The documents of the contracts: one service, one stack, or the list of stacks. Why a newer
+    commit does not run is in `why` and `repo ls`."""
     if answer.service and answer.stacks:
         return next(s for s in answer.stacks[0].services if s.service == answer.service)
-    return answer.stacks[0] if name and answer.stacks else answer.stacks
+    stacks = [
+        {key: getattr(stack, key) for key in stack.__struct_fields__ if key != "problem"}
+        for stack in answer.stacks
+    ]
+    return stacks[0] if name and stacks else stacks
 
 
 async def follow(target: Target, request: NameRequest) -> None:

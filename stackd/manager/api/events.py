@@ -6,6 +6,7 @@ from stackd.core.model.api import EventRow, EventsRequest
 from stackd.core.model.event import Event
 from stackd.core.model.world import World
 from stackd.manager.api.tasks import rfc3339
+from stackd.store.subscription import Subscription
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller
 
@@ -19,27 +20,38 @@ class EventApi:
     async def events(self, request: EventsRequest, caller: Caller) -> AsyncIterator[EventRow]:
         """Kept events, oldest first, then new ones if asked to follow."""
         world = self._tables.world
-        chosen = [e for e in world.all(Event) if _about(world, e, request.name)]
-        if request.trace:
-            chosen = chain(chosen, request.trace)
-        last = ""
-        for event in chosen[-request.tail :] if request.tail >= 0 else chosen:
-            yield row(event)
-        last = max((e.id for e in chosen), default="")
-        if not request.follow:
-            return
         subscription = self._tables.subscribe(Event)
-        while True:
-            dirty = await subscription.next(None)
-            fresh = (
-                list(world.all(Event))
-                if dirty.everything
-                else [e for r in dirty.refs if (e := world.get(Event, r.key)) is not None]
-            )
-            for event in sorted(fresh, key=lambda e: e.id):
-                if event.id > last and _about(world, event, request.name):
-                    last = event.id
-                    yield row(event)
+        try:
+            known = {e.id for e in world.all(Event)}
+            kept = [e for e in world.all(Event) if _about(world, e, request.name)]
+            if request.trace:
+                kept = chain(kept, request.trace)
+            for event in kept[max(0, len(kept) - request.tail) :] if request.tail >= 0 else kept:
+                yield row(event)
+            if request.follow:
+                async for event in _fresh(world, subscription, known):
+                    ids = {e.id for e in kept}
+                    traced = not request.trace or event.cause in ids or event.id == request.trace
+                    if traced and _about(world, event, request.name):
+                        kept = [*kept, event] if request.trace else kept
+                        yield row(event)
+        finally:
+            self._tables.unsubscribe(subscription)
+
+
+async def _fresh(world: World, subscription: Subscription, known: set[str]) -> AsyncIterator[Event]:
+    """Events that were not there before, in order, each once."""
+    while True:
+        dirty = await subscription.next(None)
+        found = (
+            list(world.all(Event))
+            if dirty.everything
+            else [e for r in dirty.refs if (e := world.get(Event, r.key)) is not None]
+        )
+        for event in sorted(found, key=lambda e: e.id):
+            if event.id not in known:
+                known.add(event.id)
+                yield event
 
 
 def _about(world: World, event: Event, name: str) -> bool:

@@ -11,8 +11,33 @@ def stack_of(world: World, name: str) -> Stack:
     """The stack called `name`. Raises Refused."""
     found = world.get(Stack, name)
     if found is None:
-        raise Refused(f"There is no stack {name}.", "See: stackd ls")
+        services = sorted(k for k in _all_services(world) if k.endswith(f"/{name}"))
+        meant = f"Did you mean {' or '.join(services)}?" if services else "See: stackd ls"
+        raise Refused(f"There is no stack {name}.", meant)
     return found
+
+
+def _all_services(world: World) -> set[str]:
+    return {
+        f"{stack.name}/{service}"
+        for stack in world.all(Stack)
+        for service in service_names(world, stack.name)
+    }
+
+
+def check_word(world: World, word: str, *, nodes: bool = False) -> None:
+    """Raises Refused, listing them, when a bare word means more than one thing: a stack, a task's
+    id or, where the command takes `nodes`, a node."""
+    view = world.task(word)
+    meanings = [f"stack {word}"] if world.get(Stack, word) is not None else []
+    meanings += [f"task {task_name(world, view)} (its id)"] if view is not None else []
+    if nodes:
+        meanings += [f"node {n.name} ({n.id})" for n in world.all(Node) if word in (n.name, n.id)]
+    if len(meanings) > 1:
+        raise Refused(
+            f"{word} could be {' or '.join(meanings)}.",
+            "Name a service as STACK/SERVICE, a task as STACK/SERVICE.SLOT, a node by its id.",
+        )
 
 
 def service_of(world: World, name: str) -> tuple[str, str]:
@@ -51,6 +76,7 @@ def services_of(world: World, name: str) -> list[tuple[str, str]]:
 def task_of(world: World, name: str) -> TaskView:
     """The task called `STACK/SERVICE.SLOT` (the newest of the slot that should run), for global
     services `STACK/SERVICE.NODE`, or by its id. Raises Refused."""
+    check_word(world, name)
     by_id = world.task(name)
     if by_id is not None:
         return by_id
@@ -69,6 +95,7 @@ def task_of(world: World, name: str) -> TaskView:
 
 def tasks_named(world: World, name: str) -> list[TaskView]:
     """Tasks meant by a stack, a service or a task's name. Raises Refused."""
+    check_word(world, name)
     if world.task(name) is not None or ("/" in name and "." in name.rpartition("/")[2]):
         return [task_of(world, name)]
     return [t for pair in services_of(world, name) for t in world.tasks_of(*pair)]

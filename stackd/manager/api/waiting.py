@@ -70,6 +70,7 @@ class WaitingApi:
         world = self._tables.world
         now = self._clock.now()
         name = request.name
+        names.check_word(world, name, nodes=True)
         for node in world.all(Node):
             if name in (node.name, node.id):
                 return _node(world, node)

@@ -117,7 +117,7 @@ def test_a_network_that_exists_and_an_external_one_are_not_made() -> None:
         "default": NetworkSpec(name="shop_default"),
         "x": NetworkSpec(name="x", external=True),
     }
-    plan = make_plan(put(World(), network), declare(stack(service(), networks=external)))
+    plan = make_plan(put(World(), network), declare(stack(service(), networks=networks)))
     assert names(plan) == ["create-service"]
 
 
