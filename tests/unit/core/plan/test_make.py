@@ -113,10 +113,8 @@ def test_what_is_no_longer_declared_goes_last() -> None:
 
 def test_a_network_that_exists_and_an_external_one_are_not_made() -> None:
     network = Network(id=NetworkId("n1"), name="shop_default", vni=1, subnet="10.0.0.0/24")
-    external = {
-        "default": NetworkSpec(name="shop_default"),
-        "x": NetworkSpec(name="x", external=True),
-    }
+    external = NetworkSpec(name="x", external=True)
+    networks = {"default": NetworkSpec(name="shop_default"), "x": external}
     plan = make_plan(put(World(), network), declare(stack(service(), networks=networks)))
     assert names(plan) == ["create-service"]
 

@@ -6,6 +6,7 @@ import pytest
 from stackd.core.model.event import Event
 from stackd.core.model.record import Changes, Delete, Put, Record
 from stackd.core.model.release import Digest, Override, Release, Revision, Stack
+from stackd.core.model.stack import StackSpec
 from stackd.core.model.world import World
 from stackd.core.plan import records
 from stackd.core.plan.make import make_plan
@@ -86,19 +87,9 @@ def test_seen_is_noted_once(sha: str, problem: str) -> None:
     assert records.seen(world, "shop", sha, problem).changes == ()
     assert (head(world).seen_commit, head(world).problem) == (sha, problem)
     assert records.seen(world, "nosuch", sha).changes == ()
-"""What the deployer commits for a plan."""
-
-from stackd.core.model.container import ContainerSpec
-from stackd.core.model.release import Release, Stack
-from stackd.core.model.stack import ServiceSpec, StackSpec
-from stackd.core.model.world import World
-from stackd.core.plan.make import Declaration, make_plan
-from stackd.core.plan.records import next_number
-
-IMAGE = "a@sha256:" + "a" * 64
 
 
-def declared(world: World, *numbers: int, current: int) -> None:
+def numbered(world: World, *numbers: int, current: int) -> None:
     """Releases of a stack, one of which is the current one."""
     for revision, number in enumerate(numbers, 1):
         spec = StackSpec(name="shop", services={})
@@ -108,15 +99,13 @@ def declared(world: World, *numbers: int, current: int) -> None:
 
 def test_a_release_number_is_never_given_twice_even_after_a_rollback() -> None:
     world = World()
-    assert next_number(world, "shop") == 1
-    declared(world, 1, 2, 3, current=1)
-    assert next_number(world, "shop") == 4
+    assert records.next_number(world, "shop") == 1
+    numbered(world, 1, 2, 3, current=1)
+    assert records.next_number(world, "shop") == 4
 
 
 def test_a_plan_after_a_rollback_is_made_against_the_current_release() -> None:
     world = World()
-    declared(world, 1, 2, current=1)
-    service = ServiceSpec(name="web", container=ContainerSpec(image="a"))
-    spec = StackSpec(name="shop", services={"web": service})
-    plan = make_plan(world, Declaration(spec=spec, images={"web": IMAGE}))
+    numbered(world, 1, 2, current=1)
+    plan = make_plan(world, declare(stack(service())))
     assert plan.base == 1

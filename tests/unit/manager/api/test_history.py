@@ -1,0 +1,54 @@
+"""`history`."""
+
+import pytest
+
+from stackd.core.model.api import NameRequest
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
+from stackd.errors import Refused
+from stackd.manager.api.history import HistoryApi
+from tests.fakes.harness import Harness
+from tests.fakes.stacks import service, stack
+from tests.unit.manager.api.cases import CALLER, declared, running
+
+KEYS = ("release", "commit", "at", "by", "state", "services")
+
+
+async def test_releases_newest_first_with_the_keys_of_the_contract() -> None:
+    async with Harness() as on:
+        first = await running(on)
+        second = await declared(on, stack(service(container_user="1")))
+        rows = (await HistoryApi(on.tables).history(NameRequest(name="shop"), CALLER)).releases
+    assert rows[0].__struct_fields__ == KEYS
+    assert [(r.release, r.state) for r in rows] == [(2, "current"), (1, "replaced")]
+    assert rows[0].services == {"web": second.services["web"].revision}
+    assert rows[1].services["web"] == first
+    assert (rows[1].commit, rows[1].by, rows[1].at) == (
+        *("c" * 40, "root@local", "2023-11-14T22:13:20Z"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("phase", "state"),
+    [
+        (RolloutPhase.COMPLETE, "current"),
+        (RolloutPhase.WAITING, "progressing"),
+        (RolloutPhase.PROGRESSING, "progressing"),
+        (RolloutPhase.PAUSED, "progressing"),
+        (RolloutPhase.ROLLING_BACK, "failed"),
+        (RolloutPhase.ABORTED, "failed"),
+        (RolloutPhase.FAILED, "failed"),
+    ],
+)
+async def test_what_became_of_the_current_release(phase: RolloutPhase, state: str) -> None:
+    async with Harness() as on:
+        target = await running(on)
+        rollout = Rollout(id="x", target=target, phase=phase)
+        await on.put(ServiceState(stack="shop", service="web", rollout=rollout))
+        [row] = (await HistoryApi(on.tables).history(NameRequest(name="shop"), CALLER)).releases
+    assert row.state == state
+
+
+async def test_an_unknown_stack_is_refused() -> None:
+    async with Harness() as on:
+        with pytest.raises(Refused, match="no stack nosuch"):
+            await HistoryApi(on.tables).history(NameRequest(name="nosuch"), CALLER)

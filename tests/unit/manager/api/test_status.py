@@ -1,0 +1,104 @@
+"""`status`: the documents of the contracts."""
+
+import msgspec
+
+from stackd.core.model.api import NameRequest
+from stackd.core.model.release import Hold, Override
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
+from stackd.manager.api.status import StatusApi
+from tests.fakes.harness import Harness
+from tests.fakes.stacks import NOW, head, service, stack
+from tests.unit.manager.api.cases import CALLER, declared, running
+
+SERVICE = {
+    *("stack", "service", "phase", "reason", "strategy", "step", "steps", "weights"),
+    *("revisions", "release", "commit", "owner", "hold", "override"),
+}
+REVISION = {"id", "role", "image", "desired", "running", "ready", "weight"}
+STACK = {"stack", "release", "commit", "seen_commit", "owner", "phase", "services"}
+
+
+async def test_a_service_has_exactly_the_keys_of_the_contract() -> None:
+    async with Harness() as on:
+        revision = await running(on)
+        answer = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop/web"), CALLER)
+    web = next(s for s in answer.stacks[0].services if s.service == answer.service)
+    document = msgspec.json.decode(msgspec.json.encode(web))
+    assert document.keys() == SERVICE
+    [row] = document["revisions"]
+    assert row.keys() == REVISION
+    assert (row["id"], row["role"], row["desired"], row["running"], row["ready"]) == (
+        *(revision, "stable", 2, 2, 2),
+    )
+    assert (document["phase"], document["release"], document["commit"]) == ("healthy", 1, "c" * 40)
+    assert (document["owner"], document["hold"], document["override"]) == ("cli", [], None)
+
+
+async def test_a_stack_has_the_keys_of_the_contract_and_a_problem() -> None:
+    async with Harness() as on:
+        await running(on)
+        refused = msgspec.structs.replace(
+            head(on.world), seen_commit="d" * 40, problem="a.yml:1:2: bad"
+        )
+        await on.put(refused)
+        answer = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop"), CALLER)
+    [found] = answer.stacks
+    assert set(found.__struct_fields__) == STACK | {"problem"}
+    assert (found.commit, found.seen_commit, found.problem) == (
+        *("c" * 40, "d" * 40, "a.yml:1:2: bad"),
+    )
+    assert [s.service for s in found.services] == ["db", "web"]
+
+
+async def test_declared_and_overridden_numbers_are_both_shown() -> None:
+    async with Harness() as on:
+        await running(on)
+        await on.put(
+            Override(stack="shop", service="web", replicas=5, declared=2, by="root@local", at=NOW)
+        )
+        answer = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop"), CALLER)
+    web = answer.stacks[0].services[1]
+    assert web.override == {
+        "replicas": 5,
+        "declared": 2,
+        "by": "root@local",
+        "at": "2023-11-14T22:13:20Z",
+    }
+
+
+async def test_a_refused_revision_says_why() -> None:
+    async with Harness() as on:
+        stable = await running(on)
+        bad = (await declared(on, stack(service(container_user="1")))).services["web"].revision
+        rollout = Rollout(
+            id="y", target=bad, source=stable, phase=RolloutPhase.ABORTED, reason="crashed"
+        )
+        state = ServiceState(
+            stack="shop", service="web", stable=stable, counts={stable: 1}, rollout=rollout
+        )
+        hold = Hold(stack="shop", service="web", revision=bad, reason="task crashed", at=NOW)
+        await on.put(state, hold)
+        answer = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop/web"), CALLER)
+    [web] = (s for s in answer.stacks[0].services if s.service == "web")
+    assert web.phase == "aborted"
+    assert web.hold == (f"{bad} refused: task crashed",)
+
+
+async def test_everything_without_a_name_and_removing_is_told() -> None:
+    async with Harness() as on:
+        await running(on)
+        await on.put(msgspec.structs.replace(head(on.world), removing=True))
+        answer = await StatusApi(on.tables, on.clock).status(NameRequest(), CALLER)
+    assert [(s.stack, s.phase) for s in answer.stacks] == [("shop", "removing")]
+
+
+async def test_a_watch_answers_at_once_and_at_each_change() -> None:
+    async with Harness() as on:
+        await running(on)
+        answers = StatusApi(on.tables, on.clock).watch(NameRequest(name="shop"), CALLER)
+        first = await anext(answers)
+        await on.put(msgspec.structs.replace(head(on.world), seen_commit="e" * 40))
+        second = await anext(answers)
+        await answers.aclose()  # type: ignore[attr-defined]
+    assert first.stacks[0].seen_commit == "c" * 40
+    assert second.stacks[0].seen_commit == "e" * 40
