@@ -275,7 +275,7 @@ class TaskRunner:
             state=max(end.state, self._status.state),
             health=self._status.health,
             at=self._machine.clock.now(),
-            error=end.error,
+            error=end.error or ("" if self._status.ready else self._status.error),
             exit_code=ended.code,
             signal=ended.signal,
             oom_killed=ended.oom_killed,

@@ -72,7 +72,12 @@ def _addresses(world: World, plan: Plan) -> Iterator[str]:
         declared = next(n for n in plan.spec.networks.values() if n.name == literal)
         if network is None and declared.external:
             yield f"network {literal} is external and does not exist"
-        elif network is not None and (free := ipam.free(network, world)) < count:
+            continue
+        if network is not None:
+            free = ipam.free(network, world)
+        else:
+            free = ipam.room(declared.subnet)
+        if free < count:
             yield f"network {literal} needs {count} addresses and has {free} free"
 
 

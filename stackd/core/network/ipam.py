@@ -41,6 +41,12 @@ def capacity(network: Network) -> int:
     return max(0, size - GATEWAYS - 1)
 
 
+def room(subnet: str, pool: Pool = DEFAULT_POOL) -> int:
+    """Addresses that a network yet to be made would have; `subnet` '' = one from the pool."""
+    prefix = ipaddress.IPv4Network(subnet).prefixlen if subnet else pool.prefix
+    return max(0, (1 << (32 - prefix)) - GATEWAYS - 1)
+
+
 def used(network: Network, world: World) -> set[str]:
     """Addresses of a network that live tasks and services hold now."""
     taken = {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from stackd.core.model import fit
+from stackd.core.model.node import Node, NodeReport
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import RestartCondition, ServiceSpec, Strategy
 from stackd.core.model.states import TaskState
@@ -53,6 +54,8 @@ class Observed:
     counts: Mapping[str, int]
     """Counts as they are asked for now, as numbers."""
     tallies: Mapping[str, Tally] = field(default_factory=dict)
+    blocked: str = ""
+    """Why a target that is new cannot serve although its tasks run: a published port is taken."""
 
     def tally(self, revision: str) -> Tally:
         """The counted tasks of a revision."""
@@ -76,6 +79,7 @@ class Observed:
             self.counts.get(self.target, 0) == self.wanted
             and self.tally(self.target).available >= self.wanted
             and all(self.existing(r) == 0 for r in self.revisions)
+            and not self.blocked
         )
 
     @property
@@ -114,7 +118,18 @@ def observe(
         wanted=wanted,
         counts=counts,
         tallies={r: t for r, t in tallies.items() if t != Tally()},
+        blocked="" if target == state.stable else traffic_problem(world, state.key),
     )
+
+
+def traffic_problem(world: World, service: str) -> str:
+    """What the first node says that cannot apply the traffic of `STACK/SERVICE`; '' when all
+    can."""
+    for report in world.all(NodeReport):
+        if service in report.problems:
+            node = world.get(Node, report.id)
+            return f"{node.name if node else report.id}: {report.problems[service].rstrip('.')}"
+    return ""
 
 
 def _tally(world: World, views: Iterable[TaskView], spec: ServiceSpec, now: float) -> Tally:

@@ -107,4 +107,4 @@ def stuck(observed: Observed, policy: Strategy, views: Sequence[TaskView]) -> st
     if waiting:
         first = min(waiting, key=lambda v: v.task.created)
         text += f"; {first.task.service}.{first.task.slot}: {cause(first)}"
-    return text
+    return f"{text}; {observed.blocked}" if observed.blocked else text

@@ -12,7 +12,7 @@ from stackd.core.model.release import Hold, Override, Stack
 from stackd.core.model.rollout import Phase, RolloutPhase, ServiceState
 from stackd.core.model.world import TaskView, World
 from stackd.core.rollout import judge
-from stackd.core.rollout.common import ACTIVE, allowed_end
+from stackd.core.rollout.common import ACTIVE, allowed_end, traffic_problem
 
 ORDER = (
     Phase.ROLLING_BACK,
@@ -109,7 +109,9 @@ def _settled(world: World, state: ServiceState, hold: Hold | None, now: float) -
     override = world.get(Override, state.key)
     by_hand = f", set by {override.by}; declared {override.declared}" if override else ""
     ended = f", {done} ended well" if done else ""
-    return Phase.HEALTHY, f"{ready} of {wanted} tasks are ready{ended}{by_hand}"
+    problem = traffic_problem(world, state.key)
+    but = f"; {problem}" if problem else ""
+    return Phase.HEALTHY, f"{ready} of {wanted} tasks are ready{ended}{by_hand}{but}"
 
 
 def serving(world: World, view: TaskView) -> bool:

@@ -179,7 +179,8 @@ def _step(look: _Look, rollout: Rollout, observed: Observed) -> None:
     strategy = STRATEGIES[look.case.policy.kind]
     before = rollout.updated
     step = strategy(look.case.policy, rollout, observed, look.draft.now)
-    rollout = msgspec.structs.replace(step.state, reason=step.reason)
+    reason = f"{step.reason}; {observed.blocked}" if observed.blocked else step.reason
+    rollout = msgspec.structs.replace(step.state, reason=reason)
     look.state = msgspec.structs.replace(look.state, counts=step.counts)
     look.put(rollout)
     if observed.complete:
@@ -294,7 +295,9 @@ def _recovered(look: _Look, rollout: Rollout) -> None:
         look.also.append(Delete(ref=ref(Hold, f"{look.name}/{rollout.target}")))
         _complete(look, rollout)
     elif not observed.complete:
-        look.wake_at = earliest(look.wake_at, observed.tally(rollout.target).next_available)
+        again = look.draft.now + judge.STORE_EVERY if observed.blocked else None
+        soon = observed.tally(rollout.target).next_available
+        look.wake_at = earliest(look.wake_at, earliest(soon, again))
 
 
 def _rescaled(look: _Look) -> Mapping[str, int]:

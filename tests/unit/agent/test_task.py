@@ -144,6 +144,17 @@ async def test_a_container_that_was_not_ready_ends_with_its_monitor() -> None:
         assert life.over
 
 
+async def test_a_task_that_never_got_ready_keeps_what_was_in_its_way() -> None:
+    life_ = Life(item(ready_ports=(8080,)))
+    life_.network.closed.add(("10.0.0.9", 8080))
+    async with life_.lived() as life:
+        await life.clock.advance(30.0)
+        why = life.last.error
+        assert "8080" in why
+        await life.change(item(TaskState.SHUTDOWN, ready_ports=(8080,)))
+        assert (life.state(), life.last.error) == (TaskState.SHUTDOWN, why)
+
+
 async def test_back_off_holds_a_prepared_task() -> None:
     wanted = item(not_before=ManualClock().now() + 20.0)
     async with Life(wanted).lived() as life:

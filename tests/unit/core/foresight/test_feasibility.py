@@ -88,6 +88,20 @@ def test_a_port_of_the_release_that_is_replaced_is_free() -> None:
     assert reasons(world, published("new")) == ""
 
 
+@pytest.mark.parametrize(
+    ("subnet", "replicas", "said"),
+    [
+        ("10.1.0.0/26", 30, ""),
+        ("10.1.0.0/26", 31, "network shop_default needs 32 addresses and has 31 free"),
+        ("10.1.0.0/28", 1, "network shop_default needs 2 addresses and has 0 free"),
+        ("", 2000, "network shop_default needs 2001 addresses and has 991 free"),
+    ],
+)
+def test_a_network_that_is_new_needs_room_too(subnet: str, replicas: int, said: str) -> None:
+    networks = {"default": NetworkSpec(name="shop_default", subnet=subnet)}
+    assert reasons(one_node(), service(replicas=replicas), networks=networks) == said
+
+
 def test_an_external_network_must_exist() -> None:
     external = {"default": NetworkSpec(name="shared", external=True)}
     assert reasons(one_node(), service(), networks=external) == (

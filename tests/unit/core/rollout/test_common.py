@@ -1,7 +1,10 @@
 """How a service is observed."""
 
+import msgspec
 import pytest
 
+from stackd.core.model.ids import NodeId, RevisionId
+from stackd.core.model.node import NodeReport
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import Amount, RestartCondition, RestartPolicy, Strategy
 from stackd.core.rollout.common import limits, observe
@@ -54,3 +57,16 @@ def test_complete_needs_all_new_tasks_and_no_old_ones() -> None:
     assert not observed(2, {"b": 2}, b=up(2, 1)).complete
     assert not observed(2, {"b": 2}, b=up(2), a=up(1)).complete
     assert observed(0, {}).complete
+
+
+def test_a_port_that_is_taken_blocks_a_revision_that_is_new() -> None:
+    sim = Simulation(1)
+    sim.write(NodeReport(id=NodeId("n1"), problems={"shop/web": "Port 80 is held by nginx."}))
+    state = ServiceState(stack="shop", service="web", counts={})
+    new = observe(sim.world, "shop", web(replicas=0), state, "a", sim.now)
+    assert new.blocked == "n1: Port 80 is held by nginx"
+    assert not new.complete
+    proven = msgspec.structs.replace(state, stable=RevisionId("a"))
+    assert observe(sim.world, "shop", web(replicas=0), proven, "a", sim.now).complete
+    other = msgspec.structs.replace(state, service="db")
+    assert observe(sim.world, "shop", web(replicas=0), other, "a", sim.now).complete
