@@ -2,9 +2,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PY := .venv/bin/python
-STAMP := .venv/.ready
+PYTEST := .venv/bin/pytest -q
+# Fewer passed tests than this mean that a part of the suite was lost.
+FEWEST := 3700
+# How often `make soak` runs.
+N ?= 10
 
-.PHONY: setup test check unit host demo demo-image schema proto lock bench clean help
+.PHONY: setup test check unit sim fuzz soak demo demo-image schema proto lock clean help
 
 help:
 	@echo "make setup       Debian packages, .venv, locked Python dependencies"
@@ -12,27 +16,38 @@ help:
 	@echo "make test        every check and test, root ones included"
 	@echo "make check       ruff, mypy, import contracts"
 	@echo "make unit        tests that need no root"
+	@echo "make sim         rollouts in virtual time: scenarios and properties"
+	@echo "make fuzz        properties with many more examples (about 10 minutes)"
+	@echo "make soak N=10   lost requests and killed processes, again and again"
 	@echo "make proto       generate stackd/wire/gen from schemas/rpc"
 	@echo "make schema      generate schemas/stack.schema.json"
 	@echo "make lock        resolve requirements.lock again"
 
-setup: $(STAMP)
-
-$(STAMP): requirements.lock packages.txt scripts/setup
+setup:
 	@scripts/setup
-	@touch $@
 
 check: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy stackd tests
-	.venv/bin/lint-imports --no-logo 2>/dev/null || .venv/bin/lint-imports
+	.venv/bin/lint-imports
 
 unit: setup
-	.venv/bin/pytest -q -m "not host and not e2e"
+	$(PYTEST) -m "not host and not e2e"
 
 test: check demo-image
-	.venv/bin/pytest -q
+	$(PYTEST) --fewest $(FEWEST)
+
+sim: setup
+	$(PYTEST) tests/scenarios tests/properties
+
+fuzz: setup
+	$(PYTEST) tests/properties --hypothesis-profile deep --timeout 3600
+
+soak: demo-image
+	for i in $$(seq $(N)); do \
+	  echo "soak $$i of $(N)"; $(PYTEST) tests/e2e/test_lossless.py tests/e2e/test_faults.py || exit 1; \
+	done
 
 demo-image: setup
 	@$(PY) examples/demo-image/build.py

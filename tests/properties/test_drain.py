@@ -1,6 +1,6 @@
 """Whatever happens, weights add up, the last endpoint withdraws, and every stop ends."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stackd.core.model.states import Leaving, TaskState
@@ -66,7 +66,6 @@ def check_withdrawals(town: Town, before: dict[str, Leaving]) -> None:
             )
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(STEP, max_size=40))
 def test_nothing_is_lost_and_every_stop_ends(steps: list[tuple[object, ...]]) -> None:
     town = Town(nodes=2, drain_timeout=TIMEOUT)

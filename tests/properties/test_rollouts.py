@@ -8,6 +8,7 @@ Every rollout ends, or waits for a person and says so. At rest, what runs is wha
 from dataclasses import dataclass
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,9 @@ from stackd.core.rollout.common import ACTIVE, limits
 from tests.fakes.agent import Behaviour
 from tests.fakes.simulation import Simulation, web
 
+pytestmark = pytest.mark.timeout(900)  # a failing example is made small before it is shown
+
+COSTLY = settings(max_examples=settings().max_examples // 3)
 GOOD = Behaviour()
 
 
@@ -118,7 +122,7 @@ def _run(sim: Watched, policy: Strategy, replicas: int, script: list[Move]) -> N
             sim.restart_manager()
 
 
-@settings(max_examples=60, deadline=None)
+@COSTLY
 @given(policy=policies, replicas=st.integers(1, 5), script=moves)
 def test_safe_at_every_step_and_every_rollout_ends(
     policy: Strategy, replicas: int, script: list[Move]
@@ -140,7 +144,7 @@ def test_safe_at_every_step_and_every_rollout_ends(
         assert sim.ready("shop", "web") == replicas
 
 
-@settings(max_examples=30, deadline=None)
+@COSTLY
 @given(policy=policies, counts=st.lists(st.integers(0, 6), min_size=1, max_size=4))
 def test_scaling_during_a_rollout_ends_at_the_last_count(
     policy: Strategy, counts: list[int]
@@ -158,7 +162,7 @@ def test_scaling_during_a_rollout_ends_at_the_last_count(
     assert {v.task.revision for v in views} <= {"b"}
 
 
-@settings(max_examples=25, deadline=None)
+@COSTLY
 @given(policy=policies, replicas=st.integers(1, 4), script=moves)
 def test_a_removed_stack_leaves_nothing(
     policy: Strategy, replicas: int, script: list[Move]

@@ -10,6 +10,7 @@ from stackd.core.spec import Context, Loaded, Origin, SourceFile, load, render, 
 from stackd.core.spec.service import ServiceSection
 from tests.unit.core.spec.corpus import ACCEPTED, REFUSED
 
+CHEAP = settings(max_examples=2 * settings().max_examples)
 FRAGMENTS = st.sampled_from(
     ["services:", "\n", "  ", "web:", "image: x", "- ", "{", "}", "[", "]", ":", ",", "&a ", "*a",
      "<<: ", "? ", "!!str ", "'", '"', "|\n", "${V:-", "}", "$", "#", "---", "\t", "x-a", "null",
@@ -41,19 +42,18 @@ def judge(data: bytes) -> Loaded:
 
 
 @given(st.binary(max_size=300))
-@settings(deadline=None)
 def test_any_bytes(data: bytes) -> None:
     judge(data)
 
 
 @given(st.lists(FRAGMENTS, max_size=40).map("".join))
-@settings(max_examples=200, deadline=None)
+@CHEAP
 def test_any_text_that_looks_like_yaml(text: str) -> None:
     judge(text.encode())
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=4), st.dictionaries(KEYS, VALUES, max_size=2))
-@settings(max_examples=200, deadline=None)
+@CHEAP
 def test_any_values_under_any_keys(service: object, top: dict[str, object]) -> None:
     document = {"services": {"web": service}, **top}
     judge(yaml.safe_dump(document, allow_unicode=True).encode())
@@ -62,7 +62,6 @@ def test_any_values_under_any_keys(service: object, top: dict[str, object]) -> N
 @given(
     st.lists(st.sampled_from(ACCEPTED), max_size=6), st.lists(st.sampled_from(REFUSED), max_size=1)
 )
-@settings(deadline=None)
 def test_combinations_of_known_keys(good: list[str], bad: list[str]) -> None:
     keys = {line.split(":")[0]: line for line in [*bad, *good]}
     body = "\n".join("    " + text.replace("\n", "\n    ") for text in keys.values())
@@ -76,6 +75,6 @@ def test_combinations_of_known_keys(good: list[str], bad: list[str]) -> None:
 
 
 @given(st.text(st.sampled_from("$${}VU:-?x "), max_size=30))
-@settings(max_examples=200, deadline=None)
+@CHEAP
 def test_any_reference(text: str) -> None:
     judge(yaml.safe_dump({"services": {"web": {"image": "x", "user": text}}}).encode())
