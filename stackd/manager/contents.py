@@ -25,6 +25,8 @@ from stackd.store.tables import Fence, Tables
 
 LIMITS = {ContentKind.SECRET: 500 * 1024, ContentKind.CONFIG: 1000 * 1024}
 """Bytes, as the field's habit is."""
+BATCH = 90
+"""Records removed in one commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +148,11 @@ class Contents:
                 "Remove it from these stacks first.",
             )
         versions = [v for v in world.all(ContentVersion) if v.kind == kind and v.name == name]
-        gone: list[Change] = [Delete(ref=ref(ContentVersion, v.key)) for v in versions[:90]]
-        gone.append(Delete(ref=ref(ContentHead, head.key)))
-        await self._tables.commit(Changes(changes=tuple(gone)), self._fence)
+        gone: list[Change] = [Delete(ref=ref(ContentHead, head.key))]
+        gone += [Delete(ref=ref(ContentVersion, v.key)) for v in versions]
+        for start in range(0, len(gone), BATCH):
+            batch = Changes(changes=tuple(gone[start : start + BATCH]))
+            await self._tables.commit(batch, self._fence)
         return f"Removed {kind} {name}."
 
     async def _revoke(self, head: ContentHead, version: str, by: str) -> str:

@@ -1,0 +1,119 @@
+"""Configs and secrets: limits, owners, revocation, and values that never leave in clear."""
+
+import pytest
+
+from stackd.core.model.release import ContentHead, ContentKind, ContentVersion
+from stackd.errors import Refused
+from stackd.manager.contents import LIMITS, Contents, NewContent, used_by
+from stackd.store.seal import Sealer
+from tests.fakes.harness import Harness
+
+CONFIG, SECRET = ContentKind.CONFIG, ContentKind.SECRET
+
+
+def contents(on: Harness) -> Contents:
+    return Contents(on.tables, None, Sealer(b"k" * 32), on.clock, on.ids)
+
+
+def new(kind: ContentKind, value: bytes, name: str = "key", stack: str = "") -> NewContent:
+    return NewContent(kind, name, value, "root@local", stack)
+
+
+@pytest.mark.parametrize("kind", list(ContentKind))
+async def test_a_value_is_kept_and_opened_again(kind: ContentKind) -> None:
+    async with Harness() as on:
+        version = await contents(on).put(new(kind, b"value"))
+        assert contents(on).open(kind, "key", version) == b"value"
+        assert contents(on).current(kind, "key") == version
+        assert [e.kind for e in on.events()] == [f"{kind}.changed"]
+
+
+async def test_a_secret_is_sealed_in_the_store_and_its_version_tells_nothing() -> None:
+    async with Harness() as on:
+        version = await contents(on).put(new(SECRET, b"hunter2"))
+        other = Contents(on.tables, None, Sealer(b"x" * 32), on.clock, on.ids)
+        assert other.version_of(SECRET, "key", b"hunter2") != version
+        assert other.version_of(CONFIG, "key", b"v") == contents(on).version_of(CONFIG, "z", b"v")
+        stored = b"".join(item.value for item in on.store.keys.values())
+        assert b"hunter2" not in stored
+        assert "hunter2" not in repr(new(SECRET, b"hunter2"))
+
+
+async def test_the_same_value_again_writes_nothing() -> None:
+    async with Harness() as on:
+        first = await contents(on).put(new(SECRET, b"v"))
+        before = on.store.revision
+        assert await contents(on).put(new(SECRET, b"v")) == first
+        assert on.store.revision == before
+
+
+async def test_versions_stay_behind_one_name() -> None:
+    async with Harness() as on:
+        first = await contents(on).put(new(SECRET, b"1"))
+        second = await contents(on).put(new(SECRET, b"2"))
+        assert contents(on).current(SECRET, "key") == second
+        assert contents(on).open(SECRET, "key", first) == b"1"
+        assert await contents(on).put(new(SECRET, b"1")) == first
+        assert contents(on).current(SECRET, "key") == first
+
+
+@pytest.mark.parametrize("kind", list(ContentKind))
+async def test_the_limit(kind: ContentKind) -> None:
+    async with Harness() as on:
+        await contents(on).put(new(kind, b"x" * LIMITS[kind]))
+        with pytest.raises(Refused, match=f"the limit is {LIMITS[kind]}"):
+            await contents(on).put(new(kind, b"x" * (LIMITS[kind] + 1), name="big"))
+
+
+@pytest.mark.parametrize(
+    ("owner", "other", "said"),
+    [("shop", "", "stack shop"), ("", "shop", "the command line"), ("a", "b", "stack a")],
+)
+async def test_a_name_of_another_owner(owner: str, other: str, said: str) -> None:
+    async with Harness() as on:
+        await contents(on).put(new(CONFIG, b"1", stack=owner))
+        with pytest.raises(Refused, match=f"config key belongs to {said}"):
+            await contents(on).put(new(CONFIG, b"2", stack=other))
+
+
+async def test_a_revoked_version_is_emptied_and_never_opened_again() -> None:
+    async with Harness() as on:
+        first = await contents(on).put(new(SECRET, b"1"))
+        second = await contents(on).put(new(SECRET, b"2"))
+        with pytest.raises(Refused, match="is the current version"):
+            await contents(on).remove(SECRET, "key", second, "root@local")
+        with pytest.raises(Refused, match="has no version nosuch"):
+            await contents(on).remove(SECRET, "key", "nosuch", "root@local")
+        await contents(on).remove(SECRET, "key", first, "root@local")
+        kept = on.world.get(ContentVersion, f"secret/key/{first}")
+        assert kept is not None
+        assert (kept.value, kept.revoked) == (b"", True)
+        with pytest.raises(Refused, match="has no version"):
+            contents(on).open(SECRET, "key", first)
+
+
+async def test_a_revoked_value_may_be_given_again_on_purpose() -> None:
+    async with Harness() as on:
+        first = await contents(on).put(new(SECRET, b"1"))
+        await contents(on).put(new(SECRET, b"2"))
+        await contents(on).remove(SECRET, "key", first, "root@local")
+        assert await contents(on).put(new(SECRET, b"1")) == first
+        assert contents(on).open(SECRET, "key", first) == b"1"
+
+
+async def test_removal_takes_every_version() -> None:
+    async with Harness() as on:
+        for number in range(150):
+            await contents(on).put(new(CONFIG, b"%d" % number))
+        await contents(on).remove(CONFIG, "key", "", "root@local")
+        assert list(on.world.all(ContentVersion)) == []
+        assert list(on.world.all(ContentHead)) == []
+        assert used_by(on.world, CONFIG, "key") == []
+
+
+async def test_what_is_not_there() -> None:
+    async with Harness() as on:
+        with pytest.raises(Refused, match="no secret key"):
+            contents(on).current(SECRET, "key")
+        with pytest.raises(Refused, match="no secret key"):
+            await contents(on).remove(SECRET, "key", "", "root@local")
