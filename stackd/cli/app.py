@@ -55,8 +55,6 @@ LATER: Mapping[str, tuple[str, ...]] = {
     "secret": ("seal",),
 }
 """Noun, or nothing -> verbs that answer "not supported yet"."""
-BROKEN_PIPE = 141
-"""As if SIGPIPE had ended us."""
 INTERRUPTED = 130
 
 
@@ -152,7 +150,7 @@ def main(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         _drop_output()
-        return BROKEN_PIPE
+        return 1
     except Exception as error:
         if os.environ.get("STACKD_DEBUG"):
             raise

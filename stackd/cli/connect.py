@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 from stackd.aio.layout import ClusterLayout
 from stackd.cli.target import Target
 from stackd.core.model.record import Value
-from stackd.errors import Refused
+from stackd.errors import Refused, Unavailable
 from stackd.host import cluster
 from stackd.wire.control_client import ControlClient
 
 T = TypeVar("T")
+GONE = "Start it with `stackd up`, or see logs/manager.log in its data folder."
 
 
 def layout_of(where: Target) -> ClusterLayout:
@@ -42,8 +43,11 @@ def client(where: Target) -> ControlClient:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's coroutine to its end."""
-    return asyncio.run(work)
+    """Run a command's coroutine to its end. Raises StackdError, with what to do."""
+    try:
+        return asyncio.run(work)
+    except Unavailable as error:
+        raise Unavailable(error.cause, error.remedy or GONE) from error
 
 
 def call(where: Target, method: str, request: Value, answer: type[T]) -> T:

@@ -96,7 +96,7 @@ def from_rpc(error: grpc.aio.AioRpcError, peer: str) -> errors.StackdError:
     for key, value in trailing:
         if key == METADATA_KEY:
             return from_failure(failure_pb2.Failure.FromString(_octets(value)))
-    text = error.details() or "no reason given"
+    text = (error.details() or "no reason given").rpartition(" error: ")[2].rstrip(".")
     match error.code():
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
             return errors.Unavailable(f"{peer} does not answer: {text}.")
