@@ -6,9 +6,9 @@ import typer
 
 from stackd.cli.files import Asked
 from stackd.cli.options import Files, Output, checked_output, where
-from stackd.cli.output import print_error, print_json, print_lines
+from stackd.cli.output import die, print_error, print_json, print_lines
 from stackd.cli.plan import Commit, Repo, ask
-from stackd.core.model.api import PlanRequest
+from stackd.core.model.api import PlanAnswer, PlanRequest
 from stackd.errors import StackdError
 
 
@@ -37,9 +37,13 @@ def register(app: typer.Typer) -> None:
             print_json(plans.plans[0] if not repo and plans.plans else plans)
         else:
             for plan in plans.plans:
-                if plan.changed:
+                if differs(plan):
                     print_lines([f"stack {plan.stack}", plan.diff])
         if plans.problems:
-            print_lines(plans.problems)
-            raise SystemExit(2)
-        raise SystemExit(1 if any(plan.changed for plan in plans.plans) else 0)
+            die(2, "\n".join(plans.problems))
+        raise SystemExit(1 if any(map(differs, plans.plans)) else 0)
+
+
+def differs(plan: PlanAnswer) -> bool:
+    """Whether anything is declared otherwise; who deploys it is no difference."""
+    return any(change.kind != "take-over" for change in plan.changes)

@@ -60,5 +60,5 @@ def print_error(error: StackdError) -> None:
 def die(code: int, text: str = "") -> NoReturn:
     """Leave with `code`, after one line on standard error."""
     if text:
-        sys.stderr.write(clean(text) + "\n")
+        sys.stderr.write("\n".join(map(clean, text.splitlines())) + "\n")
     raise SystemExit(code)

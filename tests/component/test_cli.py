@@ -30,6 +30,7 @@ from stackd.core.model.api import (
     NodeRow,
     NodeRows,
     PlanAnswer,
+    PlanLine,
     PlanRequest,
     RepoRows,
     ServiceStatus,
@@ -364,14 +365,18 @@ async def test_a_bad_file_is_refused_with_its_place(shell: Shell, tmp_path: Path
     assert "cannot be read" in shell.err
 
 
-@pytest.mark.parametrize(("text", "code"), [("", 0), ("- a\n+ b", 1)])
+@pytest.mark.parametrize(
+    ("kinds", "code"),
+    [((), 0), (("take-over",), 0), (("change-in-place",), 1), (("take-over", "create-service"), 1)],
+)
 async def test_diff_tells_by_its_code(
-    manager: Manager, shell: Shell, stack_file: str, text: str, code: int
+    manager: Manager, shell: Shell, stack_file: str, kinds: tuple[str, ...], code: int
 ) -> None:
-    plan = manager.plan
-    manager.plan = PlanAnswer(**{**_fields(plan), "diff": text, "changed": bool(text)})
+    lines = [PlanLine(number=1, kind=k, object="", text="", cause="", effect="") for k in kinds]
+    fields = {"diff": "- a\n+ b", "changed": bool(kinds), "changes": tuple(lines)}
+    manager.plan = PlanAnswer(**{**_fields(manager.plan), **fields})
     assert await shell("diff", "-f", stack_file) == code
-    assert text in shell.out
+    assert ("+ b" in shell.out) is (code == 1)
 
 
 async def test_an_infeasible_plan_is_1(manager: Manager, shell: Shell, stack_file: str) -> None:

@@ -69,7 +69,9 @@ class DeployApi:
         """What a repository's commit would do, or the newest one; deploys nothing."""
         declared = await self._source.declared(request.repo, request.commit)
         plans: list[PlanAnswer] = []
-        problems = [str(p) for file in declared.files.values() for p in file.problems]
+        problems = [
+            str(p) for file in declared.files.values() for p in file.problems if not p.warning
+        ]
         for file in sorted(declared.files.values(), key=lambda f: (f.name, f.path)):
             if file.bundle is None:
                 continue
