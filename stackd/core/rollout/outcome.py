@@ -109,7 +109,10 @@ def _revision(world: World, goal: Goal) -> Outcome | None:
 
 def _commit(world: World, head: Stack | None, goal: Goal) -> Outcome | None:
     if head is None:
-        return _unknown(world, goal)
+        return _unknown(world, goal, f"stack {goal.stack} is not known yet")
+    unseen = f"commit {goal.commit} has not been processed yet"
+    if head.owner != "cli" and not head.seen_commit:
+        return Outcome(Code.NOT_YET, unseen)
     status = world.get(RepositoryStatus, head.owner.removeprefix("repo:"))
     processed = _processed(status, head)
     at = next((i for i, sha in enumerate(processed) if sha.startswith(goal.commit)), None)
@@ -125,17 +128,17 @@ def _commit(world: World, head: Stack | None, goal: Goal) -> Outcome | None:
     )
     direct = next((r for r in releases if r.commit.startswith(commit)), None)
     if at is None and direct is None:
-        return Outcome(Code.NOT_YET, f"commit {goal.commit} has not been processed yet")
+        return _unknown(world, goal, unseen)
     if head.problem and at is not None and commit in _refused(processed, head):
         return Outcome(Code.FAILED, f"commit {goal.commit} was not deployed: {head.problem}")
     then = direct or _in_effect(releases, processed[at:] if at is not None else ())
-    if then is None or then.number == head.release:
+    if then is None or then.number == head.release or commit == head.commit:
         return None
     return _same(world.release(goal.stack), then, goal, f"commit {goal.commit}")
 
 
-def _unknown(world: World, goal: Goal) -> Outcome:
-    """A stack that there is not: not yet, or a commit that declares it was refused."""
+def _unknown(world: World, goal: Goal, unseen: str) -> Outcome:
+    """No repository has deployed the stack at that commit: not yet, or it was refused."""
     for status in world.all(RepositoryStatus):
         commits = (status.commit, *status.ancestors)
         paths = [path for path, name in status.files.items() if name == goal.stack]
@@ -143,7 +146,7 @@ def _unknown(world: World, goal: Goal) -> Outcome:
             why = [p for p in status.problems if p.startswith(tuple(paths))]
             text = f"commit {goal.commit} was not deployed: {'; '.join(why) or 'see repo ls'}"
             return Outcome(Code.FAILED, text)
-    return Outcome(Code.NOT_YET, f"stack {goal.stack} is not known yet")
+    return Outcome(Code.NOT_YET, unseen)
 
 
 def _refused(processed: Sequence[str], head: Stack) -> Sequence[str]:

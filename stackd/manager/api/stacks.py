@@ -18,7 +18,7 @@ from stackd.core.model.event import Event
 from stackd.core.model.fit import replicas
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Override, Stack
-from stackd.core.model.source import Repository
+from stackd.core.model.source import Repository, RepositoryStatus
 from stackd.core.model.stack import Mode
 from stackd.core.rollout.phase import stack_phase
 from stackd.errors import Refused
@@ -119,10 +119,21 @@ class StackApi:
         stack = names.stack_of(world, request.name)
         if world.get(Repository, request.repo) is None:
             raise Refused(f"There is no repository {request.repo}.", "See: stackd repo ls")
-        owned = msgspec.structs.replace(stack, owner=f"repo:{request.repo}", problem="")
+        owned = msgspec.structs.replace(
+            stack,
+            owner=f"repo:{request.repo}",
+            seen_commit="",
+            path="",
+            problem="",
+            problem_since="",
+            override="",
+        )
         text = f"{stack.name} is now owned by repo:{request.repo}."
         event = self._event("stack.adopted", stack.name, caller, text)
-        changes = Changes(changes=(Put(record=owned), Put(record=event)))
+        status = world.get(RepositoryStatus, request.repo)
+        status = status or RepositoryStatus(name=request.repo)
+        look = msgspec.structs.replace(status, sync_requested=status.sync_requested + 1)
+        changes = Changes(changes=(Put(record=owned), Put(record=event), Put(record=look)))
         await self._tables.commit(changes, self._fence)
         return Text(text=text)
 

@@ -156,3 +156,21 @@ def test_a_removed_stack_is_gone() -> None:
     sim.advance(20)
     assert gone(sim.world, "shop").code is Code.DONE
     assert sim.world.count(Release) == 0
+
+
+def test_an_adopted_stack_is_waited_for_until_its_repository_has_deployed_it() -> None:
+    sim = running()
+    sim.write(RepositoryStatus(name="main", commit="c1"))
+    head = sim.world.get(Stack, "shop")
+    assert head is not None
+    sim.write(msgspec.structs.replace(head, owner="repo:main"))
+    assert code(sim, commit="c1") is Code.NOT_YET
+    from_git(sim, "c1", "c1")
+    assert code(sim, commit="c1") is Code.DONE
+
+
+def test_a_commit_that_declares_another_owners_stack_has_failed() -> None:
+    sim = running()
+    status = RepositoryStatus(name="main", commit="c1", files={"s.yml": "shop"})
+    sim.write(msgspec.structs.replace(status, problems=("s.yml: shop is owned by cli.",)))
+    assert code(sim, commit="c1") is Code.FAILED
