@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
         repo: Annotated[str, typer.Option("--repo", help="The repository that takes over.")],
         output: Output = "text",
     ) -> None:
-        """Make a repository the owner of a stack."""
+        """Make a repository the owner of a stack. Example: stackd adopt shop --repo ops"""
         checked_output(output)
         answer = call(where(context), "Adopt", AdoptRequest(name=stack, repo=repo), Text)
         emit(answer, output, lambda a: print_lines([a.text]))

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command("show")
     def show(context: typer.Context, output: Output = "text") -> None:
-        """Show the cluster's id, version, sizes and settings."""
+        """Show the cluster's id, version, sizes and settings. Example: stackd cluster show"""
         checked_output(output)
         answer = call(where(context), "ClusterShow", NameRequest(), ClusterAnswer)
         emit(answer, output, _show)

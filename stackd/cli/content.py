@@ -17,7 +17,9 @@ def register(app: typer.Typer, kind: str) -> None:
     """Add the verbs for `kind`: secret or config."""
 
     @app.command(
-        "create", help=f"Create a {kind}, or give it a new version, from FILE or - (stdin)."
+        "create",
+        help=f"Create a {kind}, or give it a new version, from FILE or - (stdin). "
+        f"Example: stackd {kind} create key key.txt",
     )
     def create(
         context: typer.Context,
@@ -30,13 +32,16 @@ def register(app: typer.Typer, kind: str) -> None:
         answer = call(where(context), "ContentCreate", request, Text)
         emit(answer, output, lambda a: print_lines([a.text]))
 
-    @app.command("ls", help=f"List {kind}s; never their values.")
+    @app.command("ls", help=f"List {kind}s; never their values. Example: stackd {kind} ls")
     def listing(context: typer.Context, output: Output = "text") -> None:
         checked_output(output)
         rows = call(where(context), "ContentList", ContentRequest(kind=kind), ContentRows)
         _show(rows, output)
 
-    @app.command("inspect", help=f"Show one {kind}, its versions and who uses it.")
+    @app.command(
+        "inspect",
+        help=f"Show one {kind}, its versions and who uses it. Example: stackd {kind} inspect key",
+    )
     def inspect(context: typer.Context, name: str, output: Output = "text") -> None:
         checked_output(output)
         request = ContentRequest(kind=kind, name=name, show=True)
@@ -46,7 +51,11 @@ def register(app: typer.Typer, kind: str) -> None:
             if output != "json" and item.value is not None:
                 print_lines(["", *item.value.splitlines()])
 
-    @app.command("rm", help=f"Remove a {kind} that nothing uses, or revoke one version.")
+    @app.command(
+        "rm",
+        help=f"Remove a {kind} that nothing uses, or revoke one version. "
+        f"Example: stackd {kind} rm key",
+    )
     def remove(
         context: typer.Context,
         name: str,

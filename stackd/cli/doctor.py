@@ -13,7 +13,10 @@ def register(app: typer.Typer) -> None:
 
     @app.command("doctor")
     def doctor(output: Output = "text") -> None:
-        """Examine this machine: programs, kernel, cgroups, limits, firewall. 1 if it is unfit."""
+        """Examine this machine: programs, kernel, cgroups, limits, firewall. 1 if it is unfit.
+
+        Example: stackd doctor
+        """
         checked_output(output)
         findings = examine()
         if output == "json":

@@ -8,8 +8,8 @@ import typer
 from stackd.aio.layout import ClusterLayout
 from stackd.cli import embedded
 from stackd.cli.connect import run
-from stackd.cli.options import where
-from stackd.cli.output import print_lines
+from stackd.cli.options import Output, checked_output, where
+from stackd.cli.output import emit, print_lines
 from stackd.cli.target import Target
 from stackd.errors import Refused
 from stackd.host import cluster
@@ -25,12 +25,18 @@ def register(app: typer.Typer) -> None:
         purge: Annotated[
             bool, typer.Option("--purge", help="Remove its data and everything it made.")
         ] = False,
+        output: Output = "text",
     ) -> None:
-        """Stop containers and everything else of the cluster; its data is kept."""
+        """Stop containers and everything else of the cluster; its data is kept.
+
+        Example: stackd down
+        """
+        checked_output(output)
         target = Target(data.absolute()) if data else where(context)
         found = cluster.read(target.data)
         if found is None:
             raise Refused(f"There is no cluster in {target.data}.", "Name its folder with --data.")
         run(embedded.take_down(ClusterLayout(target.data, found.id), found, purge=purge))
         done = "removed, with its data" if purge else f"stopped; its data is in {target.data}"
-        print_lines([f"Cluster {found.id} is {done}."])
+        document = {"id": found.id, "data": str(target.data), "purged": purge}
+        emit(document, output, lambda _: print_lines([f"Cluster {found.id} is {done}."]))

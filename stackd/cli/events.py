@@ -24,7 +24,10 @@ def register(app: typer.Typer) -> None:
         tail: Annotated[int, typer.Option("--tail", help="At most so many old ones.")] = 200,
         output: Output = "text",
     ) -> None:
-        """List events, oldest first. With -o json one document a line."""
+        """List events, oldest first. With -o json one document a line.
+
+        Example: stackd events shop --follow
+        """
         checked_output(output)
         request = EventsRequest(name=name, follow=follow, trace=trace, tail=tail)
         stream(where(context), "Events", request, EventRow, _json if output == "json" else _line)

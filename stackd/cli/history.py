@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command("history")
     def history(context: typer.Context, stack: str, output: Output = "text") -> None:
-        """List the releases of a stack, newest first."""
+        """List the releases of a stack, newest first. Example: stackd history shop"""
         checked_output(output)
         rows = call(where(context), "History", NameRequest(name=stack), HistoryRows)
         if output == "json":

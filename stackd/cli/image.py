@@ -21,14 +21,20 @@ def register(app: typer.Typer) -> None:
         tag: Annotated[str, typer.Option("--tag", help="When the archive has no name.")] = "",
         output: Output = "text",
     ) -> None:
-        """Load images from an OCI layout, an OCI archive or a docker archive."""
+        """Load images from an OCI layout, an OCI archive or a docker archive.
+
+        Example: stackd image load -i web.tar --tag web:1
+        """
         checked_output(output)
         request = ImageRequest(name=tag, path=str(local_path(source)))
         _show(call(where(context), "ImageLoad", request, ImageRows), output)
 
     @app.command("pull")
     def pull(context: typer.Context, name: str, output: Output = "text") -> None:
-        """Pull an image from its registry into the cluster's blob store."""
+        """Pull an image from its registry into the cluster's blob store.
+
+        Example: stackd image pull registry.example/web:1
+        """
         checked_output(output)
         _show(call(where(context), "ImagePull", ImageRequest(name=name), ImageRows), output)
 
@@ -38,21 +44,24 @@ def register(app: typer.Typer) -> None:
         digests: Annotated[bool, typer.Option("--digests", help="Whole digests.")] = False,
         output: Output = "text",
     ) -> None:
-        """List local images."""
+        """List local images. Example: stackd image ls --digests"""
         checked_output(output)
         rows = call(where(context), "ImageList", ImageRequest(), ImageRows)
         _show(rows, output, whole=digests)
 
     @app.command("inspect")
     def inspect(context: typer.Context, name: str, output: Output = "text") -> None:
-        """Print an image's configuration as JSON."""
+        """Print an image's configuration as JSON. Example: stackd image inspect web:1"""
         checked_output(output)
         answer = call(where(context), "ImageInspect", ImageRequest(name=name), Text)
         print(answer.text)
 
     @app.command("rm")
     def remove(context: typer.Context, name: str, output: Output = "text") -> None:
-        """Forget a local image name and the blobs that only it used."""
+        """Forget a local image name and the blobs that only it used.
+
+        Example: stackd image rm web:1
+        """
         checked_output(output)
         answer = call(where(context), "ImageRemove", ImageRequest(name=name), Text)
         emit(answer, output, lambda a: print_lines([a.text]))

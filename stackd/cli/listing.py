@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command("ls")
     def listing(context: typer.Context, output: Output = "text") -> None:
-        """List stacks."""
+        """List stacks. Example: stackd ls"""
         checked_output(output)
         rows = call(where(context), "List", NameRequest(), StackRows)
         if output == "json":

@@ -14,19 +14,19 @@ def register(app: typer.Typer) -> None:
 
     @app.command("ls")
     def listing(context: typer.Context, output: Output = "text") -> None:
-        """List networks."""
+        """List networks. Example: stackd network ls"""
         checked_output(output)
         _show(call(where(context), "NetworkList", NameRequest(), NetworkRows), output)
 
     @app.command("inspect")
     def inspect(context: typer.Context, name: str, output: Output = "text") -> None:
-        """Show one network."""
+        """Show one network. Example: stackd network inspect shop_default"""
         checked_output(output)
         _show(call(where(context), "NetworkInspect", NameRequest(name=name), NetworkRows), output)
 
     @app.command("rm")
     def remove(context: typer.Context, name: str, output: Output = "text") -> None:
-        """Remove a network that no stack declares."""
+        """Remove a network that no stack declares. Example: stackd network rm shop_default"""
         checked_output(output)
         answer = call(where(context), "NetworkRemove", NameRequest(name=name), Text)
         emit(answer, output, lambda a: print_lines([a.text]))

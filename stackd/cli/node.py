@@ -14,13 +14,13 @@ def register(app: typer.Typer) -> None:
 
     @app.command("ls")
     def listing(context: typer.Context, output: Output = "text") -> None:
-        """List nodes."""
+        """List nodes. Example: stackd node ls"""
         checked_output(output)
         _show(call(where(context), "NodeList", NameRequest(), NodeRows), output)
 
     @app.command("inspect")
     def inspect(context: typer.Context, name: str, output: Output = "text") -> None:
-        """Show one node."""
+        """Show one node. Example: stackd node inspect node1"""
         checked_output(output)
         _show(call(where(context), "NodeInspect", NameRequest(name=name), NodeRows), output)
 

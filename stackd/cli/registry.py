@@ -29,7 +29,10 @@ def register(app: typer.Typer) -> None:
         ] = False,
         output: Output = "text",
     ) -> None:
-        """Keep credentials for a registry, sealed in the store."""
+        """Keep credentials for a registry, sealed in the store.
+
+        Example: stackd registry login registry.example -u ci
+        """
         checked_output(output)
         asked = sys.stdin.read().strip() if password_stdin else getpass.getpass("Password: ")
         request = LoginRequest(host=host, username=username, password=asked, insecure=insecure)
@@ -38,7 +41,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command("ls")
     def listing(context: typer.Context, output: Output = "text") -> None:
-        """List registries with kept credentials."""
+        """List registries with kept credentials. Example: stackd registry ls"""
         checked_output(output)
         rows = call(where(context), "RegistryList", NameRequest(), RegistryRows)
         if output == "json":
@@ -51,7 +54,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command("logout")
     def logout(context: typer.Context, host: str, output: Output = "text") -> None:
-        """Forget the credentials of a registry."""
+        """Forget the credentials of a registry. Example: stackd registry logout registry.example"""
         checked_output(output)
         answer = call(where(context), "RegistryLogout", NameRequest(name=host), Text)
         emit(answer, output, lambda a: print_lines([a.text]))

@@ -23,7 +23,10 @@ def register(app: typer.Typer) -> None:
         volumes: Annotated[bool, typer.Option("--volumes", help="Its volumes too.")] = False,
         output: Output = "text",
     ) -> None:
-        """Remove a stack owned by the command line; volumes stay without --volumes."""
+        """Remove a stack owned by the command line; volumes stay without --volumes.
+
+        Example: stackd rm shop --wait
+        """
         checked_output(output)
         target = where(context)
         answer = call(target, "Remove", RemoveRequest(name=stack, volumes=volumes), Text)

@@ -78,7 +78,7 @@ def _read(path: Path | None) -> bytes:
 
 
 def listing(context: typer.Context, output: Output = "text") -> None:
-    """List repositories."""
+    """List repositories. Example: stackd repo ls"""
     checked_output(output)
     _show(call(where(context), "RepoList", NameRequest(), RepoRows), output)
 
@@ -90,7 +90,10 @@ def remove(
     allow_empty: Annotated[bool, typer.Option("--allow-empty")] = False,
     output: Output = "text",
 ) -> None:
-    """Stop following a repository; its stacks run on, owned by the command line."""
+    """Stop following a repository; its stacks run on, owned by the command line.
+
+    Example: stackd repo rm ops
+    """
     checked_output(output)
     request = RepoRequest(name=name, prune=prune, allow_empty=allow_empty)
     answer = call(where(context), "RepoRemove", request, Text)
@@ -104,7 +107,7 @@ def sync(
     pull: Annotated[bool, typer.Option("--pull", help="Resolve all tags again.")] = False,
     output: Output = "text",
 ) -> None:
-    """Look at a repository now."""
+    """Look at a repository now. Example: stackd repo sync ops --wait"""
     checked_output(output)
     request = RepoRequest(name=name, wait=wait, pull=pull)
     _show(call(where(context), "RepoSync", request, RepoRows), output)

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
         timeout: Timeout = "15m",
         output: Output = "text",
     ) -> None:
-        """Let a rollout that waits for a person go on."""
+        """Let a rollout that waits for a person go on. Example: stackd promote shop/web"""
         checked_output(output)
         _send(
             context, "promote", RolloutRequest(name=name, full=full), _Wait(wait, timeout, output)
@@ -49,7 +49,10 @@ def register(app: typer.Typer) -> None:
         timeout: Timeout = "15m",
         output: Output = "text",
     ) -> None:
-        """Go back to a release or revision proven before, in one step."""
+        """Go back to a release or revision proven before, in one step.
+
+        Example: stackd rollback shop --to 3
+        """
         checked_output(output)
         _send(context, "rollback", RolloutRequest(name=name, to=to), _Wait(wait, timeout, output))
 
@@ -62,7 +65,7 @@ class _Wait:
 
 
 def _add(app: typer.Typer, verb: str, text: str) -> None:
-    @app.command(verb, help=text)
+    @app.command(verb, help=f"{text} Example: stackd {verb} shop/web")
     def command(
         context: typer.Context,
         name: Annotated[str, typer.Argument(metavar="STACK/SERVICE")],

@@ -14,7 +14,10 @@ def register(app: typer.Typer) -> None:
 
     @app.command("scale")
     def scale(context: typer.Context, setting: str, output: Output = "text") -> None:
-        """Set STACK/SERVICE=N, or STACK/SERVICE=declared to end the override."""
+        """Set STACK/SERVICE=N, or STACK/SERVICE=declared to end the override.
+
+        Example: stackd scale shop/web=5
+        """
         checked_output(output)
         name, equals, number = setting.partition("=")
         if not equals or not (number.isdigit() or number == "declared"):

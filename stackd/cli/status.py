@@ -36,7 +36,10 @@ def register(app: typer.Typer) -> None:
         watch: Annotated[bool, typer.Option("-w", "--watch", help="Redraw on change.")] = False,
         output: Output = "text",
     ) -> None:
-        """Show the status of everything, a stack or a service."""
+        """Show the status of everything, a stack or a service.
+
+        Example: stackd status shop --watch
+        """
         checked_output(output)
         target = where(context)
         request = NameRequest(name=name)

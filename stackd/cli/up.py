@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +14,8 @@ from stackd.aio import proc
 from stackd.aio.layout import ClusterLayout
 from stackd.cli import embedded
 from stackd.cli.connect import run
-from stackd.cli.options import where
-from stackd.cli.output import print_lines
+from stackd.cli.options import Output, checked_output, where
+from stackd.cli.output import clean, emit, print_lines
 from stackd.cli.status import follow
 from stackd.cli.target import Target
 from stackd.core.model.api import NameRequest, NodeRows
@@ -37,12 +38,14 @@ def register(app: typer.Typer) -> None:
         detach: Annotated[
             bool, typer.Option("-d", "--detach", help="Return when it is ready.")
         ] = False,
+        output: Output = "text",
     ) -> None:
         """Start a cluster on this machine, or resume the one in the data folder.
 
         In the foreground it shows the live status until Ctrl-C, which stops it and keeps its
         data. Example: stackd up --detach
         """
+        checked_output(output)
         if nodes != 1:
             raise Refused("More than one node is not supported yet.", "Use --nodes 1.")
         target = Target(data.absolute()) if data else where(context)
@@ -51,9 +54,10 @@ def register(app: typer.Typer) -> None:
             if cluster.read(target.data) is None:
                 stack.enter_context(cluster.alone())
             layout, found, notes = _prepare(target.data, nodes)
-            print_lines(notes)
+            for note in notes:
+                print(clean(note), file=sys.stderr)
             run(_start(layout, found))
-        print_lines(_ready(target, layout, found))
+        emit(found, output, lambda cluster: print_lines(_ready(target, layout, cluster)))
         if not detach:
             _show_until_interrupted(target, layout, found)
 
@@ -72,7 +76,14 @@ def _prepare(data: Path, nodes: int) -> tuple[ClusterLayout, ClusterFile, list[s
     notes: list[str] = []
     if found is None:
         found, notes = cluster.create(data, nodes)
-    return ClusterLayout(data, found.id), found, notes
+    layout = ClusterLayout(data, found.id)
+    manager = supervisor.running(embedded.managing(layout))
+    if manager is None:
+        cluster.check(found)
+    else:
+        os.close(manager)
+        notes.append(f"Cluster {found.id} runs already.")
+    return layout, found, notes
 
 
 async def _start(layout: ClusterLayout, found: ClusterFile) -> None:
@@ -118,11 +129,10 @@ async def _state(layout: ClusterLayout, found: ClusterFile) -> str:
 
 
 def _ready(target: Target, layout: ClusterLayout, found: ClusterFile) -> list[str]:
-    option = "" if target.data == Path("/var/lib/stackd") else f" --data {target.data}"
     return [
         f"Cluster {found.id} is ready: {found.nodes} node, data in {layout.data}.",
         f"Health and metrics: http://127.0.0.1:{found.http_port}",
-        f"Deploy a stack: stackd{option} apply -f stack.yml --wait",
+        f"Deploy a stack: stackd{target.option} apply -f stack.yml --wait",
     ]
 
 

@@ -14,19 +14,19 @@ def register(app: typer.Typer) -> None:
 
     @app.command("ls")
     def listing(context: typer.Context, output: Output = "text") -> None:
-        """List volumes."""
+        """List volumes. Example: stackd volume ls"""
         checked_output(output)
         _show(call(where(context), "VolumeList", NameRequest(), VolumeRows), output)
 
     @app.command("inspect")
     def inspect(context: typer.Context, name: str, output: Output = "text") -> None:
-        """Show one volume."""
+        """Show one volume. Example: stackd volume inspect shop_data"""
         checked_output(output)
         _show(call(where(context), "VolumeInspect", NameRequest(name=name), VolumeRows), output)
 
     @app.command("rm")
     def remove(context: typer.Context, name: str, output: Output = "text") -> None:
-        """Remove a volume, with its data, that no task uses."""
+        """Remove a volume, with its data, that no task uses. Example: stackd volume rm shop_data"""
         checked_output(output)
         answer = call(where(context), "VolumeRemove", NameRequest(name=name), Text)
         emit(answer, output, lambda a: print_lines([a.text]))

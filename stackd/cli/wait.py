@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
         timeout: Timeout = "15m",
         output: Output = "text",
     ) -> None:
-        """Wait for a rollout.
+        """Wait for a rollout. Example: stackd wait shop --release 3
 
         Exit codes: 0 done, 1 error, 2 failed, rolled back or invalid, 3 waits for a person,
         4 timeout, 5 superseded.

@@ -13,7 +13,10 @@ def register(app: typer.Typer) -> None:
 
     @app.command("why")
     def why(context: typer.Context, name: str, output: Output = "text") -> None:
-        """Say why NAME (stack, STACK/SERVICE, task or node) is as it is."""
+        """Say why NAME (stack, STACK/SERVICE, task or node) is as it is.
+
+        Example: stackd why shop/web
+        """
         checked_output(output)
         answer = call(where(context), "Why", NameRequest(name=name), WhyAnswer)
         emit(answer, output, lambda a: print_lines((f"{a.name} is {a.phase}: {a.text}", *a.lines)))
