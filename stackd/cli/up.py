@@ -57,7 +57,8 @@ def register(app: typer.Typer) -> None:
             for note in notes:
                 print(clean(note), file=sys.stderr)
             run(_start(layout, found))
-        emit(found, output, lambda cluster: print_lines(_ready(target, layout, cluster)))
+        document = {key: getattr(found, key) for key in found.__struct_fields__}
+        emit(document, output, lambda _: print_lines(_ready(target, layout, found)))
         if not detach:
             _show_until_interrupted(target, layout, found)
 

@@ -17,6 +17,7 @@ import msgspec
 from stackd.aio.layout import RUN_ROOT
 from stackd.core.model.cluster import ClusterFile
 from stackd.errors import Refused
+from stackd.host import listening
 
 NAME = "cluster.json"
 POOLS = ("10.64.0.0/10", "10.128.0.0/10", "10.192.0.0/10", "10.0.0.0/10", "172.16.0.0/12")
@@ -100,6 +101,22 @@ def create(data: Path, nodes: int) -> tuple[ClusterFile, list[str]]:
     return cluster, notes
 
 
+def check(cluster: ClusterFile) -> None:
+    """Raises Refused when something else on this machine uses what a kept cluster needs. For a
+    cluster whose manager does not run."""
+    for port in (cluster.control_port, cluster.http_port, cluster.enrol_port):
+        if problem := listening.problem(port, ()):
+            held, _, _ = problem.partition(". ")
+            raise Refused(f"{held}, and this cluster uses it.", "Stop that process first.")
+    pool = ipaddress.IPv4Network(cluster.pool)
+    for device, route in _device_routes():
+        if not device.startswith(cluster.id) and route.overlaps(pool):
+            raise Refused(
+                f"The address pool {pool} of this cluster overlaps the route {route} of {device}.",
+                "Stop what uses it (another cluster, a VPN) first.",
+            )
+
+
 def _free_port(wanted: int, notes: list[str], what: str, avoid: Sequence[int] = ()) -> int:
     candidates: list[int] = [wanted, *range(17420, 18420)]
     for port in candidates:
@@ -137,13 +154,18 @@ def free_pool(taken: Sequence[ipaddress.IPv4Network]) -> str:
 
 
 def _routes() -> list[ipaddress.IPv4Network]:
+    return [route for _, route in _device_routes()]
+
+
+def _device_routes() -> list[tuple[str, ipaddress.IPv4Network]]:
     found = []
     for line in Path("/proc/net/route").read_text().splitlines()[1:]:
         fields = line.split()
         base = int.from_bytes(bytes.fromhex(fields[1])[::-1], "big")
         mask = int.from_bytes(bytes.fromhex(fields[7])[::-1], "big")
         if mask:
-            found.append(ipaddress.IPv4Network((base, bin(mask).count("1"))))
+            net = ipaddress.IPv4Network((base, bin(mask).count("1")))
+            found.append((fields[0], net))
     return found
 
 

@@ -45,6 +45,7 @@ class HostNetwork:
         self._wanted = Wanted()
         self.view = NetworkView(config.node)
         self._lock = asyncio.Lock()
+        self._opened: list[Nft | NetlinkSocket | Uplink | Plane] = []
         self._plane: Plane
         self._uplink: Uplink
         self._watch: Watch
@@ -62,27 +63,30 @@ class HostNetwork:
             await network._start()
         except BaseException:
             network._threads.close()
+            network._release()
             raise
         return network
 
     async def _start(self) -> None:
         threads, config, lock = self._threads, self._config, threading.Lock()
-        host_nft = await threads.host.run(Nft, lock)
-        host_socket = await threads.host.run(NetlinkSocket, ROUTE)
-        inner_nft = await threads.plane.run(Nft, lock)
-        inner_socket = await threads.plane.run(NetlinkSocket, ROUTE)
+        opened = self._opened
+        opened.append(host_nft := await threads.host.run(Nft, lock))
+        opened.append(host_socket := await threads.host.run(NetlinkSocket, ROUTE))
+        opened.append(inner_nft := await threads.plane.run(Nft, lock))
+        opened.append(inner_socket := await threads.plane.run(NetlinkSocket, ROUTE))
         self._uplink = await threads.host.run(
             Uplink, config, threads.data_plane, inner_socket, host_nft
         )
+        opened.append(self._uplink)
         underlay = Underlay(host_socket, config.node.address, config.vxlan_port, config.cluster)
         self._plane = await threads.plane.run(
             Plane.start, threads.data_plane, underlay, inner_nft, config.folder
         )
+        opened.append(self._plane)
         self.notes = tuple(await threads.host.run(self._uplink.start))
         writer = await threads.plane.run(thread_id)
         self._watch = await threads.plane.run(Watch, writer, self._plane.fabric.port_id)
         self._watch.listen(self._plane.fabric.expected)
-        self._released = (host_nft, inner_nft, host_socket, inner_socket)
         threads.spare(self._pool.fill)
 
     async def configure(
@@ -193,16 +197,18 @@ class HostNetwork:
         if purge:
             failed = await self._threads.plane.run(self._plane.purge)
             await self._threads.host.run(self._uplink.remove)
-        await self._threads.plane.run(self._plane.close)
-        await self._threads.host.run(self._uplink.close)
         self._threads.close(self._pool)
-        for thing in self._released:
-            thing.close()
+        self._release()
         if purge:
             netns.unpin(self._config.folder / "node")
             shutil.rmtree(self._config.folder, ignore_errors=True)
         if failed:
             raise Unavailable(" ".join(failed), "Run it again.")
+
+    def _release(self) -> None:
+        """Close sockets; for when no thread uses them any more."""
+        for thing in reversed(self._opened):
+            thing.close()
 
 
 class _Threads:

@@ -4,6 +4,7 @@ Works in whichever namespace the node calls its host; everything it does is idem
 reported, and is undone by `remove`. Used by `host.datapath`, in the host namespace's thread.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -60,6 +61,7 @@ class Uplink:
         self._name = naming.host_uplink(config.cluster, config.node.index)
         self._comment = naming.rule_comment(config.cluster, config.node.index)
         self._routes: set[str] = {config.pool}
+        self._lost: set[str] = set()
         self.address = ""
         table = naming.host_table(config.cluster, config.node.index)
         self._table = Table(
@@ -160,10 +162,21 @@ class Uplink:
 
     def _add_routes(self) -> list[str]:
         index = rtnl.need(self._outer, self._name)
-        there = {destination for destination, device in _routes(self._outer) if device == index}
+        routes = _routes(self._outer)
+        there = {destination for destination, device in routes if device == index}
         missing = sorted(self._routes - there)
+        foreign = {destination for destination, device in routes if device != index}
+        if self._config.pool in foreign:
+            raise Unavailable(
+                f"The address pool {self._config.pool} has a route of something else.",
+                "Stop what uses it (another cluster, a VPN) first.",
+            )
+        lost = foreign.intersection(missing)
+        said, self._lost = self._lost, lost
+        missing = [route for route in missing if route not in lost]
         self._outer.request([rtnl.add_route(Route(r, index, self._inside)) for r in missing])
-        return [f"The route to {route} was set." for route in missing]
+        done = [f"The route to {route} was set." for route in missing]
+        return done + [f"{route} has a route of something else." for route in sorted(lost - said)]
 
 
 def _routes(netlink: NetlinkSocket) -> list[tuple[str, int]]:
@@ -183,17 +196,32 @@ class _Forwarding:
     claimed it and what it was before, in one locked file per namespace."""
 
     def __init__(self, shared: Path) -> None:
-        shared.mkdir(parents=True, exist_ok=True)
         inode = os.stat("/proc/thread-self/ns/net").st_ino
+        self._shared = shared
         self._path = shared / f"ip_forward.{inode}"
         self._lock = shared / "ip_forward.lock"
 
     def __enter__(self) -> "_Forwarding":
-        self._file = self._lock.open("w")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        return self
+        while True:
+            self._shared.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # removed by the last to leave
+                self._file = self._lock.open("w")
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+                if self._current():
+                    return self
+                self._file.close()
+
+    def _current(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._lock))
+        except FileNotFoundError:
+            return False
 
     def __exit__(self, *_: object) -> None:
+        if os.listdir(self._shared) == [self._lock.name]:
+            self._lock.unlink()
+            with contextlib.suppress(OSError):  # somebody has just come
+                self._shared.rmdir()
         self._file.close()
 
     def claim(self, owner: str) -> bool:

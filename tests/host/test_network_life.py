@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stackd.core.model.assignment import AttachmentItem, NodeItem
+from stackd.errors import Unavailable
 from stackd.host import netns
 from stackd.host.datapath import HostNetwork
 from tests.host import netlab
@@ -181,4 +182,16 @@ async def test_a_purge_after_a_kill_leaves_nothing_either(lab: Lab) -> None:
     lab.network = await HostNetwork.open(lab.config)
     await lab.network.close(purge=True)
     assert str(lab.folder / "node1") not in Path("/proc/self/mountinfo").read_text()
+    await lab.start()
+
+
+async def test_a_route_of_something_else_is_left_alone(lab: Lab) -> None:
+    await lab.network.close(purge=True)
+    assert not (lab.folder / "shared").exists()
+    pool = lab.config.pool
+    await run_in(lab.host, "ip", "route", "add", pool, "dev", "lo")
+    with pytest.raises(Unavailable, match="something else"):
+        lab.network = await HostNetwork.open(lab.config)
+    assert "dev lo" in await run_in(lab.host, "ip", "route", "show", pool)
+    await run_in(lab.host, "ip", "route", "del", pool)
     await lab.start()
