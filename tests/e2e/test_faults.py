@@ -21,8 +21,7 @@ RATE = 100.0
 async def load(port: int, rate: float = RATE) -> AsyncIterator[Tally]:
     """Requests of all kinds while the block runs, the first answered before it begins."""
     async with Load(Target("127.0.0.1", port), rate).running() as tally:
-        while not tally.answered:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(until, lambda: tally.answered, "a first answer")
         yield tally
 
 

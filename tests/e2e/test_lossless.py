@@ -107,12 +107,13 @@ def test_tcp_service_loses_nothing_short_and_cuts_the_rest_at_the_cap(cluster: C
         return answers, loop.time() - start
 
     async def scenario() -> tuple[Tally, list[tuple[int, float]]]:
-        connections = [asyncio.create_task(held()) for _ in range(10)]
-        async with load(port, Mix(new=92, post=0)) as tally:
-            changed = text.replace("stackd-demo:1", "stackd-demo:2")
-            ran = await off(lambda: cluster.apply(changed, "--wait", "--timeout", "100s"))
-            assert ran.code == 0, ran.out + ran.err
-        return tally, await asyncio.gather(*connections)
+        async with asyncio.TaskGroup() as group:
+            connections = [group.create_task(held()) for _ in range(10)]
+            async with load(port, Mix(new=100, post=0, slow=0)) as tally:
+                changed = text.replace("stackd-demo:1", "stackd-demo:2")
+                ran = await off(lambda: cluster.apply(changed, "--wait", "--timeout", "100s"))
+                assert ran.code == 0, ran.out + ran.err
+        return tally, [task.result() for task in connections]
 
     tally, cut = asyncio.run(scenario())
     nothing_lost(tally, "1", "2")

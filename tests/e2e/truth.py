@@ -90,6 +90,7 @@ def traces(*words: str) -> dict[str, set[str]]:
         "links": mine(_lines("ip", "-o", "link")),
         "routes": mine(_lines("ip", "route", "show", "table", "all")),
         "rules": mine(_lines("nft", "list", "ruleset")),
+        "claims": mine({path.read_text() for path in Path("/run/stackd/shared").glob("*")}),
         "cgroups": mine(cgroups),
         "files": mine(set().union(*(_names(Path(place)) for place in places))),
     }

@@ -1,0 +1,213 @@
+"""`down` and `up` again, reboots, purges: what is kept, what is resumed, what is left behind.
+Everything is compared with the machine as it was before, read from the kernel."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import truth
+from tests.e2e.cluster import ROOT, Cluster, free_port, until
+from tests.e2e.stacks import Web, get, ready
+
+pytestmark = pytest.mark.e2e
+
+VOLUME = """
+name: keeper
+services:
+  web:
+    image: stackd-demo:1
+    ports: [{target: 8080, published: PORT, app_protocol: http}]
+    healthcheck: {http: {path: /healthz, port: 8080}, interval: 1s}
+    volumes: [{type: volume, source: data, target: /data}]
+    deploy: {strategy: {type: rolling, monitor: 500ms}}
+volumes: {data: {}}
+"""
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster that is not up yet."""
+    made = Cluster(tmp_path / "data")
+    try:
+        yield made
+    finally:
+        made.down()
+
+
+def machine() -> dict[str, str]:
+    """What a cluster changes on the whole machine."""
+    return {
+        "ip_forward": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
+        "namespaces": str(sorted(os.listdir("/run/netns")) if Path("/run/netns").exists() else ""),
+    }
+
+
+def left(cluster_id: str, folder: Path) -> dict[str, set[str]]:
+    """What still holds the cluster's id or the name of its folder."""
+    return {kind: found for kind, found in truth.traces(cluster_id, str(folder)).items() if found}
+
+
+def gone(cluster_id: str, folder: Path) -> None:
+    """Nothing is left; the kernel takes a moment to take namespaces and their links apart."""
+    until(lambda: not left(cluster_id, folder), f"left: {left(cluster_id, folder)}", 10)
+
+
+def test_purge_leaves_nothing(fresh: Cluster) -> None:
+    before = machine()
+    fresh.up()
+    web = Web("whole", free_port())
+    assert fresh.apply(web.text, "--wait").code == 0
+    assert fresh.apply(VOLUME.replace("PORT", str(free_port())), "--wait").code == 0
+    name = fresh.id
+    found = truth.traces(name, str(fresh.data))
+    assert all(found.values()), {kind for kind, lines in found.items() if not lines}
+    fresh.must("down", "--purge")
+    gone(name, fresh.data)
+    assert machine() == before
+    assert not fresh.data.exists()
+
+
+def test_purge_after_everything_was_killed_in_the_middle(fresh: Cluster) -> None:
+    before = machine()
+    fresh.up()
+    web = Web("broken", free_port(), replicas=3)
+    assert fresh.apply(web.text, "--wait").code == 0
+    assert fresh.apply(Web("broken", web.port, 2, 3).text).code == 0
+    until(lambda: len(truth.processes(fresh)) > 5 + 2 * 3, "the rollout has begun")
+    name = fresh.id
+    for process in truth.processes(fresh).values():
+        process.kill()
+    fresh.must("down", "--purge")
+    gone(name, fresh.data)
+    assert machine() == before
+
+
+def write(cluster: Cluster, text: str) -> None:
+    script = f"open('/data/kept', 'w').write('{text}')"
+    ran = cluster.run("exec", "keeper/web.1", "--", "python3", "-c", script)
+    assert ran.code == 0, ran.err
+
+
+def kept(cluster: Cluster) -> str:
+    script = "print(open('/data/kept').read(), end='')"
+    return cluster.must("exec", "keeper/web.1", "--", "python3", "-c", script).out
+
+
+def test_down_keeps_data_and_up_resumes(fresh: Cluster) -> None:
+    fresh.up()
+    port = free_port()
+    assert fresh.apply(VOLUME.replace("PORT", str(port)), "--wait").code == 0
+    write(fresh, "for later")
+    name = fresh.id
+    fresh.must("down")
+    traces = left(name, fresh.data)
+    assert set(traces) <= {"files"}, traces
+    fresh.must("up", "--detach")
+    fresh.must("up", "--detach")
+    ready(fresh, "keeper", 1)
+    until(lambda: answers(port), "the port is served again")
+    assert kept(fresh) == "for later"
+    assert fresh.status("keeper")["release"] == 1
+    assert fresh.id == name
+
+
+def test_a_reboot_of_the_machine(fresh: Cluster) -> None:
+    """Every process ends at once, and what lives in memory is gone."""
+    fresh.up()
+    port = free_port()
+    assert fresh.apply(VOLUME.replace("PORT", str(port)), "--wait").code == 0
+    write(fresh, "after the reboot")
+    reboot(fresh)
+    fresh.must("up", "--detach")
+    ready(fresh, "keeper", 1)
+    until(lambda: answers(port), "the port is served again")
+    assert kept(fresh) == "after the reboot"
+    name = fresh.id
+    fresh.must("down", "--purge")
+    gone(name, fresh.data)
+
+
+def reboot(cluster: Cluster) -> None:
+    """Kill all of it, then take away what does not survive a reboot."""
+    name = cluster.id
+    for process in truth.processes(cluster).values():
+        process.kill()
+    until(lambda: not truth.mentions(name), "all processes have ended")
+    for line in reversed(sorted(truth.traces(name)["mounts"], key=lambda line: line.split()[4])):
+        subprocess.run(["umount", "-l", line.split()[4]], check=False, capture_output=True)
+    subprocess.run(["rm", "-rf", str(cluster.run_folder)], check=True)
+    for line in truth.traces(name)["links"]:
+        link = line.split(":")[1].split("@")[0].strip()
+        subprocess.run(["ip", "link", "del", link], check=False, capture_output=True)
+    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True)
+    for line in tables.stdout.splitlines():
+        if name in line:
+            subprocess.run(["nft", "delete", *line.split()], check=True)
+    for top in truth.traces(name)["cgroups"]:
+        for folder, _, _ in os.walk(top, topdown=False):
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(folder)
+    subprocess.run(["rm", "-rf", f"/dev/shm/stackd-{name}"], check=True)
+
+
+def answers(port: int) -> bool:
+    try:
+        return get(port)[0] == 200
+    except (OSError, EOFError):
+        return False
+
+
+def test_interrupt_of_a_foreground_up_stops_and_keeps(fresh: Cluster) -> None:
+    fresh.up()
+    web = Web("shown", free_port())
+    assert fresh.apply(web.text, "--wait").code == 0
+    name = fresh.id
+    fresh.must("down")
+    argv = [sys.executable, "-m", "stackd", "--data", str(fresh.data), "up"]
+    shown = subprocess.Popen(
+        argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    try:
+        until(lambda: answers(web.port), "it serves")
+        shown.send_signal(signal.SIGINT)
+        output = shown.communicate(timeout=60)[0].decode()
+    finally:
+        if shown.poll() is None:
+            shown.kill()
+            shown.communicate()
+    assert "Stopping; the data is kept." in output, output
+    assert "Traceback" not in output
+    assert set(left(name, fresh.data)) <= {"files"}, left(name, fresh.data)
+    assert json.loads((fresh.data / "cluster.json").read_text())["id"] == name
+
+
+def test_two_clusters_do_not_touch_each_other(cluster: Cluster, fresh: Cluster) -> None:
+    mine, theirs = Web("beside", free_port()), Web("beside", free_port(), version=2)
+    assert cluster.apply(mine.text, "--wait").code == 0
+    fresh.up()
+    assert fresh.apply(theirs.text, "--wait").code == 0
+    before = truth.processes(cluster)
+    rules = truth.traces(cluster.id)
+    assert json.loads(get(mine.port)[1])["version"] == "1"
+    assert json.loads(get(theirs.port)[1])["version"] == "2"
+    taken = fresh.apply(Web("thief", mine.port).text, "--wait", "--timeout", "4s")
+    assert taken.code in (1, 2, 4), taken.out
+    assert "envoy" in fresh.must("why", "thief/web").out
+    name = fresh.id
+    fresh.must("down", "--purge")
+    gone(name, fresh.data)
+    assert truth.processes(cluster) == before
+    after = truth.traces(cluster.id)
+    assert {k: v for k, v in after.items() if k != "rules"} == {
+        k: v for k, v in rules.items() if k != "rules"
+    }
+    assert json.loads(get(mine.port)[1])["version"] == "1"
+    ready(cluster, "beside", 2)
+    assert cluster.run("rm", "beside", "--wait").code == 0
