@@ -1,29 +1,71 @@
-"""One cluster for all tests that do not need their own."""
+"""One cluster for all tests that do not need their own.
 
+Clusters lie in folders that carry the pid of the test run: those of a run that was killed are
+purged by the next one.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import Cluster
+from tests.e2e import truth
+from tests.e2e.cluster import Cluster, until
+
+_PLACE = Path("/var/tmp")
+_PREFIX = "stackd-e2e-"
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A running cluster with the demo image; removed at the end, whatever happens."""
-    made = Cluster(tmp_path_factory.mktemp("cluster") / "data")
+@pytest.fixture(scope="session", autouse=True)
+def abandoned() -> None:
+    """Purge what killed runs have left."""
+    for folder in _PLACE.glob(f"{_PREFIX}*"):
+        owner = folder.name.removeprefix(_PREFIX).split("-")[0]
+        if not Path("/proc", owner).exists():
+            Cluster(folder / "data").down()
+            shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _place() -> Iterator[Cluster]:
+    """A cluster that is not up yet, in a folder of its own; nothing of it is left behind."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_PLACE))
+    made = Cluster(folder / "data")
     try:
-        made.up()
         yield made
     finally:
+        known = (made.data / "cluster.json").exists()
+        words = (made.id, str(folder)) if known else (str(folder),)
         made.down()
+        shutil.rmtree(folder)
+    until(lambda: not _left(*words), f"left: {_left(*words)}", 10)
+
+
+def _left(*words: str) -> dict[str, set[str]]:
+    return {kind: found for kind, found in truth.traces(*words).items() if found}
 
 
 @pytest.fixture
-def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def fresh() -> Iterator[Cluster]:
+    """A cluster that is not up yet."""
+    with _place() as made:
+        yield made
+
+
+@pytest.fixture
+def own_cluster(fresh: Cluster) -> Cluster:
     """A cluster that a test may break."""
-    made = Cluster(tmp_path_factory.mktemp("own") / "data")
-    try:
+    fresh.up()
+    return fresh
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A running cluster with the demo image."""
+    with _place() as made:
         made.up()
         yield made
-    finally:
-        made.down()
