@@ -70,10 +70,10 @@ def gone(world: World, stack: str) -> Outcome:
 
 
 def _release(world: World, head: Stack, goal: Goal) -> Outcome | None:
-    if goal.release and goal.release > head.release:
+    then = world.release(goal.stack, goal.release) if goal.release else None
+    if goal.release > head.release and then is None:
         return Outcome(Code.NOT_YET, f"release {goal.release} is not declared yet")
     if goal.release and goal.release != head.release:
-        then = world.release(goal.stack, goal.release)
         return _same(world.release(goal.stack), then, goal, f"release {goal.release}")
     return None
 
@@ -83,11 +83,16 @@ def _same(now: Release | None, then: Release | None, goal: Goal, what: str) -> O
     superseded = f"{what} was superseded by release {now.number}" if now else f"{what} has gone"
     if now is None or then is None:
         return Outcome(Code.SUPERSEDED, superseded)
+    back = then.number > now.number
     if goal.service:
         equal = now.services.get(goal.service) == then.services.get(goal.service)
     else:
         equal = now.content_hash == then.content_hash and now.services == then.services
-    return None if equal else Outcome(Code.SUPERSEDED, superseded)
+    if equal:
+        return None
+    if back:
+        return Outcome(Code.FAILED, f"{what} was rolled back to release {now.number}")
+    return Outcome(Code.SUPERSEDED, superseded)
 
 
 def _revision(world: World, goal: Goal) -> Outcome | None:

@@ -38,9 +38,10 @@ def _row(world: World, head: Stack, release: Release) -> HistoryRow:
 
 
 def _state(world: World, head: Stack, release: Release) -> str:
-    """current | progressing | failed for the declared release, replaced for older ones."""
+    """current | progressing | failed for the declared release, replaced for older ones,
+    rolled_back for those that the stack has left by going back."""
     if release.number != head.release:
-        return "replaced"
+        return "replaced" if release.number < head.release else "rolled_back"
     phases = [
         state.rollout.phase
         for name in release.services

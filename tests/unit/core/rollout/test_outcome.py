@@ -62,6 +62,18 @@ def test_a_release_is_superseded_by_one_that_declares_something_else() -> None:
     assert code(sim, release=1) is Code.DONE
 
 
+def test_a_release_that_was_left_by_going_back_has_failed() -> None:
+    sim = running()
+    sim.deploy("shop", {"web": (web(), "b")})
+    sim.advance(20)
+    asked = commands.Asked("ann", sim.now, sim.ids.__next__)
+    sim.commit(commands.rollback_stack(sim.world, "shop", asked))
+    sim.advance(20)
+    assert code(sim, release=2) is Code.FAILED
+    assert code(sim, release=1) is Code.DONE
+    assert code(sim, release=3) is Code.NOT_YET
+
+
 def from_git(sim: Simulation, commit: str, seen: str, *ancestors: str, problem: str = "") -> None:
     head = sim.world.get(Stack, "shop")
     assert head is not None

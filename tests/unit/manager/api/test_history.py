@@ -1,8 +1,10 @@
 """`history`."""
 
+import msgspec
 import pytest
 
 from stackd.core.model.api import NameRequest
+from stackd.core.model.release import Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.errors import Refused
 from stackd.manager.api.history import HistoryApi
@@ -25,6 +27,17 @@ async def test_releases_newest_first_with_the_keys_of_the_contract() -> None:
     assert (rows[1].commit, rows[1].by, rows[1].at) == (
         *("c" * 40, "root@local", "2023-11-14T22:13:20Z"),
     )
+
+
+async def test_releases_left_by_going_back_are_told_apart() -> None:
+    async with Harness() as on:
+        await running(on)
+        await declared(on, stack(service(container_user="1")))
+        head = on.tables.world.get(Stack, "shop")
+        assert head is not None
+        await on.put(msgspec.structs.replace(head, release=1))
+        rows = (await HistoryApi(on.tables).history(NameRequest(name="shop"), CALLER)).releases
+    assert [(r.release, r.state) for r in rows] == [(2, "rolled_back"), (1, "current")]
 
 
 @pytest.mark.parametrize(
