@@ -3,8 +3,10 @@
 import msgspec
 import typer
 
+from stackd.cli.connect import run
 from stackd.cli.options import Output, checked_output
 from stackd.cli.output import print_json, print_lines
+from stackd.host import abilities
 from stackd.host.preflight import Finding, examine
 
 
@@ -19,6 +21,8 @@ def register(app: typer.Typer) -> None:
         """
         checked_output(output)
         findings = examine()
+        if not any(f.fatal for f in findings):
+            findings += run(abilities.examine())
         if output == "json":
             print_json([msgspec.to_builtins(f) for f in findings])
         else:

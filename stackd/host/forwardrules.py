@@ -28,7 +28,7 @@ class Chain:
 def ensure(nft: Nft, uplink: str, comment: str) -> list[str]:
     """Put the two rules before every foreign drop that lacks them; a sentence for each chain."""
     done = []
-    for chain in sorted(_dropping(nft), key=str):
+    for chain in sorted(dropping(nft), key=str):
         if sum(1 for _ in _marked(nft, chain, comment)) >= 2:
             continue
         _delete(nft, chain, comment)
@@ -74,8 +74,9 @@ def _rules(nft: Nft, chain: Chain) -> list[Mapping[str, object]]:
     return [item["rule"] for item in found if "rule" in item]
 
 
-def _dropping(nft: Nft) -> set[Chain]:
-    """Where rules must go: the chain itself, or Docker's chain for its users."""
+def dropping(nft: Nft) -> set[Chain]:
+    """Others' chains that drop forwarded packets, as where rules must go: the chain itself, or
+    Docker's chain for its users."""
     chains = [item["chain"] for item in nft.objects("list chains") if "chain" in item]
     user_chains = {(c["family"], c["table"]) for c in chains if c["name"] == _DOCKER_USER}
     found = set()

@@ -35,7 +35,7 @@ def examine() -> list[Finding]:
         *_programs(),
         _file_systems(),
         _cgroups(),
-        _forward_policy(),
+        _forwarding(),
         _open_files(),
     ]
 
@@ -81,8 +81,7 @@ def _cgroups() -> Finding:
     return Finding("cgroups", "version 1 or hybrid")
 
 
-def _forward_policy() -> Finding:
-    """A forward policy of drop is worked around for the embedded networks; say that it is there."""
+def _forwarding() -> Finding:
     if Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1":
         return Finding("forwarding", "on")
     return Finding("forwarding", "off; it is switched on while a cluster runs")
