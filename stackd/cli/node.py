@@ -1,4 +1,6 @@
-"""Nodes of the cluster: list, inspect."""
+"""Nodes of the cluster: list, inspect, drain, activate, pause, label."""
+
+from typing import Annotated
 
 import typer
 
@@ -6,7 +8,8 @@ from stackd.cli.connect import call
 from stackd.cli.options import Output, checked_output, where
 from stackd.cli.output import print_json
 from stackd.cli.table import print_table
-from stackd.core.model.api import NameRequest, NodeRows
+from stackd.core.model.api import NameRequest, NodeRequest, NodeRows
+from stackd.errors import Refused
 
 
 def register(app: typer.Typer) -> None:
@@ -23,6 +26,51 @@ def register(app: typer.Typer) -> None:
         """Show one node. Example: stackd node inspect node1"""
         checked_output(output)
         _show(call(where(context), "NodeInspect", NameRequest(name=name), NodeRows), output)
+
+    for verb, (availability, text) in _AVAILABILITIES.items():
+        _add(app, verb, availability, text)
+    app.command("label")(label)
+
+
+_AVAILABILITIES = {
+    "drain": ("drain", "Move all tasks off a node; it gets no new ones."),
+    "pause": ("pause", "Give a node no new tasks; those it has stay."),
+    "activate": ("active", "Let a node get tasks again."),
+}
+"""Verb -> availability, help."""
+
+
+def _add(app: typer.Typer, verb: str, availability: str, text: str) -> None:
+    @app.command(verb, help=f"{text} Example: stackd node {verb} node1")
+    def command(context: typer.Context, name: str, output: Output = "text") -> None:
+        _update(context, NodeRequest(name=name, availability=availability), output)
+
+
+def label(
+    context: typer.Context,
+    name: str,
+    settings: Annotated[list[str], typer.Argument(metavar="K=V|K-…")],
+    output: Output = "text",
+) -> None:
+    """Set labels of a node with K=V, remove them with K-.
+
+    Placement finds them as node.labels.K. Example: stackd node label node1 disk=ssd
+    """
+    _update(context, NodeRequest(name=name, labels=dict(map(_setting, settings))), output)
+
+
+def _setting(text: str) -> tuple[str, str | None]:
+    key, equals, value = text.partition("=")
+    if equals:
+        return key, value
+    if text.endswith("-"):
+        return text[:-1], None
+    raise Refused(f"{text!r} is neither K=V nor K-.", "Example: stackd node label node1 disk=ssd")
+
+
+def _update(context: typer.Context, request: NodeRequest, output: str) -> None:
+    checked_output(output)
+    _show(call(where(context), "NodeUpdate", request, NodeRows), output)
 
 
 def _show(rows: NodeRows, output: str) -> None:

@@ -176,7 +176,7 @@ def _handlers(manager: Manager, context: Context, services: _Services, source: S
         history=HistoryApi(tables),
         images=ImageApi(services.images),
         networks=NetworkApi(tables, fence),
-        nodes=NodeApi(tables),
+        nodes=NodeApi(tables, fence, clock, ids),
         output=OutputApi(tables, services.dispatcher),
         registries=RegistryApi(services.registries, _skopeo(manager).login),
         repositories=RepositoryApi(services.repositories, services.deployer),

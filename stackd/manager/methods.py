@@ -85,6 +85,7 @@ def _objects(on: Handlers) -> Mapping[str, Method]:
         "RepoSync": Method(api.RepoRequest, on.repositories.sync),
         "NodeList": Method(api.NameRequest, on.nodes.list),
         "NodeInspect": Method(api.NameRequest, on.nodes.inspect),
+        "NodeUpdate": Method(api.NodeRequest, on.nodes.update),
         "ContentCreate": Method(api.ContentRequest, on.contents.create),
         "ContentList": Method(api.ContentRequest, on.contents.list),
         "ContentInspect": Method(api.ContentRequest, on.contents.inspect),

@@ -1,17 +1,34 @@
-"""Nodes: `node ls`, `node inspect`."""
+"""Nodes: `node ls|inspect|drain|activate|pause|label`."""
 
-from stackd.core.model.api import NameRequest, NodeRow, NodeRows
+import re
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from stackd.aio.clock import Clock
+from stackd.core.model.api import NameRequest, NodeRequest, NodeRow, NodeRows
+from stackd.core.model.event import Event
 from stackd.core.model.node import Node, NodeStatus
-from stackd.errors import Refused
-from stackd.store.tables import Tables
+from stackd.core.model.record import Changes, Put
+from stackd.core.model.states import Availability
+from stackd.errors import Conflict, Refused
+from stackd.store.tables import Fence, Tables
 from stackd.wire.control import Caller
+
+TRIES = 5
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
 
 
 class NodeApi:
     """Handlers about nodes."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(
+        self, tables: Tables, fence: Fence | None, clock: Clock, ids: Iterator[str]
+    ) -> None:
         self._tables = tables
+        self._fence = fence
+        self._clock = clock
+        self._ids = ids
 
     async def list(self, request: NameRequest, caller: Caller) -> NodeRows:
         """Every node."""
@@ -19,10 +36,36 @@ class NodeApi:
 
     async def inspect(self, request: NameRequest, caller: Caller) -> NodeRows:
         """One node, by name or id."""
-        for node in self._tables.world.all(Node):
-            if request.name in (node.name, node.id):
+        return NodeRows(nodes=(self._row(self._find(request.name)),))
+
+    async def update(self, request: NodeRequest, caller: Caller) -> NodeRows:
+        """Change what the operator sets: availability, labels."""
+        for _ in range(TRIES):
+            node = self._find(request.name)
+            wanted = _changed(node, request)
+            if wanted == node:
                 return NodeRows(nodes=(self._row(node),))
-        raise Refused(f"There is no node {request.name}.", "See: stackd node ls")
+            event = Event(
+                id=next(self._ids),
+                at=self._clock.now(),
+                kind="node.changed",
+                object=node.name,
+                principal=caller.principal,
+                text=f"{node.name}: {wanted.availability}, labels {_shown(wanted.labels)}",
+            )
+            changes = Changes(changes=(Put(record=wanted), Put(record=event)))
+            try:
+                await self._tables.commit(changes, self._fence)
+            except Conflict:
+                continue
+            return NodeRows(nodes=(self._row(wanted),))
+        raise Conflict(f"Node {request.name} keeps changing.", "Try again.")
+
+    def _find(self, name: str) -> Node:
+        for node in self._tables.world.all(Node):
+            if name in (node.name, node.id):
+                return node
+        raise Refused(f"There is no node {name}.", "See: stackd node ls")
 
     def _row(self, node: Node) -> NodeRow:
         world = self._tables.world
@@ -36,3 +79,26 @@ class NodeApi:
             address=status.address if status else "",
             tasks=sum(view.live for view in world.tasks_on(node.id)),
         )
+
+
+def _changed(node: Node, request: NodeRequest) -> Node:
+    """The node as asked for. Raises Refused for what is no label or availability."""
+    labels = dict(node.labels)
+    for key, value in request.labels.items():
+        if not _LABEL.fullmatch(key) or not (value or "").isprintable():
+            raise Refused(f"{key!r} is not a label.", "Example: stackd node label node1 disk=ssd")
+        if value is None:
+            labels.pop(key, None)
+        else:
+            labels[key] = value
+    try:
+        availability = Availability(request.availability or node.availability)
+    except ValueError as error:
+        raise Refused(
+            f"{request.availability} is no availability.", "It is active, pause or drain."
+        ) from error
+    return msgspec.structs.replace(node, labels=labels, availability=availability)
+
+
+def _shown(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(labels.items())) or "none"

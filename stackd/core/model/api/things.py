@@ -69,6 +69,15 @@ class NodeRow(Answer, frozen=True, kw_only=True):
     tasks: int
 
 
+class NodeRequest(Value, frozen=True, kw_only=True):
+    """`node drain|activate|pause|label`. `availability` '' and labels not named stay as they are;
+    a label with None goes."""
+
+    name: str
+    availability: str = ""
+    labels: Mapping[str, str | None] = msgspec.field(default_factory=dict)
+
+
 class NodeRows(Answer, frozen=True, kw_only=True):
     """`node ls`."""
 
