@@ -57,8 +57,18 @@ async def create(spawner: Path, monitor: Monitor) -> int:
     """Have the container created; returns the pid of its first process, which waits to start.
 
     Raises Rejected with runc's cause, Unavailable when the spawner does not answer. The caller
-    reaps what may be left.
+    reaps what may be left: when it is cancelled too, so this ends only once the monitor has said
+    what became of it; one that is on its way could not be found and would be left over.
     """
+    work = asyncio.ensure_future(_create(spawner, monitor))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.gather(work, return_exceptions=True)
+        raise
+
+
+async def _create(spawner: Path, monitor: Monitor) -> int:
     stderr = monitor.bundle / "conmon.err"
     request = {"argv": monitor.argv(), "cwd": str(monitor.bundle), "stderr": str(stderr)}
     reader = await _spawn(spawner, request)
