@@ -7,9 +7,9 @@ orchestrator and the rollouts count the nodes of a global service by them.
 import ipaddress
 from typing import NamedTuple
 
+from stackd.core.model.ids import service_key
 from stackd.core.model.node import Node, NodeStatus
 from stackd.core.model.release import Override
-from stackd.core.model.ids import service_key
 from stackd.core.model.stack import Constraint, Mode, Placement, ServiceSpec
 from stackd.core.model.states import Availability, NodeState
 from stackd.core.model.world import TaskView, World

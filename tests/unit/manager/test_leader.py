@@ -61,9 +61,9 @@ async def test_losing_the_lease_ends_all_tasks_and_their_writes() -> None:
     async with Harness() as h, leading(h, "one", one.work, two.work):
         fence = one.fences[0]
         await h.store.revoke(1)
+        changes = Changes(changes=(Put(record=Stack(name="a", owner="cli", release=1)),))
         with pytest.raises(Unavailable, match="no longer leads"):
-            record = Stack(name="a", owner="cli", release=1)
-            await h.tables.commit(Changes(changes=(Put(record=record),)), fence)
+            await h.tables.commit(changes, fence)
         await h.advance(TTL / 3)
         assert len(one.fences) == 2, "it campaigned again"
         assert (one.running, two.running) == (1, 1)
