@@ -1,6 +1,7 @@
 """Talks to the manager of the cluster that a command is about, over its root-only socket."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -44,6 +45,7 @@ def client(where: Target) -> ControlClient:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine to its end. Raises StackdError, with what to do."""
+    gc.enable()  # everything is loaded, and what follows may last
     try:
         return asyncio.run(work)
     except Unavailable as error:
