@@ -17,7 +17,7 @@ import msgspec
 from stackd.aio.layout import RUN_ROOT
 from stackd.core.model.cluster import ClusterFile
 from stackd.errors import Refused
-from stackd.host import listening
+from stackd.host import listening, neighbours
 
 NAME = "cluster.json"
 POOLS = ("10.64.0.0/10", "10.128.0.0/10", "10.192.0.0/10", "10.0.0.0/10", "172.16.0.0/12")
@@ -134,9 +134,9 @@ def _free_port(wanted: int, notes: list[str], what: str, avoid: Sequence[int] = 
 
 
 def _free_pool(notes: list[str]) -> str:
-    """The first pool that overlaps no route of this machine: two clusters on one machine need
-    disjoint pools."""
-    pool = free_pool(_routes())
+    """The first pool that overlaps no route of this machine (two clusters on one machine need
+    disjoint pools) and holds nobody whom it talks to."""
+    pool = free_pool([*_routes(), *neighbours.addresses()])
     if pool != POOLS[0]:
         notes.append(f"{POOLS[0]} is in use here: tasks get addresses from {pool}.")
     return pool
