@@ -82,7 +82,12 @@ def traces(*words: str) -> dict[str, set[str]]:
     def mine(lines: set[str]) -> set[str]:
         return {line for line in lines if any(word in line for word in words)}
 
-    cgroups = {str(path) for path in HIERARCHIES.rglob("*stackd*") if path.is_dir()}
+    cgroups = {  # walk does not mind groups that go meanwhile
+        f"{folder}/{name}"
+        for folder, names, _ in os.walk(HIERARCHIES)
+        for name in names
+        if "stackd" in name
+    }
     places = ("/run/stackd", "/run/netns", "/var/run/netns", "/dev/shm", "/var/lib", "/tmp")
     return {
         "processes": set(mentions(*words)),
