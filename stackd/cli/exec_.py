@@ -75,7 +75,7 @@ async def _session(target: Target, first: ExecFrame) -> int:
     loop = asyncio.get_running_loop()
     if first.tty:
         loop.add_signal_handler(signal.SIGWINCH, _resized, frames)
-    reader = asyncio.ensure_future(_read_stdin(frames))
+    reader = asyncio.ensure_future(read_input(sys.stdin.fileno(), frames))
     try:
         async with client(target) as connection:
             async for frame in connection.bidi("Exec", _drain(frames), ExecFrame):
@@ -102,24 +102,33 @@ async def _drain(frames: "asyncio.Queue[ExecFrame]") -> AsyncIterator[ExecFrame]
         yield await frames.get()
 
 
-async def _read_stdin(frames: "asyncio.Queue[ExecFrame]") -> None:
-    """Stdin as it comes; polled, so that leaving never waits for a key."""
-    loop = asyncio.get_running_loop()
-    descriptor = sys.stdin.fileno()
-    ready = asyncio.Event()
-    try:
-        loop.add_reader(descriptor, ready.set)
-    except (PermissionError, OSError):
-        await _read_file(descriptor, frames)
-        return
+async def read_input(descriptor: int, frames: "asyncio.Queue[ExecFrame]") -> None:
+    """What can be read, as it comes, up to its end. Read only when there is something, since a
+    read that waits would hold up everything else."""
     try:
         while True:
-            await ready.wait()
-            ready.clear()
+            await _readable(descriptor)
             data = os.read(descriptor, 32768)
             await frames.put(ExecFrame(data=data, end=not data))
             if not data:
                 return
+    except PermissionError:
+        await _read_file(descriptor, frames)
+
+
+async def _readable(descriptor: int) -> None:
+    """Return once there is something to read. The watch ends with its first call: a second one
+    would tell of what has been read meanwhile."""
+    loop = asyncio.get_running_loop()
+    found = loop.create_future()
+
+    def tell() -> None:
+        loop.remove_reader(descriptor)
+        found.set_result(None)
+
+    loop.add_reader(descriptor, tell)
+    try:
+        await found
     finally:
         loop.remove_reader(descriptor)
 
