@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,11 +142,14 @@ class ControlServer:
         async def serve(
             bodies: AsyncIterator[control_pb2.Body], context: grpc.aio.ServicerContext[Any, Any]
         ) -> AsyncIterator[control_pb2.Body]:
-            async with _reported(context, name):
-                method, caller = self._enter(name)
-                requests = _decoded(bodies, method.request)
-                async for answer in method.handler(requests, caller):  # type: ignore[union-attr]
-                    yield control_pb2.Body(value=codec.encode(answer))
+            try:
+                with _own(name):
+                    method, caller = self._enter(name)
+                    requests = _decoded(bodies, method.request)
+                    async for answer in method.handler(requests, caller):  # type: ignore[union-attr]
+                        yield control_pb2.Body(value=codec.encode(answer))
+            except StackdError as error:
+                yield control_pb2.Body(failure=errors.to_failure(error))
 
         return serve
 
@@ -158,16 +161,23 @@ async def _decoded(bodies: AsyncIterator[control_pb2.Body], kind: type[Any]) -> 
 
 @contextlib.asynccontextmanager
 async def _reported(context: grpc.aio.ServicerContext[Any, Any], name: str) -> AsyncIterator[None]:
-    """Turn what a handler raises into the RPC's status; a fault of ours is logged, not shown."""
+    """Turn what a handler raises into the RPC's status."""
     try:
-        yield
+        with _own(name):
+            yield
     except StackdError as error:
         await errors.abort(context, error)
-    except (grpc.aio.AbortError, asyncio.CancelledError, GeneratorExit):
+
+
+@contextlib.contextmanager
+def _own(name: str) -> Iterator[None]:
+    """Only errors of ours leave: a fault is logged and told without its text."""
+    try:
+        yield
+    except (StackdError, asyncio.CancelledError, GeneratorExit):
         raise
     except Exception as error:
         _log.exception("%s failed", name)
-        fault = Refused(
+        raise Refused(
             f"{name} failed inside the manager ({type(error).__name__}).", "See the manager's log."
-        )
-        await errors.abort(context, fault)
+        ) from error

@@ -81,6 +81,8 @@ class ControlClient:
         try:
             with _translated():
                 async for body in call:
+                    if body.HasField("failure"):
+                        raise errors.from_failure(body.failure)
                     yield codec.decode(body.value, reply)
         finally:
             call.cancel()

@@ -66,6 +66,10 @@ async def logs(request: LogsRequest, caller: Caller) -> AsyncIterator[LogRow]:
 
 async def execute(frames: AsyncIterator[ExecFrame], caller: Caller) -> AsyncIterator[ExecFrame]:
     async for frame in frames:
+        if frame.task == "none":
+            raise Refused("There is no task none.", "See: stackd ps")
+        if frame.task == "bug":
+            raise KeyError("a secret detail")
         yield ExecFrame(stream=1, data=frame.data.upper())
         if frame.end:
             yield ExecFrame(code=3)
@@ -144,6 +148,23 @@ async def test_bidi(client: ControlClient) -> None:
     got = [frame async for frame in client.bidi("Exec", frames(), ExecFrame)]
     assert [frame.data for frame in got] == [b"ABC", b"D", b""]
     assert got[-1].code == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "told"), [("none", "There is no task none"), ("bug", r"failed .* \(KeyError\)")]
+)
+async def test_bidi_ends_with_its_error_while_the_caller_sends_on(
+    client: ControlClient, task: str, told: str
+) -> None:
+    async def frames() -> AsyncIterator[ExecFrame]:
+        yield ExecFrame(task=task)
+        while True:
+            yield ExecFrame(data=b"more")
+            await asyncio.sleep(0)
+
+    for _ in range(20):
+        with pytest.raises(Refused, match=told):
+            await anext(client.bidi("Exec", frames(), ExecFrame))
 
 
 async def test_method_without_handler(client: ControlClient) -> None:
