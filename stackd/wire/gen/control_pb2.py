@@ -4,15 +4,18 @@
 # source: stackd/wire/gen/control.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 7, 35, 1, "", "stackd/wire/gen/control.proto"
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'stackd/wire/gen/control.proto'
 )
 # @@protoc_insertion_point(imports)
 
@@ -22,17 +25,15 @@ _sym_db = _symbol_database.Default()
 from stackd.wire.gen import failure_pb2 as stackd_dot_wire_dot_gen_dot_failure__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b"\n\x1dstackd/wire/gen/control.proto\x12\tstackd.v1\x1a\x1dstackd/wire/gen/failure.proto\":\n\x04\x42ody\x12\r\n\x05value\x18\x01 \x01(\x0c\x12#\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x12.stackd.v1.Failure2\xfa\x12\n\x07\x43ontrol\x12)\n\x05\x41pply\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12(\n\x04Plan\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12(\n\x04\x44iff\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12*\n\x06Status\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12'\n\x03Why\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12+\n\x07History\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12(\n\x04List\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12&\n\x02Ps\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12)\n\x05Scale\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12*\n\x06Remove\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12)\n\x05\x41\x64opt\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12+\n\x07Promote\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12)\n\x05\x41\x62ort\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12)\n\x05Pause\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12*\n\x06Resume\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12)\n\x05Retry\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12,\n\x08Rollback\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12+\n\x07RepoAdd\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12,\n\x08RepoList\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12.\n\nRepoRemove\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12,\n\x08RepoSync\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12,\n\x08NodeList\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12/\n\x0bNodeInspect\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12.\n\nNodeUpdate\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x31\n\rContentCreate\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12/\n\x0b\x43ontentList\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x32\n\x0e\x43ontentInspect\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x31\n\rContentRemove\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12/\n\x0bNetworkList\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x32\n\x0eNetworkInspect\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x31\n\rNetworkRemove\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12.\n\nVolumeList\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x31\n\rVolumeInspect\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x30\n\x0cVolumeRemove\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12-\n\tImageLoad\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12-\n\tImagePull\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12-\n\tImageList\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x30\n\x0cImageInspect\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12/\n\x0bImageRemove\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x31\n\rRegistryLogin\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x30\n\x0cRegistryList\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x32\n\x0eRegistryLogout\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12/\n\x0b\x43lusterShow\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12-\n\tTokenShow\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12/\n\x0bTokenRotate\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12*\n\x06\x44octor\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12+\n\x07Version\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12*\n\x04Wait\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body0\x01\x12+\n\x05Watch\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body0\x01\x12,\n\x06\x45vents\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body0\x01\x12*\n\x04Logs\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body0\x01\x12,\n\x04\x45xec\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body(\x01\x30\x01\x62\x06proto3"
-)
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dstackd/wire/gen/control.proto\x12\tstackd.v1\x1a\x1dstackd/wire/gen/failure.proto\":\n\x04\x42ody\x12\r\n\x05value\x18\x01 \x01(\x0c\x12#\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x12.stackd.v1.Failure2\xfa\x12\n\x07\x43ontrol\x12)\n\x05\x41pply\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12(\n\x04Plan\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12(\n\x04\x44iff\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12*\n\x06Status\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\'\n\x03Why\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12+\n\x07History\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12(\n\x04List\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12&\n\x02Ps\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12)\n\x05Scale\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12*\n\x06Remove\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12)\n\x05\x41\x64opt\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12+\n\x07Promote\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12)\n\x05\x41\x62ort\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12)\n\x05Pause\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12*\n\x06Resume\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12)\n\x05Retry\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12,\n\x08Rollback\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12+\n\x07RepoAdd\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12,\n\x08RepoList\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12.\n\nRepoRemove\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12,\n\x08RepoSync\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12,\n\x08NodeList\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12/\n\x0bNodeInspect\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12.\n\nNodeUpdate\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x31\n\rContentCreate\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12/\n\x0b\x43ontentList\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x32\n\x0e\x43ontentInspect\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x31\n\rContentRemove\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12/\n\x0bNetworkList\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x32\n\x0eNetworkInspect\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x31\n\rNetworkRemove\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12.\n\nVolumeList\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x31\n\rVolumeInspect\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x30\n\x0cVolumeRemove\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12-\n\tImageLoad\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12-\n\tImagePull\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12-\n\tImageList\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x30\n\x0cImageInspect\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12/\n\x0bImageRemove\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x31\n\rRegistryLogin\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x30\n\x0cRegistryList\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12\x32\n\x0eRegistryLogout\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12/\n\x0b\x43lusterShow\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12-\n\tTokenShow\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12/\n\x0bTokenRotate\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12*\n\x06\x44octor\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12+\n\x07Version\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body\x12*\n\x04Wait\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body0\x01\x12+\n\x05Watch\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body0\x01\x12,\n\x06\x45vents\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body0\x01\x12*\n\x04Logs\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body0\x01\x12,\n\x04\x45xec\x12\x0f.stackd.v1.Body\x1a\x0f.stackd.v1.Body(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "stackd.wire.gen.control_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stackd.wire.gen.control_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_BODY"]._serialized_start = 75
-    _globals["_BODY"]._serialized_end = 133
-    _globals["_CONTROL"]._serialized_start = 136
-    _globals["_CONTROL"]._serialized_end = 2562
+  DESCRIPTOR._loaded_options = None
+  _globals['_BODY']._serialized_start=75
+  _globals['_BODY']._serialized_end=133
+  _globals['_CONTROL']._serialized_start=136
+  _globals['_CONTROL']._serialized_end=2562
 # @@protoc_insertion_point(module_scope)

@@ -12,8 +12,4 @@ class Body(_message.Message):
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     value: bytes
     failure: _failure_pb2.Failure
-    def __init__(
-        self,
-        value: _Optional[bytes] = ...,
-        failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, value: _Optional[bytes] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
