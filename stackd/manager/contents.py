@@ -18,7 +18,9 @@ from stackd.core.model.release import (
     Release,
     Revision,
 )
-from stackd.core.model.world import World
+from stackd.core.model.rollout import ServiceState
+from stackd.core.model.task import Task
+from stackd.core.model.world import TaskView, World
 from stackd.errors import Refused
 from stackd.store.seal import Sealer
 from stackd.store.tables import Fence, Tables
@@ -168,6 +170,12 @@ class Contents:
                 f"{version} is the current version of {head.kind} {head.name}.",
                 "Give it a new value first, then revoke this one.",
             )
+        users = version_users(self._tables.world, found)
+        if users:
+            raise Refused(
+                f"Version {version} of {head.kind} {head.name} is used by {', '.join(users)}.",
+                "Deploy them with the current version first.",
+            )
         revoked = ContentVersion(
             kind=found.kind,
             name=found.name,
@@ -202,3 +210,39 @@ def used_by(world: World, kind: ContentKind, name: str) -> list[str]:
             if any(grant.name in local for grant in grants):
                 found.add(f"{release.stack}/{service}")
     return sorted(found)
+
+
+def version_users(world: World, content: ContentVersion) -> list[str]:
+    """`STACK/SERVICE` of every service that may need this version for its next task: it is
+    declared, stable, being rolled out, or running."""
+    needed = {(view.task.stack, view.task.service, view.task.revision) for view in _live(world)}
+    for release in world.all(Release):
+        if world.release(release.stack) is release:
+            needed |= {(release.stack, name, s.revision) for name, s in release.services.items()}
+    for state in world.all(ServiceState):
+        serving = [state.stable, state.rollout.target if state.rollout else None]
+        needed |= {(state.stack, state.service, r) for r in serving if r is not None}
+    found: set[str] = set()
+    for stack, service, revision_id in needed:
+        revision = world.get(Revision, f"{stack}/{service}/{revision_id}")
+        if revision is not None and _grants(world, revision, content):
+            found.add(f"{stack}/{service}")
+    return sorted(found)
+
+
+def _live(world: World) -> Iterator[TaskView]:
+    views = (world.task(task.id) for task in world.all(Task))
+    return (view for view in views if view is not None and view.live)
+
+
+def _grants(world: World, revision: Revision, content: ContentVersion) -> bool:
+    release = world.release(revision.stack)
+    container = revision.container
+    config = content.kind is ContentKind.CONFIG
+    declared = (release.spec.configs if config else release.spec.secrets) if release else {}
+    local = {key for key, spec in declared.items() if spec.name == content.name}
+    return any(
+        grant.version == content.version
+        and (grant.name in local or f"{revision.stack}_{grant.name}" == content.name)
+        for grant in (container.configs if config else container.secrets)
+    )

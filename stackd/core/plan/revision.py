@@ -12,8 +12,10 @@ import msgspec
 
 from stackd.core.model.container import ContainerSpec, Grant
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.release import Revision
-from stackd.core.model.stack import ServiceSpec
+from stackd.core.model.release import ContentHead, ContentVersion, Release, Revision
+from stackd.core.model.stack import ServiceSpec, StackSpec
+from stackd.core.model.world import World
+from stackd.errors import Refused
 
 FORMAT = b"stackd revision 1\n"
 
@@ -87,3 +89,56 @@ def revision_of(stack: str, spec: ServiceSpec, image: str, versions: Mapping[str
         container=container,
         image_name=spec.container.image,
     )
+
+
+def renewed(world: World, revision: Revision) -> tuple[Revision, tuple[str, ...]]:
+    """`revision` with the current version of each content whose pinned one was revoked, and a
+    sentence for each; the same revision when there is none. Raises Refused when a content has no
+    version any more."""
+    spec = _declaring(world, revision)
+    versions: dict[str, str] = {}
+    notes: list[str] = []
+    for kind, grants in (
+        ("config", revision.container.configs),
+        ("secret", revision.container.secrets),
+    ):
+        declared = (spec.configs if kind == "config" else spec.secrets) if spec else {}
+        for grant in grants:
+            known = declared.get(grant.name)
+            name = known.name if known else f"{revision.stack}_{grant.name}"
+            version = _valid(world, f"{kind}/{name}", grant.version)
+            versions[f"{kind}/{grant.name}"] = version
+            if version != grant.version:
+                notes.append(
+                    f"version {grant.version} of {kind} {name} was revoked, {version} is used"
+                )
+    if not notes:
+        return revision, ()
+    container = pinned(revision.container, revision.container.image, versions)
+    fresh = msgspec.structs.replace(revision, id=revision_id(container), container=container)
+    return fresh, tuple(notes)
+
+
+def _declaring(world: World, revision: Revision) -> StackSpec | None:
+    """The newest release that has the revision: its names are the ones meant."""
+    having = [
+        release
+        for release in world.all(Release)
+        if release.stack == revision.stack
+        and (part := release.services.get(revision.service)) is not None
+        and part.revision == revision.id
+    ]
+    return max(having, key=lambda release: release.number).spec if having else None
+
+
+def _valid(world: World, content: str, version: str) -> str:
+    found = world.get(ContentVersion, f"{content}/{version}")
+    if found is not None and not found.revoked:
+        return version
+    head = world.get(ContentHead, content)
+    if head is None:
+        kind, _, name = content.partition("/")
+        raise Refused(
+            f"There is no {kind} {name} any more.", f"Create it: stackd {kind} create {name} FILE"
+        )
+    return head.version

@@ -3,7 +3,7 @@
 Called by the control API, which commits what it gets; the rollouts loop does the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -19,6 +19,10 @@ from stackd.core.rollout.common import ACTIVE
 from stackd.core.rollout.service import begin, turn_back
 from stackd.errors import Refused
 
+Renew = Callable[[World, Revision], tuple[Revision, Sequence[str]]]
+"""What is deployed in place of a revision that names revoked contents, and a sentence for each
+(`core.plan.revision.renewed`)."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -27,6 +31,7 @@ class Asked:
     by: str
     now: float
     ids: Ids
+    renew: Renew = lambda _, revision: (revision, ())
 
 
 @dataclass(frozen=True)
@@ -195,13 +200,22 @@ def rollback(world: World, stack: str, service: str, asked: Asked, to: str = "")
             return abort(world, stack, service, asked)
         raise Refused(f"{place.name} is going back already.", f"See: stackd status {place.name}.")
     target = _proven(world, place, left, to)
+    chosen = world.get(Revision, f"{place.name}/{target}")
+    assert chosen is not None
+    fresh, notes = asked.renew(world, chosen)
+    target = fresh.id
     draft = Draft(asked.now, asked.ids, asked.by)
-    event = draft.event("rollout.started", place.name, f"back: {left} -> {target}, by {asked.by}")
+    text = "; ".join((f"back: {left} -> {target}, by {asked.by}", *notes))
+    event = draft.event("rollout.started", place.name, text)
     rollout = begin(draft, place.release, place.state, target, event.id)
     going = msgspec.structs.replace(rollout, phase=RolloutPhase.PROGRESSING, by=asked.by)
+    proven = place.state.proven
+    if fresh is not chosen:  # what was proven is the process, not the value of a secret
+        proven = (*proven, target)
     records: list[Record | Change] = [
-        msgspec.structs.replace(place.state, rollout=going),
+        msgspec.structs.replace(place.state, rollout=going, proven=proven),
         event,
+        *([fresh] if fresh is not chosen else []),
     ]
     reason = f"rolled back to {target} by {asked.by}"
     for revision in dict.fromkeys(r for r in (left, place.declared.revision) if r):
@@ -253,17 +267,49 @@ def rollback_stack(world: World, stack: str, asked: Asked, to: int = 0) -> Chang
         what = f"release {to}" if to else "an earlier release that differs"
         raise Refused(f"Stack {stack} cannot go back to {what}.", f"Releases kept: {numbers}.")
     draft = Draft(asked.now, asked.ids, asked.by)
-    text = f"release {now.number} -> {chosen.number}, by {asked.by}"
+    fresh, notes = _renewed(world, chosen, asked)
+    text = "; ".join((f"release {now.number} -> {chosen.number}, by {asked.by}", *notes))
     event = draft.event("release.rolled_back", stack, text)
+    if fresh:
+        number = kept[0].number + 1
+        chosen = _release_of(chosen, fresh, number, asked)
     records: list[Record | Change] = [
         msgspec.structs.replace(head, release=chosen.number, commit=chosen.commit),
         event,
+        *([chosen, *fresh.values()] if fresh else []),
     ]
     reason = f"rolled back to release {chosen.number} by {asked.by}"
     for name in sorted(chosen.services):
         records += _step_back(world, now, chosen, name, reason, asked)
     changes = tuple(Put(record=r) if isinstance(r, Record) else r for r in records)
     return Changes(changes=changes)
+
+
+def _renewed(world: World, chosen: Release, asked: Asked) -> tuple[dict[str, Revision], list[str]]:
+    """The revisions, by service, that replace those of a release which name revoked contents."""
+    fresh: dict[str, Revision] = {}
+    notes: list[str] = []
+    for name, part in sorted(chosen.services.items()):
+        old = world.get(Revision, f"{chosen.stack}/{name}/{part.revision}")
+        if old is not None:
+            new, said = asked.renew(world, old)
+            notes += said
+            if new is not old:
+                fresh[name] = new
+    return fresh, notes
+
+
+def _release_of(
+    chosen: Release, fresh: Mapping[str, Revision], number: int, asked: Asked
+) -> Release:
+    """A release is immutable: one that cannot come back as it was comes back as a new one."""
+    services = {
+        name: msgspec.structs.replace(part, revision=fresh[name].id) if name in fresh else part
+        for name, part in chosen.services.items()
+    }
+    return msgspec.structs.replace(
+        chosen, number=number, services=services, at=asked.now, by=asked.by
+    )
 
 
 def _step_back(

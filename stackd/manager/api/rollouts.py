@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from stackd.aio.clock import Clock
 from stackd.core.model.api import RolloutAnswer, RolloutRequest, Text
 from stackd.core.model.record import Changes
+from stackd.core.model.release import Revision
 from stackd.core.model.rollout import RolloutPhase, ServiceState
 from stackd.core.model.world import World
+from stackd.core.plan.revision import renewed
 from stackd.core.rollout import commands
 from stackd.core.rollout.commands import Asked
 from stackd.errors import Conflict, Refused
@@ -65,10 +67,11 @@ class RolloutApi:
             raise Refused(f"{request.to} is not a release.", f"See: stackd history {request.name}")
         names.stack_of(self._tables.world, request.name)
         to = int(request.to or 0)
-        await self._commit(
+        notes = await self._commit(
             caller, lambda world, asked: commands.rollback_stack(world, request.name, asked, to)
         )
-        return RolloutAnswer(text=f"{request.name} goes back.", revision="")
+        text = "; ".join((f"{request.name} goes back", *notes))
+        return RolloutAnswer(text=f"{text}.", revision="")
 
     async def _back(
         self, request: RolloutRequest, caller: Caller, command: Command
@@ -85,15 +88,29 @@ class RolloutApi:
         self, request: RolloutRequest, caller: Caller, command: Command, done: str
     ) -> Text:
         stack, service = names.service_of(self._tables.world, request.name)
-        await self._commit(caller, lambda world, asked: command(world, stack, service, asked))
-        return Text(text=f"{request.name} {done}.")
+        notes = await self._commit(
+            caller, lambda world, asked: command(world, stack, service, asked)
+        )
+        return Text(text=f"{'; '.join((f'{request.name} {done}', *notes))}.")
 
-    async def _commit(self, caller: Caller, decide: Callable[[World, Asked], Changes]) -> None:
+    async def _commit(
+        self, caller: Caller, decide: Callable[[World, Asked], Changes]
+    ) -> tuple[str, ...]:
+        """Decide and commit; what is different from what was asked for, in sentences."""
         for _ in range(TRIES):
-            asked = Asked(caller.principal, self._clock.now(), self._ids.__next__)
+            notes: list[str] = []
+
+            def renew(
+                world: World, revision: Revision, notes: list[str] = notes
+            ) -> tuple[Revision, tuple[str, ...]]:
+                fresh, said = renewed(world, revision)
+                notes.extend(said)
+                return fresh, said
+
+            asked = Asked(caller.principal, self._clock.now(), self._ids.__next__, renew)
             try:
                 await self._tables.commit(decide(self._tables.world, asked), self._fence)
-                return
+                return tuple(dict.fromkeys(notes))
             except Conflict:
                 continue
         raise Conflict("The rollout is changing too fast.", "Try again.")

@@ -2,9 +2,21 @@
 
 import pytest
 
-from stackd.core.model.release import ContentHead, ContentKind, ContentVersion
+from stackd.core.model.container import ContainerSpec, Grant
+from stackd.core.model.ids import RevisionId
+from stackd.core.model.release import (
+    ContentHead,
+    ContentKind,
+    ContentVersion,
+    Release,
+    Revision,
+    ServiceRelease,
+    Stack,
+)
+from stackd.core.model.rollout import ServiceState
+from stackd.core.model.stack import ContentSpec, ServiceSpec, StackSpec
 from stackd.errors import Refused
-from stackd.manager.contents import LIMITS, Contents, NewContent, used_by
+from stackd.manager.contents import LIMITS, Contents, NewContent, used_by, version_users
 from stackd.store.seal import Sealer
 from tests.fakes.harness import Harness
 
@@ -117,3 +129,31 @@ async def test_what_is_not_there() -> None:
             contents(on).current(SECRET, "key")
         with pytest.raises(Refused, match="no secret key"):
             await contents(on).remove(SECRET, "key", "", "root@local")
+
+
+async def test_a_version_is_in_use_while_a_next_task_may_need_it() -> None:
+    async with Harness() as on:
+        for value in (b"1", b"2"):
+            await contents(on).put(new(SECRET, value))
+        first, second = (contents(on).version_of(SECRET, "key", v) for v in (b"1", b"2"))
+        for revision, version in (("r1", first), ("r2", second)):
+            grant = Grant(name="key", target="/run/secrets/key", version=version)
+            container = ContainerSpec(image="a@sha256:1", secrets=(grant,))
+            await on.put(
+                Revision(stack="shop", service="web", id=RevisionId(revision), container=container)
+            )
+        spec = StackSpec(name="shop", services={}, secrets={"key": ContentSpec(name="key")})
+        part = ServiceRelease(spec=ServiceSpec(name="web", container=ContainerSpec(image="a")),
+                              revision=RevisionId("r2"))  # fmt: skip
+        await on.put(Release(stack="shop", number=1, spec=spec, services={"web": part}))
+        await on.put(Stack(name="shop", owner="cli", release=1))
+        await on.put(ServiceState(stack="shop", service="web", stable=RevisionId("r1")))
+        old = on.tables.world.get(ContentVersion, f"secret/key/{first}")
+        assert old is not None
+        assert version_users(on.tables.world, old) == ["shop/web"]
+        with pytest.raises(Refused, match="is used by shop/web"):
+            await contents(on).remove(SECRET, "key", first, "root")
+        await on.put(ServiceState(stack="shop", service="web", stable=RevisionId("r2")))
+        await contents(on).remove(SECRET, "key", first, "root")
+        with pytest.raises(Refused, match="no version"):
+            contents(on).open(SECRET, "key", first)

@@ -14,8 +14,12 @@ from stackd.core.model.container import (
     Resources,
     Ulimit,
 )
+from stackd.core.model.record import Record
+from stackd.core.model.release import ContentHead, ContentKind, ContentVersion, Revision
 from stackd.core.model.stack import ServiceSpec
-from stackd.core.plan.revision import revision_id, revision_of
+from stackd.core.model.world import World
+from stackd.core.plan.revision import renewed, revision_id, revision_of
+from stackd.errors import Refused
 
 DIGEST = "sha256:" + "a" * 64
 FULL = ContainerSpec(
@@ -95,3 +99,40 @@ def test_a_new_secret_version_is_a_new_revision() -> None:
     assert first.id != second.id
     assert first.container.secrets[0].version == "v1"
     assert first.image_name == "web:1"
+
+
+def _world(*records: Record) -> World:
+    world = World()
+    for number, record in enumerate(records, 1):
+        world.apply(record, number)
+    return world
+
+
+def _version(version: str, *, revoked: bool = False) -> ContentVersion:
+    return ContentVersion(
+        kind=ContentKind.SECRET, name="shop_key", version=version, value=b"", size=0,
+        revoked=revoked,
+    )  # fmt: skip
+
+
+def _keyed(version: str) -> Revision:
+    container = ContainerSpec(
+        image="a@sha256:1", secrets=(Grant(name="key", target="/run/secrets/key", version=version),)
+    )
+    return Revision(stack="shop", service="web", id=revision_id(container), container=container)
+
+
+def test_a_revision_with_a_revoked_secret_is_renewed() -> None:
+    head = ContentHead(kind=ContentKind.SECRET, name="shop_key", version="v2")
+    old = _keyed("v1")
+    good = _world(_version("v1"), _version("v2"), head)
+    assert renewed(good, old) == (old, ())
+    world = _world(_version("v1", revoked=True), _version("v2"), head)
+    fresh, notes = renewed(world, old)
+    assert fresh == _keyed("v2")
+    assert notes == ("version v1 of secret shop_key was revoked, v2 is used",)
+
+
+def test_a_secret_that_has_gone_cannot_come_back() -> None:
+    with pytest.raises(Refused, match="no secret shop_key any more"):
+        renewed(_world(), _keyed("v1"))

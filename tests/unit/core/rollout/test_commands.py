@@ -1,11 +1,14 @@
 """What people may ask, and when it is refused."""
 
+import dataclasses
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
+from stackd.core.model.ids import RevisionId
 from stackd.core.model.record import Changes
-from stackd.core.model.release import Hold
+from stackd.core.model.release import Hold, Revision
 from stackd.core.model.rollout import RolloutPhase, ServiceState
 from stackd.core.model.world import World
 from stackd.core.rollout import commands
@@ -105,3 +108,38 @@ def test_a_stack_goes_back_only_to_a_release_that_is_kept() -> None:
         commands.rollback_stack(sim.world, "shop", asked)
     with pytest.raises(Refused, match="release 7"):
         commands.rollback_stack(sim.world, "shop", asked, 7)
+
+
+def _renew(world: World, revision: Revision) -> tuple[Revision, tuple[str, ...]]:
+    """Revision `a` cannot come back as it was."""
+    if revision.id != "a":
+        return revision, ()
+    return msgspec.structs.replace(revision, id=RevisionId("a2")), ("a2 instead of a",)
+
+
+def test_what_cannot_come_back_as_it_was_is_replaced_in_a_rollback() -> None:
+    sim, asked = settled()
+    asked = dataclasses.replace(asked, renew=_renew)
+    sim.deploy("shop", {"web": (web(), "b")})
+    sim.advance(40)
+    sim.commit(commands.rollback(sim.world, "shop", "web", asked))
+    assert any("a2 instead of a" in e.text for e in sim.events())
+    sim.advance(40)
+    assert {v.task.revision for v in sim.world.tasks_of("shop", "web") if v.live} == {"a2"}
+    assert phase(sim) is RolloutPhase.COMPLETE
+
+
+def test_a_release_that_cannot_come_back_as_it_was_comes_back_as_a_new_one() -> None:
+    sim, asked = settled()
+    asked = dataclasses.replace(asked, renew=_renew)
+    sim.deploy("shop", {"web": (web(), "b")})
+    sim.advance(40)
+    sim.commit(commands.rollback_stack(sim.world, "shop", asked, 1))
+    now = sim.world.release("shop")
+    assert now is not None
+    assert (now.number, now.services["web"].revision) == (3, "a2")
+    first = sim.world.release("shop", 1)
+    assert first is not None
+    assert first.services["web"].revision == "a"
+    sim.advance(40)
+    assert {v.task.revision for v in sim.world.tasks_of("shop", "web") if v.live} == {"a2"}
