@@ -13,14 +13,14 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from stackd.aio import proc
 from stackd.aio.backoff import Backoff
 from stackd.aio.layout import ClusterLayout, NodeLayout
 from stackd.errors import Unavailable
-from stackd.host import envoy_instance, listening
+from stackd.host import envoy_instance, listening, quiesce
 from stackd.host.envoy_instance import Instance
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 PID_FILE = "envoy-keeper.pid"
 HEALTHY = 5.0
 """Seconds of running after which an end is answered by an immediate start."""
+QUIESCE = 0.3
+"""Seconds that connections may wait to be accepted by an Envoy that is about to close a port."""
 MAX_LOG = 4 * 1024 * 1024
 
 
@@ -158,6 +160,11 @@ class EnvoyProcess:
         """'' if Envoy can or does listen on the port; else who holds it and what to do."""
         own = [i.pid for i in envoy_instance.running(self._layout.run)]
         return await asyncio.to_thread(listening.problem, port, own)
+
+    async def quiesce(self, ports: Collection[int]) -> None:
+        """Envoy is about to close these ports: let in nobody new, and it accept who waits."""
+        own = [i.pid for i in envoy_instance.running(self._layout.run)]
+        await asyncio.to_thread(quiesce.quiesce, ports, own, QUIESCE)
 
 
 def _alive(pid: int) -> bool:

@@ -27,7 +27,7 @@ def free(port: int) -> bool:
 
 def holders(port: int) -> list[int]:
     """Pids of the processes that listen on the port in this network namespace, ascending."""
-    inodes = {f"socket:[{inode}]" for inode in _listeners(port)}
+    inodes = {f"socket:[{inode}]" for inode in listeners(port)}
     return sorted(pid for pid in _pids() if inodes & set(_links(pid))) if inodes else []
 
 
@@ -43,7 +43,8 @@ def problem(port: int, own: Collection[int]) -> str:
     return f"Port {port} is held by {who}. Stop it or publish another port."
 
 
-def _listeners(port: int) -> Iterator[str]:
+def listeners(port: int) -> Iterator[str]:
+    """Inodes of the sockets that listen on the port in this network namespace."""
     for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
         try:
             lines = Path(table).read_text().splitlines()[1:]

@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import logging
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -47,6 +47,10 @@ class ProxyProcess(Protocol):
 
     async def port_problem(self, port: int) -> str:
         """'' if Envoy can or does listen there, else who holds the port and what to do."""
+        ...
+
+    async def quiesce(self, ports: Collection[int]) -> None:
+        """No new connection reaches these ports of Envoy, and none waits to be accepted."""
         ...
 
 
@@ -143,6 +147,9 @@ class EnvoyProxy:
                 self._open = True
                 self._background.start(self._tend(), "keep Envoy's keeper")
             await self._process.ensure()
+            gone = self._server.snapshot.listeners.keys() - snapshot.listeners.keys()
+            if gone:
+                await self._process.quiesce([listeners.port(name) for name in gone])
             await self._server.push(snapshot, self._timeout)
             for kind in (Kind.CLUSTER, Kind.ENDPOINTS, Kind.ROUTES):
                 for session in self._server.sessions:

@@ -88,9 +88,11 @@ def phases(old: Snapshot, new: Snapshot) -> list[Snapshot]:
 
     1. New clusters and endpoints are warm before anything points to them; an assignment that
        loses its last healthy endpoint keeps it for now.
-    2. Listeners and routes, with them the weights.
-    3. Endpoints as they shall be.
-    4. Clusters that nothing points to go, and the barrier gets its new version: workers apply
+    2. Routes of listeners that are to be opened: when connections of an earlier one still live,
+       Envoy has its routes, and would open at once with these.
+    3. Listeners and routes, with them the weights.
+    4. Endpoints as they shall be.
+    5. Clusters that nothing points to go, and the barrier gets its new version: workers apply
        in order, so an answer with it proves all that was before.
     """
     emptied = {
@@ -105,11 +107,14 @@ def phases(old: Snapshot, new: Snapshot) -> list[Snapshot]:
         routes=old.routes,
     )
     marker = {BARRIER: old.routes[BARRIER]} if BARRIER in old.routes else {}
+    fresh = new.listeners.keys() - old.listeners.keys()
+    opening = {name: found for name, found in new.routes.items() if name in fresh}
+    warm = replace(first, routes={**old.routes, **opening})
     second = replace(first, listeners=new.listeners, routes={**emptied, **new.routes, **marker})
     third = replace(second, endpoints={**old.endpoints, **new.endpoints})
     wanted: list[Snapshot] = []
     previous = old
-    for phase in (first, second, third, new):
+    for phase in (first, warm, second, third, new):
         if phase != previous:
             wanted.append(phase)
             previous = phase

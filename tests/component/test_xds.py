@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,6 +135,8 @@ class Absent:
         return True
 
     async def stop(self) -> None: ...
+
+    async def quiesce(self, ports: Collection[int]) -> None: ...
 
     async def port_problem(self, port: int) -> str:
         return ""

@@ -47,6 +47,15 @@ def test_a_cluster_goes_last_and_with_it_the_barrier_moves() -> None:
     assert last == new
 
 
+def test_a_listener_opens_when_its_routes_are_there() -> None:
+    old = shot(eds={"a": 1}, routes="", listeners=())
+    new = shot(eds={"a": 1}, routes="1")
+    routed, opened = phases(old, new)
+    assert routed.routes["p"].version == "1"
+    assert routed.listeners == {}
+    assert opened == new
+
+
 def test_routes_that_go_are_emptied_first_because_envoy_keeps_what_is_removed() -> None:
     old = shot(eds={"a": 1}, routes="1")
     new = shot(eds={"a": 1}, routes="", listeners=())
