@@ -121,8 +121,8 @@ class Runtime(Protocol):
 
     def logs(
         self, task_id: str, *, follow: bool, tail: int, since: float
-    ) -> AsyncIterator[LogLine]:
-        """The task's kept lines. `tail` < 0 = all; `since` Unix seconds, 0 = all."""
+    ) -> AsyncIterator[Sequence[LogLine]]:
+        """The task's kept lines, some at once. `tail` < 0 = all; `since` Unix seconds, 0 = all."""
         ...
 
 

@@ -1,11 +1,11 @@
 """Serves `exec` and `logs` to a manager over a tunnel. The frames are those of the control API:
-`ExecFrame` both ways, `LogLine` out. Called by `agent.session` for each OpenTunnel."""
+`ExecFrame` both ways, `LogPage` out. Called by `agent.session` for each OpenTunnel."""
 
 import asyncio
 
 from stackd.agent.drivers import ExecSession, Runtime
 from stackd.core.model.api import ExecFrame, LogsRequest
-from stackd.core.model.driver import ExecRequest
+from stackd.core.model.driver import ExecRequest, LogPage
 from stackd.errors import Refused, StackdError, Unavailable
 from stackd.wire import codec
 from stackd.wire.agent_client import ManagerConnection
@@ -36,12 +36,13 @@ class Tunnels:
                 await pipe.fail(error)
 
     async def _logs(self, pipe: Pipe, asked: LogsRequest) -> None:
-        """`asked.name` is a task id here."""
-        lines = self._runtime.logs(
+        """`asked.name` is a task id here. Lines go in pages: a frame for each would take longer
+        than the task takes to write them."""
+        pages = self._runtime.logs(
             asked.name, follow=asked.follow, tail=asked.tail, since=asked.since
         )
-        async for line in lines:
-            await pipe.send(codec.encode(line))
+        async for lines in pages:
+            await pipe.send(codec.encode(LogPage(lines=tuple(lines))))
         await pipe.end()
 
     async def _exec(self, pipe: Pipe, asked: ExecFrame) -> None:

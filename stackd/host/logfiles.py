@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -92,15 +92,20 @@ class Query:
     ended: Callable[[], bool]
 
 
-async def read(query: Query) -> AsyncIterator[LogLine]:
-    """The kept lines in order; survives rotation while it follows."""
+async def read(query: Query) -> AsyncIterator[Sequence[LogLine]]:
+    """The kept lines in order, as many at once as a read brought; survives rotation while it
+    follows."""
     reader = _Reader(query.log, query.tail)
     try:
         while True:
             ended = query.ended()  # asked before reading: what was written until then is read
-            for line in reader.lines():
-                if not query.since or seconds(line.at) >= query.since:
-                    yield line
+            lines = [
+                line
+                for line in reader.lines()
+                if not query.since or seconds(line.at) >= query.since
+            ]
+            if lines:
+                yield lines
             if reader.more():
                 await asyncio.sleep(0)
                 continue

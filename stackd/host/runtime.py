@@ -212,8 +212,8 @@ class RuncRuntime:
 
     def logs(
         self, task_id: str, *, follow: bool, tail: int, since: float
-    ) -> AsyncIterator[LogLine]:
-        """The task's kept lines; with `follow` until its container has ended."""
+    ) -> AsyncIterator[Sequence[LogLine]]:
+        """The task's kept lines, some at once; with `follow` until its container has ended."""
         log = bundle.home(self._layout, task_id).log
         return logfiles.read(
             logfiles.Query(log, tail, since, follow, lambda: self._silent(task_id))

@@ -9,7 +9,7 @@ import pytest
 
 from stackd.aio.clock import SystemClock
 from stackd.core.model.api import ExecFrame, LogsRequest
-from stackd.core.model.driver import Exit, LogLine
+from stackd.core.model.driver import Exit, LogLine, LogPage
 from stackd.core.model.ids import TaskId
 from stackd.core.model.node import NodeReport, NodeStatus
 from stackd.core.model.record import Changes, Delete, ref
@@ -364,5 +364,6 @@ async def test_logs_over_a_tunnel(manager: Manager) -> None:
         request = codec.encode(LogsRequest(name="t1"))
         async with manager.dispatcher.open_tunnel("n1", "logs", request) as pipe:
             await asyncio.sleep(0.05)  # the agent must wait for a reader, not gather
-            got = [codec.decode(value, LogLine) async for value in pipe.values()]
+            pages = [codec.decode(value, LogPage) async for value in pipe.values()]
+            got = [line for page in pages for line in page.lines]
         assert got == lines

@@ -135,9 +135,9 @@ class FakeRuntime:
 
     async def logs(
         self, task_id: str, *, follow: bool, tail: int, since: float
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncIterator[Sequence[LogLine]]:
         for line in self.lines.get(task_id, []):
-            yield line
+            yield [line]
 
 
 class FakeImages:

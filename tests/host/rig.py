@@ -90,8 +90,9 @@ class Rig:
         return "".join([text async for text in self.lines(task_id)])
 
     async def lines(self, task_id: str) -> AsyncIterator[str]:
-        async for line in self.runtime.logs(task_id, follow=False, tail=-1, since=0):
-            yield line.text.decode() + ("" if line.partial else "\n")
+        async for page in self.runtime.logs(task_id, follow=False, tail=-1, since=0):
+            for line in page:
+                yield line.text.decode() + ("" if line.partial else "\n")
 
     def restart(self) -> RuncRuntime:
         """A new runtime object that knows nothing, as after a restart of the agent."""

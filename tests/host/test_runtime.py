@@ -26,7 +26,8 @@ async def test_output_and_exit_code(rig: rigs.Rig) -> None:
     assert (ended.code, ended.signal, ended.oom_killed, ended.lost) == (7, 0, False, "")
     lines = [
         (line.stream, line.text)
-        async for line in rig.runtime.logs(task, follow=True, tail=-1, since=0)
+        async for page in rig.runtime.logs(task, follow=True, tail=-1, since=0)
+        for line in page
     ]
     assert sorted(lines) == [("stderr", b"err"), ("stdout", b"out")]
     assert await rig.runtime.wait(task) == ended

@@ -113,22 +113,25 @@ async def test_log_ring_loses_nothing_until_it_is_full(rig: rigs.Rig) -> None:
     log = rig.layout.logs / task / "ctr.log"
     rotating = asyncio.ensure_future(rotate_at(rig, task, {100, 350}))
     seen = [
-        line.text.decode() async for line in rig.runtime.logs(task, follow=True, tail=-1, since=0)
+        line.text.decode()
+        async for page in rig.runtime.logs(task, follow=True, tail=-1, since=0)
+        for line in page
     ]
     await rotating
     assert seen == [f"line-{n}" for n in range(600)]
     assert sorted(path.name for path in log.parent.iterdir()) == [
         *("ctr.log", "ctr.log.1", "ctr.log.2"),
     ]
-    kept = [line.text.decode() async for line in query(rig, task, tail=-1)]
+    kept = [line.text.decode() for line in await query(rig, task, tail=-1)]
     assert kept == [f"line-{n}" for n in range(600)]
     for tail in (0, 1, 5, 300, 599, 1000):
         wanted = [f"line-{n}" for n in range(max(0, 600 - tail), 600)]
-        assert [line.text.decode() async for line in query(rig, task, tail=tail)] == wanted
+        assert [line.text.decode() for line in await query(rig, task, tail=tail)] == wanted
 
 
-def query(rig: rigs.Rig, task: str, *, tail: int) -> AsyncIterator[LogLine]:
-    return rig.runtime.logs(task, follow=False, tail=tail, since=0)
+async def query(rig: rigs.Rig, task: str, *, tail: int, since: float = 0) -> list[LogLine]:
+    pages = rig.runtime.logs(task, follow=False, tail=tail, since=since)
+    return [line async for page in pages for line in page]
 
 
 async def rotate_at(rig: rigs.Rig, task: str, lines: set[int]) -> None:
@@ -159,7 +162,7 @@ async def test_more_than_the_ring_and_than_conmons_own_limit_has_no_gap(
             await rigs.until(lambda: logfiles.hold(log))
         (tmp_path / str(part)).touch()
     await rig.runtime.wait(task)
-    lines = [line async for line in query(rig, task, tail=-1)]
+    lines = await query(rig, task, tail=-1)
     text = b"".join(line.text + (b"" if line.partial else b"\n") for line in lines)
     numbers = [int(number) for number in text.split()]
     assert len(numbers) > 300_000
@@ -179,11 +182,9 @@ def last_number(log: Path) -> int:
 async def test_since_and_partial_lines(rig: rigs.Rig) -> None:
     task = await rig.run("sh", "-c", "echo one; sleep 1; head -c 20000 /dev/zero | tr '\\0' x")
     await rig.runtime.wait(task)
-    lines = [line async for line in query(rig, task, tail=-1)]
+    lines = await query(rig, task, tail=-1)
     assert lines[0].text == b"one"
     assert all(line.partial for line in lines[1:])
     first = logfiles.seconds(lines[0].at)
-    later = [
-        line async for line in rig.runtime.logs(task, follow=False, tail=-1, since=first + 0.5)
-    ]
+    later = await query(rig, task, tail=-1, since=first + 0.5)
     assert [line.text for line in later] == [line.text for line in lines[1:]]

@@ -133,6 +133,13 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
+class LogPage:
+    """Lines that were read at once."""
+
+    lines: tuple[LogLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyApplied:
     """The outcome of applying a table: `problems` by STACK/SERVICE; the rest is applied."""
 

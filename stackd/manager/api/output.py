@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from stackd.core.model.api import ExecFrame, LogRow, LogsRequest
-from stackd.core.model.driver import LogLine
+from stackd.core.model.api import ExecFrame, LogRow, LogRows, LogsRequest
+from stackd.core.model.driver import LogLine, LogPage
 from stackd.core.model.world import TaskView
 from stackd.errors import Refused, StackdError, Unavailable
 from stackd.manager.api import names
@@ -19,6 +19,8 @@ from stackd.wire.pipe import Pipe
 KEPT = 5
 """Finished tasks of each slot whose logs are kept by the node."""
 END = None
+PAGES = 16
+"""What may wait for a slow reader of `logs --follow`."""
 
 
 class OutputApi:
@@ -28,7 +30,7 @@ class OutputApi:
         self._tables = tables
         self._dispatcher = dispatcher
 
-    async def logs(self, request: LogsRequest, caller: Caller) -> AsyncIterator[LogRow]:
+    async def logs(self, request: LogsRequest, caller: Caller) -> AsyncIterator[LogRows]:
         """Lines of all tasks meant by the name. Without `follow` one task after the other;
         with it, as they come."""
         world = self._tables.world
@@ -36,52 +38,47 @@ class OutputApi:
         found.sort(key=lambda t: (t.task.created, t.task.id))
         if not request.follow:
             for view in found:
-                async for row in self._of(view, request):
-                    yield row
+                async for rows in self._of(view, request):
+                    yield rows
             return
         live = [t for t in found if t.live]
-        async for row in self._together(live or found[-1:], request):
-            yield row
+        async for rows in self._together(live or found[-1:], request):
+            yield rows
 
-    async def _of(self, view: TaskView, request: LogsRequest) -> AsyncIterator[LogRow]:
+    async def _of(self, view: TaskView, request: LogsRequest) -> AsyncIterator[LogRows]:
         asked = msgspec.structs.replace(request, name=view.task.id)
         name = names.task_name(self._tables.world, view)
         async with self._dispatcher.open_tunnel(
             view.task.node, "logs", codec.encode(asked)
         ) as pipe:
             async for value in pipe.values():
-                line = codec.decode(value, LogLine)
-                yield LogRow(
-                    task=view.task.id,
-                    name=name,
-                    at=line.at,
-                    stream=line.stream,
-                    text=line.text,
-                    partial=line.partial,
-                )
+                page = codec.decode(value, LogPage)
+                yield LogRows(rows=tuple(_row(view, name, line) for line in page.lines))
 
-    async def _together(self, views: list[TaskView], request: LogsRequest) -> AsyncIterator[LogRow]:
-        rows: asyncio.Queue[LogRow | None] = asyncio.Queue(256)
+    async def _together(
+        self, views: list[TaskView], request: LogsRequest
+    ) -> AsyncIterator[LogRows]:
+        found: asyncio.Queue[LogRows | None] = asyncio.Queue(PAGES)
 
         async def feed(view: TaskView) -> None:
             try:
-                async for row in self._of(view, request):
-                    await rows.put(row)
+                async for rows in self._of(view, request):
+                    await found.put(rows)
             except StackdError:
                 pass  # the task or its node has gone; the others go on
             finally:
-                await rows.put(END)
+                await found.put(END)
 
         async with asyncio.TaskGroup() as group:
             feeders = [group.create_task(feed(view)) for view in views]
             left = len(feeders)
             try:
                 while left:
-                    row = await rows.get()
-                    if row is None:
+                    rows = await found.get()
+                    if rows is None:
                         left -= 1
                     else:
-                        yield row
+                        yield rows
             finally:
                 for feeder in feeders:
                     feeder.cancel()
@@ -109,6 +106,17 @@ class OutputApi:
                     yield codec.decode(value, ExecFrame)
             finally:
                 sender.cancel()
+
+
+def _row(view: TaskView, name: str, line: LogLine) -> LogRow:
+    return LogRow(
+        task=view.task.id,
+        name=name,
+        at=line.at,
+        stream=line.stream,
+        text=line.text,
+        partial=line.partial,
+    )
 
 
 async def _send(frames: AsyncIterator[ExecFrame], pipe: Pipe) -> None:

@@ -22,6 +22,13 @@ class LogRow(Answer, frozen=True, kw_only=True):
     stream: str
     text: bytes
     partial: bool = False
+    """The line goes on in the next row of this task and stream."""
+
+
+class LogRows(Answer, frozen=True, kw_only=True):
+    """Lines that came at once."""
+
+    rows: tuple[LogRow, ...]
 
 
 class ExecFrame(Value, frozen=True, kw_only=True):
