@@ -99,7 +99,7 @@ async def test_baseline_profile(rig: rigs.Rig) -> None:
     assert int(fields["CapInh"], 16) == int(fields["CapAmb"], 16) == 0
     assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
     assert text.count("not permitted") + text.count("denied") + text.count("Read-only") >= 6
-    assert text.endswith("done\n")
+    assert "done" in text.splitlines()  # the two streams are only roughly in order
 
 
 async def test_capabilities_added_and_dropped(rig: rigs.Rig) -> None:
