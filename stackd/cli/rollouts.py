@@ -81,6 +81,8 @@ def _send(context: typer.Context, verb: str, request: RolloutRequest, how: _Wait
     target = where(context)
     answer = call(target, verb.capitalize(), request, RolloutAnswer)
     if how.wait:
+        if how.output == "text":
+            print_lines([answer.text])
         asked = WaitRequest(name=request.name, revision=answer.revision, timeout=how.timeout)
         raise SystemExit(wait_for(target, asked, how.output))
     emit(answer, how.output, lambda a: print_lines([a.text]))

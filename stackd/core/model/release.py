@@ -81,6 +81,9 @@ class Revision(Record, frozen=True, kw_only=True):
     container: ContainerSpec
     image_name: str = ""
     """The image as the stack file wrote it, for display."""
+    release: int = 0
+    """Of a revision that no release declares (a rollback past a revoked content made it): the
+    release whose names of volumes and contents are meant."""
 
     @property
     def key(self) -> str:

@@ -40,6 +40,7 @@ WATCHED: tuple[type[Record], ...] = (
 )
 """Tables whose changes can change an assignment. A revision is written before its tasks."""
 OLDER_RELEASES = 50
+NEWER_RELEASES = 10
 
 Items = dict[ItemRef, Item]
 Update = dict[ItemRef, Item | None]
@@ -222,7 +223,7 @@ def _task(world: World, view: TaskView) -> TaskItem | None:
     revision = world.get(Revision, f"{task.stack}/{task.service}/{task.revision}")
     if revision is None:
         return None
-    spec = _spec_of(world, task)
+    spec = _spec_of(world, task, revision)
     names = _Names(task.stack, spec)
     contents = names.contents(ContentKind.CONFIG, revision.container.configs)
     contents |= names.contents(ContentKind.SECRET, revision.container.secrets)
@@ -237,17 +238,21 @@ def _task(world: World, view: TaskView) -> TaskItem | None:
     )
 
 
-def _spec_of(world: World, task: Task) -> StackSpec | None:
-    """The newest release that has the task's revision: its names are the ones meant."""
+def _spec_of(world: World, task: Task, revision: Revision) -> StackSpec | None:
+    """The newest release that has the task's revision: its names are the ones meant. Those above
+    the current one were left by going back."""
     head = world.get(Stack, task.stack)
     if head is None:
         return None
-    for number in range(head.release, max(0, head.release - OLDER_RELEASES), -1):
+    older = range(head.release, max(0, head.release - OLDER_RELEASES), -1)
+    newer = range(head.release + 1, head.release + NEWER_RELEASES)
+    for number in (*older, *newer):
         release = world.get(Release, f"{task.stack}/{number:08d}")
         service = release.services.get(task.service) if release else None
         if release is not None and service is not None and service.revision == task.revision:
             return release.spec
-    return None
+    named = world.release(task.stack, revision.release) if revision.release else None
+    return named.spec if named else None
 
 
 class _Names:

@@ -13,7 +13,7 @@ import msgspec
 from stackd.core.model.container import ContainerSpec, Grant
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.release import ContentHead, ContentVersion, Release, Revision
-from stackd.core.model.stack import ServiceSpec, StackSpec
+from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.world import World
 from stackd.errors import Refused
 
@@ -95,7 +95,8 @@ def renewed(world: World, revision: Revision) -> tuple[Revision, tuple[str, ...]
     """`revision` with the current version of each content whose pinned one was revoked, and a
     sentence for each; the same revision when there is none. Raises Refused when a content has no
     version any more."""
-    spec = _declaring(world, revision)
+    release = _declaring(world, revision)
+    spec = release.spec if release else None
     versions: dict[str, str] = {}
     notes: list[str] = []
     for kind, grants in (
@@ -115,11 +116,16 @@ def renewed(world: World, revision: Revision) -> tuple[Revision, tuple[str, ...]
     if not notes:
         return revision, ()
     container = pinned(revision.container, revision.container.image, versions)
-    fresh = msgspec.structs.replace(revision, id=revision_id(container), container=container)
+    fresh = msgspec.structs.replace(
+        revision,
+        id=revision_id(container),
+        container=container,
+        release=release.number if release else 0,
+    )
     return fresh, tuple(notes)
 
 
-def _declaring(world: World, revision: Revision) -> StackSpec | None:
+def _declaring(world: World, revision: Revision) -> Release | None:
     """The newest release that has the revision: its names are the ones meant."""
     having = [
         release
@@ -128,7 +134,9 @@ def _declaring(world: World, revision: Revision) -> StackSpec | None:
         and (part := release.services.get(revision.service)) is not None
         and part.revision == revision.id
     ]
-    return max(having, key=lambda release: release.number).spec if having else None
+    if not having and revision.release:
+        return world.release(revision.stack, revision.release)
+    return max(having, key=lambda release: release.number, default=None)
 
 
 def _valid(world: World, content: str, version: str) -> str:

@@ -1,6 +1,8 @@
 """What a node is told: whole, and after changes; both ways give the same."""
 
-from stackd.core.model.assignment import ItemKind, VolumeItem
+import msgspec
+
+from stackd.core.model.assignment import ItemKind, TaskItem, VolumeItem
 from stackd.core.model.container import ContainerSpec, Grant, Mount, MountKind
 from stackd.core.model.ids import NetworkId, NodeId, RevisionId, TaskId
 from stackd.core.model.network import Network, VolumeBinding
@@ -190,3 +192,22 @@ def test_only_the_node_that_holds_a_volume_is_told_to_remove_it() -> None:
     world.remove(refs[0].table, refs[0].key)
     [(place, item)] = assignments.changed_items(world, "n1", frozenset(), refs, known).items()
     assert (place.kind, place.key, item) == (ItemKind.VOLUME, "the_volume", None)
+
+
+def test_a_revision_that_no_release_declares_has_the_names_of_the_one_it_came_from() -> None:
+    world = world_of(*base())
+    known = world.get(Revision, "shop/web/r1")
+    assert known is not None
+    new = msgspec.structs.replace(known, id=RevisionId("r9"), release=1)
+    task = Task(id=TaskId("t9"), stack="shop", service="web", slot="1", revision=new.id, node="n1")
+    for record in (
+        new,
+        task,
+        TaskDesired(id=task.id, state=TaskState.RUNNING),
+        TaskStatus(id=task.id, state=TaskState.ASSIGNED),
+    ):
+        world.apply(record, 99)
+    told = assignments.items_for(world, "n1", frozenset())
+    [item] = [i for i in told.values() if isinstance(i, TaskItem) and i.key == "t9"]
+    assert item.volumes == {"data": "the_volume"}
+    assert item.contents == {"secret/key": "secret/the_key/v1"}
