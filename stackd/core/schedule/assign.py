@@ -92,7 +92,8 @@ def _place(this: _Pass, group: Sequence[TaskView]) -> None:
         for view in group:
             _place_bound(this, view, needs, names)
         return
-    ranking, reasons = _ranking(this, needs, group)
+    ranking, fixed = _ranking(this, needs, group)
+    refused: list[str] = []
     capped = needs.placement.max_replicas_per_node > 0
     for view in group:
         slot = view.task.slot
@@ -101,12 +102,11 @@ def _place(this: _Pass, group: Sequence[TaskView]) -> None:
             return filters.room(needs, node, this.load(node.node.id), slot)
 
         found, more = ranking.take(usable, retry=capped)
+        refused = more if capped else [*refused, *more]
         if found is None:
-            reasons = [*reasons, *more] if not capped else [*reasons[: len(this.nodes)], *more]
-            _cannot(this, view, filters.explain(reasons))
+            _cannot(this, view, filters.explain([*fixed, *refused]))
         else:
             _assign(this, view, found.node.id, needs, [])
-            reasons = reasons if capped else [*reasons, *more]
 
 
 def _ranking(

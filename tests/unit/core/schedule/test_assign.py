@@ -29,6 +29,17 @@ def test_room_is_shared_out_and_the_rest_waits_with_a_reason() -> None:
     assert sim.ready("shop", "web") == 5
 
 
+def test_every_waiting_task_counts_each_node_once() -> None:
+    sim = Simulation(2)
+    sim.set_node("n2", availability=Availability.PAUSE)
+    capped = web(replicas=4, placement=Placement(max_replicas_per_node=1))
+    sim.deploy("shop", {"web": (capped, "a")})
+    sim.advance(5)
+    states = [v.status for v in sim.world.tasks_of("shop", "web")]
+    waiting = [s.error for s in states if s.state is TaskState.PENDING]
+    assert waiting == ["no node has room: 1 paused; 1 with 1 of its replicas already"] * 3
+
+
 def test_a_task_is_not_placed_before_its_back_off_is_over() -> None:
     sim = Simulation(1)
     sim.deploy("shop", {"web": (web(), "a")})
