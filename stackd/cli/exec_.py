@@ -21,6 +21,8 @@ from stackd.core.model.api import ExecFrame
 from stackd.errors import Refused, StackdError
 
 OWN_FAILURE = 125
+STDIN = 0
+"""The process's own input, whatever stands for `sys.stdin`."""
 
 
 def register(app: typer.Typer) -> None:
@@ -41,13 +43,13 @@ def register(app: typer.Typer) -> None:
         """
         if not command:
             raise Refused("There is no command to run.", "Example: stackd exec shop/web.1 -- sh")
-        with_tty = sys.stdin.isatty() if terminal is None else terminal
+        with_tty = os.isatty(STDIN) if terminal is None else terminal
         size = shutil.get_terminal_size()
         first = ExecFrame(
             task=task, argv=tuple(command), tty=with_tty, rows=size.lines, columns=size.columns
         )
         try:
-            with _raw_terminal(with_tty and sys.stdin.isatty()):
+            with _raw_terminal(with_tty and os.isatty(STDIN)):
                 code = run(_session(where(context), first))
         except StackdError as error:
             print_error(error)
@@ -60,13 +62,12 @@ def _raw_terminal(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
+    before = termios.tcgetattr(STDIN)
     try:
-        tty.setraw(descriptor)
+        tty.setraw(STDIN)
         yield
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        termios.tcsetattr(STDIN, termios.TCSADRAIN, before)
 
 
 async def _session(target: Target, first: ExecFrame) -> int:
@@ -75,7 +76,7 @@ async def _session(target: Target, first: ExecFrame) -> int:
     loop = asyncio.get_running_loop()
     if first.tty:
         loop.add_signal_handler(signal.SIGWINCH, _resized, frames)
-    reader = asyncio.ensure_future(read_input(sys.stdin.fileno(), frames))
+    reader = asyncio.ensure_future(read_input(STDIN, frames))
     try:
         async with client(target) as connection:
             async for frame in connection.bidi("Exec", _drain(frames), ExecFrame):
