@@ -261,7 +261,9 @@ def _signal_number(name: str) -> int:
     text = name.upper()
     if text.isdigit() and 1 <= int(text) <= signal.SIGRTMAX:
         return int(text)
+    named, sign, distance = text.removeprefix("SIG").partition("-" if "-" in text else "+")
     try:
-        return int(signal.Signals[text if text.startswith("SIG") else f"SIG{text}"])
-    except KeyError as error:
+        number = int(signal.Signals[f"SIG{named}"])
+        return number + int(f"{sign}{distance}") if sign else number
+    except (KeyError, ValueError) as error:
         raise Refused(f"The signal {name!r} is unknown.", "See signal(7).") from error

@@ -47,6 +47,15 @@ async def test_a_signal_and_a_chosen_137_are_told_apart(rig: rigs.Rig) -> None:
     assert (await rig.runtime.wait(chosen)).signal == 0
 
 
+async def test_real_time_signals(rig: rigs.Rig) -> None:
+    script = f"trap 'exit 3' {signal.SIGRTMIN + 3}; echo set; while :; do usleep 10000; done"
+    task = await rig.run("sh", "-c", script)
+    log = rig.layout.logs / task / "ctr.log"
+    await rigs.until(lambda: log.exists() and b"set" in log.read_bytes())
+    await rig.runtime.signal(task, "SIGRTMIN+3")
+    assert (await rig.runtime.wait(task)).code == 3
+
+
 async def test_a_stop_signal_sent_at_once_is_not_lost_with_init(rig: rigs.Rig) -> None:
     task = await rig.run("sleep", "60", init=True)
     await rig.runtime.signal(task, "TERM")

@@ -1,5 +1,6 @@
 """Small sections of a service that shape its process: command, signals, capabilities, ulimits."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -39,6 +40,9 @@ ULIMITS = (
     "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
 )  # fmt: skip
 _MAX_LIMIT = 2**63 - 1
+_SIGNAL = r"[A-Za-z0-9]{1,12}([+-][0-9]{1,2})?"
+_REAL_TIME = re.compile(r"SIGRT(MIN(\+([1-9]|[12][0-9]|30))?|MAX(-([1-9]|[12][0-9]|30))?)")
+"""As init systems take them: SIGRTMIN+3."""
 
 
 def _words(data: Any) -> Any:
@@ -64,7 +68,7 @@ def signal(text: str) -> str:
         return SIGNALS[int(text)]
     name = text.upper()
     name = name if name.startswith("SIG") else f"SIG{name}"
-    if name in SIGNALS.values():
+    if name in SIGNALS.values() or _REAL_TIME.fullmatch(name):
         return name
     raise ValueError(f"{shown(text)} is not a signal: write it like SIGTERM")
 
@@ -94,7 +98,7 @@ def _dropping(text: str) -> str:
 _CAPABILITY = r"[A-Za-z_]{2,32}"
 CapAdd = Annotated[str, parsed(_adding), matching(_CAPABILITY, "a capability")]
 CapDrop = Annotated[str, parsed(_dropping), matching(_CAPABILITY, "a capability")]
-StopSignal = Annotated[str, parsed(signal), matching(r"[A-Za-z0-9]{1,12}", "a signal")]
+StopSignal = Annotated[str, parsed(signal), matching(_SIGNAL, "a signal")]
 
 
 Limit = Annotated[int, whole(-1, _MAX_LIMIT)]

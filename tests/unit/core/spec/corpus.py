@@ -39,6 +39,7 @@ ACCEPTED = (
     "depends_on: [a]",
     "depends_on: {a: {condition: service_healthy}, b: {}}",
     "stop_signal: SIGTERM",
+    "stop_signal: SIGRTMIN+3",
     "stop_grace_period: 500ms",
     "restart: on-failure:3",
     "cap_add: [NET_ADMIN]",

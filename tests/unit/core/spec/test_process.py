@@ -16,8 +16,11 @@ def test_commands_are_lists_or_split() -> None:
 
 def test_signals() -> None:
     assert [signal(s) for s in ("SIGINT", "term", "9")] == ["SIGINT", "SIGTERM", "SIGKILL"]
-    with pytest.raises(ValueError, match="is not a signal"):
-        signal("99")
+    real_time = ("SIGRTMIN+3", "rtmax-14", "RTMIN")
+    assert [signal(s) for s in real_time] == ["SIGRTMIN+3", "SIGRTMAX-14", "SIGRTMIN"]
+    for wrong in ("99", "SIGRTMIN+31", "SIGRTMIN-1", "SIGTERM+1"):
+        with pytest.raises(ValueError, match="is not a signal"):
+            signal(wrong)
 
 
 def test_capabilities() -> None:
