@@ -89,11 +89,13 @@ async def test_what_a_client_says_of_earlier_hops_is_dropped() -> None:
     async with ingress.lab() as lab:
         up = await lab.upstream("a", 8001)
         await lab.proxy.apply([entry("web", [lab.endpoint("a")], http(lab.port, 8001))])
-        await ingress.status(lab.port, **{"x-forwarded-for": "1.2.3.4, 5.6.7.8"})
+        claims = {"x-forwarded-for": "1.2.3.4, 5.6.7.8", "X_Forwarded-For": "1.2.3.4"}
+        await ingress.status(lab.port, **claims)
         seen = {key.lower(): value for key, value in up.headers[-1].items()}
         assert "1.2.3.4" not in seen["x-forwarded-for"]
         assert "5.6.7.8" not in seen["x-forwarded-for"]
         assert len(seen["x-forwarded-for"].split(",")) == 1
+        assert "x_forwarded-for" not in seen
 
 
 async def test_a_websocket_is_carried_and_counted() -> None:

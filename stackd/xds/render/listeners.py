@@ -94,8 +94,12 @@ def _listener(published: int, proxy: dict[str, Any], attempt: int) -> Resource:
 
 
 def _untrusted() -> dict[str, Any]:
-    """What a client says of earlier hops is dropped; Envoy then adds the peer itself."""
-    mutations = header_mutation_pb2.HeaderMutation(mutations=[{"remove": "x-forwarded-for"}])
+    """What a client says of earlier hops is dropped; Envoy then adds the peer itself. Programs
+    behind CGI or WSGI cannot tell `_` in a name from `-`, so those spellings go too."""
+    spellings = [f"x{a}forwarded{b}for" for a in "-_" for b in "-_"]
+    mutations = header_mutation_pb2.HeaderMutation(
+        mutations=[{"remove": name} for name in spellings]
+    )
     return {
         "name": "envoy.http.early_header_mutation.header_mutation",
         "typed_config": packed(mutations),
