@@ -1,21 +1,29 @@
 """A real cluster for tests, driven by the command line as a user would."""
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.e2e.preloaded import Command, Preloaded
 from tests.fakes.ports import free_port as free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = ROOT / ".cache" / "demo-image.tar"
+TIMEOUT = 110.0
+"""Seconds that a command may take."""
 T = TypeVar("T")
+_PRELOADED = Preloaded()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +49,19 @@ class Cluster:
         self, *arguments: str, stdin: str | None = None, env: dict[str, str] | None = None
     ) -> Ran:
         """Run `stackd …` to its end."""
+        argv = ["--data", str(self.data), *arguments]
+        whole = {**os.environ, **(env or {})}
+        if arguments[0] not in ("up", "down"):
+            return _preloaded(argv, stdin or "", whole)
         done = subprocess.run(
-            [sys.executable, "-m", "stackd", "--data", str(self.data), *arguments],
+            [sys.executable, "-m", "stackd", *argv],
             input=stdin,
             capture_output=True,
             text=True,
             check=False,
             cwd=ROOT,
-            timeout=110,
-            env={**os.environ, **(env or {})},
+            timeout=TIMEOUT,
+            env=whole,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 
@@ -104,6 +116,30 @@ class Cluster:
         """The pid of a task's first process, read from its bundle."""
         [path] = self.run_folder.glob(f"*/b/{task}/pidfile")
         return int(path.read_text())
+
+
+def _preloaded(argv: list[str], stdin: str, env: dict[str, str]) -> Ran:
+    """Run a command that starts no process which outlives it."""
+    command = _PRELOADED.start(argv, ROOT, env)
+    late = threading.Timer(TIMEOUT, os.kill, (command.pid, signal.SIGKILL))
+    late.start()
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(_feed, command, stdin)
+        out, err = pool.submit(_all, command.stdout), pool.submit(_all, command.stderr)
+    code = command.code()
+    assert late.is_alive(), f"stackd {' '.join(argv)}: not within {TIMEOUT:g}s"
+    late.cancel()
+    return Ran(code, out.result(), err.result())
+
+
+def _feed(command: Command, stdin: str) -> None:
+    with contextlib.suppress(BrokenPipeError), open(command.stdin, "wb") as pipe:
+        pipe.write(stdin.encode())
+
+
+def _all(end: int) -> str:
+    with open(end, encoding="utf-8") as pipe:
+        return pipe.read()
 
 
 def until(check: Callable[[], T], what: str, seconds: float = 60.0) -> T:
