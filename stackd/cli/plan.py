@@ -7,7 +7,7 @@ import typer
 from stackd.cli.connect import call
 from stackd.cli.files import Asked, render
 from stackd.cli.options import Files, Output, checked_output, where
-from stackd.cli.output import print_json, print_lines
+from stackd.cli.output import die, print_json, print_lines
 from stackd.cli.target import Target
 from stackd.core.model.api import PlanAnswer, PlanRequest, PlansAnswer
 from stackd.errors import Refused
@@ -39,9 +39,9 @@ def register(app: typer.Typer) -> None:
         else:
             for one in plans.plans:
                 print_lines(_text(one))
-            print_lines(plans.problems)
-        bad = plans.problems or any(p.infeasible for p in plans.plans)
-        raise SystemExit(1 if bad else 0)
+        if plans.problems:
+            die(1, "\n".join(plans.problems))
+        raise SystemExit(1 if any(p.infeasible for p in plans.plans) else 0)
 
 
 def ask(target: Target, asked: Asked, request: PlanRequest) -> PlansAnswer:

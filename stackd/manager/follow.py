@@ -5,6 +5,7 @@ not deploy again what an operator has since rolled back or overridden.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 """Stacks deployed at the same time."""
+REMOVED_WITHIN = 60.0
+"""Seconds that a removal is waited for before the stack counts as refused; it is tried again."""
 KEPT_ANCESTORS = 200
 KEPT_SKIPPED = 20
 """Of several commits that come at once, so many are compared with the newest."""
@@ -176,6 +179,7 @@ class Follower:
             cause=work.cause,
         )
         try:
+            await self._until_removed(file.name)
             deployed = await self._leader.deployer.deploy(request)
         except StackdError as error:
             self._deployed.pop(file.name, None)
@@ -189,6 +193,18 @@ class Follower:
             return f"{file.path}: {'; '.join(deployed.failed.values())}"
         self._deployed[file.name] = file.inputs
         return ""
+
+    async def _until_removed(self, stack: str) -> None:
+        """A stack that is declared again while it is being removed is deployed afterwards."""
+        tables = self._leader.tables
+        subscription = tables.subscribe(Stack)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REMOVED_WITHIN):
+                    while (head := tables.world.get(Stack, stack)) is not None and head.removing:
+                        await subscription.next()
+        finally:
+            tables.unsubscribe(subscription)
 
     async def _remove_vanished(self, work: _Pass) -> None:
         """Stacks without a file go, if the repository was added so."""

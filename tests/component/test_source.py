@@ -11,12 +11,12 @@ import pytest_asyncio
 from stackd.aio.clock import SystemClock
 from stackd.core.model.api import RepoAddRequest, RepoRequest
 from stackd.core.model.event import Event
-from stackd.core.model.record import Changes, Put, Record
+from stackd.core.model.record import Changes, Delete, Put, Record, ref
 from stackd.core.model.release import Stack
 from stackd.core.model.source import Repository, RepositoryStatus
 from stackd.core.plan.make import Plan
 from stackd.errors import Refused, StackdError, Unavailable
-from stackd.git.environment import Git
+from stackd.git.environment import Credential, Git
 from stackd.git.repo import GitRepo
 from stackd.git.trees import Objects
 from stackd.git.urls import check_url
@@ -378,3 +378,53 @@ async def test_the_whole_loop_with_sync_and_removal(rig: Rig) -> None:
         assert [folder.name for folder in mirrors.iterdir()] == ["two"]
         loop.cancel()
     assert list(rig.private.iterdir()) == []
+
+
+async def test_a_stack_that_is_being_removed_is_deployed_afterwards(rig: Rig) -> None:
+    await rig.commit({"a.stack.yml": STACK % 1})
+    removing = msgspec.structs.replace(rig.head("a"), removing=True)
+    await rig.tables.commit(Changes(changes=(Put(record=removing),)))
+    rig.deployer.take()
+    rig.source.commit({"a.stack.yml": STACK % 2})
+    async with asyncio.TaskGroup() as group:
+        group.create_task(rig.follower.check())
+        await asyncio.sleep(0.1)
+        assert rig.deployer.take() == []
+        await rig.tables.commit(Changes(changes=(Delete(ref=ref(Stack, "a")),)))
+    assert rig.deployer.take() == ["a"]
+    assert rig.head("a").problem == ""
+
+
+async def test_commits_that_were_skipped_are_compared_with_the_newest(rig: Rig) -> None:
+    first = await rig.commit({"a.stack.yml": STACK % 1, "b.stack.yml": STACK % 1})
+    middle = rig.source.commit({"a.stack.yml": STACK % 2, "c.stack.yml": "a: ["})
+    other = rig.source.commit({"b.stack.yml": STACK % 2})
+    rig.source.remove("c.stack.yml")
+    last = await rig.commit({})
+    assert rig.status.ancestors[:3] == (other, middle, first)
+    assert dict(rig.status.skipped) == {middle: ("b", "c"), other: ("c",)}
+    await rig.commit({"a.stack.yml": STACK % 3})
+    assert last not in rig.status.skipped
+    assert set(rig.status.skipped) == {middle, other}
+
+
+async def test_what_a_commit_declares_is_told_without_deploying(rig: Rig) -> None:
+    places = Places(rig.root / "git", rig.private, lambda _: Credential())
+    source = Source(rig.leader, places)
+    first = rig.source.commit({"a.stack.yml": STACK % 1})
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(source.run())
+        stacks = rig.tables.subscribe(Stack)
+        while rig.tables.world.get(Stack, "a") is None:
+            await stacks.next()
+        rig.source.git("checkout", "--quiet", "-b", "later")
+        rig.source.commit({"b.stack.yml": STACK % 1})
+        rig.source.git("checkout", "--quiet", "main")
+        now, then = await source.declared("ops"), await source.declared("ops", first[:9])
+        assert (now.commit, set(now.files)) == (first, {"a.stack.yml"})
+        assert (then.commit, set(then.files)) == (first, {"a.stack.yml"})
+        for name, commit in (("nowhere", ""), ("ops", "f" * 40), ("ops", "--output=x")):
+            with pytest.raises(Refused):
+                await source.declared(name, commit)
+        running.cancel()
+    assert rig.deployer.take() == ["a"]

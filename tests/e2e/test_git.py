@@ -1,5 +1,6 @@
 """From a commit to running tasks, and everything that is said about who owns what."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,7 @@ def test_a_commit_becomes_tasks_and_wait_tells_how_it_went(source: Source) -> No
     assert (found["owner"], found["phase"]) == (f"repo:{source.name}", "healthy")
     assert (found["commit"], found["seen_commit"], found["release"]) == (first, first, 1)
     tasks = {row["id"] for row in cluster.ps("one")}
+    _leads_to_a_task(cluster, source.name)
 
     other = source.push({"two.stack.yml": declared("b")})
     assert source.wait("one", other) == 0
@@ -120,6 +122,21 @@ def test_a_commit_becomes_tasks_and_wait_tells_how_it_went(source: Source) -> No
     assert source.wait("one", other) == 5  # declared what `first` did
     assert source.wait("one", good[:12]) == 0
     assert source.wait("one", "f" * 40, 1) == 4
+
+
+def _leads_to_a_task(cluster: Cluster, repository: str) -> None:
+    """The causal chain of a commit's event has its release, its rollout and its task."""
+    lines = cluster.must("events", "-o", "json").out.splitlines()
+    known = [json.loads(line) for line in lines]
+    [start] = [e for e in known if e["kind"] == "repository.commit" and e["object"] == repository]
+    traced = cluster.must("events", "--trace", start["id"], "-o", "json").out.splitlines()
+    kinds = {(e["kind"], e["object"]) for e in map(json.loads, traced)}
+    assert {
+        ("repository.commit", repository),
+        ("release.created", "one"),
+        ("rollout.started", "one/web"),
+        ("task.created", "one/web.1"),
+    } <= kinds
 
 
 def test_several_commits_in_one_push(source: Source) -> None:
