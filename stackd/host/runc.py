@@ -42,14 +42,29 @@ def state(place: bundle.Home) -> State | None:
 
 
 def started(place: bundle.Home) -> bool:
-    """True once the start fifo has been used up."""
-    return not (place.state / "exec.fifo").exists()
+    """True once the command has been let go. Who let it go may have been killed before the start
+    fifo was removed."""
+    return not (place.state / "exec.fifo").exists() or _runs(place)
+
+
+def _runs(place: bundle.Home) -> bool:
+    """The command has taken the place of runc's own process."""
+    found = state(place)
+    if found is None or pidfds.start_ticks(found.pid) != found.ticks:
+        return False
+    try:
+        return not Path(f"/proc/{found.pid}/comm").read_text().startswith(_INIT)
+    except OSError:
+        return False
 
 
 async def start(place: bundle.Home, pidfd: int) -> None:
     """Let the first process go on to the command, and wait until it has: runc's own process would
     take a signal for itself. Raises Rejected when it has died meanwhile."""
     fifo = place.state / "exec.fifo"
+    if _runs(place):
+        fifo.unlink(missing_ok=True)
+        return
     try:
         handle = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -60,23 +75,14 @@ async def start(place: bundle.Home, pidfd: int) -> None:
             await _either(handle, pidfd)
             if not _released(handle):
                 raise Rejected("The container ended before it was started.")
-            await _executed(place, pidfd)
+            fifo.unlink(missing_ok=True)
+            # the kernel tells nobody of an exec
+            while not _runs(place) and not pidfds.ended(pidfd):  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK_EVERY)
     except TimeoutError as error:
         raise Rejected(f"The container did not start within {_START_WITHIN:g}s.") from error
     finally:
         os.close(handle)
-    with contextlib.suppress(FileNotFoundError):
-        fifo.unlink()
-
-
-async def _executed(place: bundle.Home, pidfd: int) -> None:
-    """Return when the command has taken the place of runc's own process, or that has ended."""
-    found = state(place)
-    name = Path("/proc", str(found.pid if found else 0), "comm")
-    with contextlib.suppress(OSError):
-        # the kernel tells nobody of an exec
-        while name.read_text().startswith(_INIT) and not pidfds.ended(pidfd):  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK_EVERY)
 
 
 async def _start_by_command(place: bundle.Home) -> None:

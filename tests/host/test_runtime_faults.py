@@ -201,6 +201,17 @@ async def test_start_of_a_container_that_died_is_rejected(rig: rigs.Rig) -> None
         await rig.runtime.start(launch.task.id)
 
 
+async def test_an_agent_killed_after_it_let_a_command_go_finds_it_started(rig: rigs.Rig) -> None:
+    task = await rig.run("sleep", "1000")
+    fifo = rig.layout.runc / task / "exec.fifo"
+    os.mkfifo(fifo)  # it had no time to remove it
+    rig.restart()
+    [found] = await rig.runtime.found()
+    assert (found.running, found.started) == (True, True)
+    await rig.runtime.start(task)
+    assert not fifo.exists()
+
+
 async def test_start_falls_back_to_runc_when_its_fifo_is_not_where_it_was(rig: rigs.Rig) -> None:
     """Without a fifo `runc start` is asked, which tells why it cannot."""
     launch = await rig.launch("sleep", "1000")
