@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,6 +12,14 @@ from examples.demo.load import Target, fetch
 from tests.e2e.cluster import Cluster, free_port, until
 
 pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module", autouse=True)
+def removed(cluster: Cluster) -> Iterator[None]:
+    """Other tests find a cluster without these stacks."""
+    yield
+    for row in cluster.must("ls", "-o", "json").json:
+        cluster.must("rm", row["stack"])
 
 
 def stack(name: str, port: int, version: int = 1, replicas: int = 2, extra: str = "") -> str:
