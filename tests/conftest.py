@@ -2,7 +2,10 @@
 
 How hard properties try is a profile of hypothesis: `suite` for `make test`, `deep` for `make fuzz`.
 `--fewest N` fails a run in which fewer than N tests have passed: a part of it was lost.
+A run that is asked to end, also in the background, cleans up as after Ctrl-C.
 """
+
+import signal
 
 import pytest
 from hypothesis import settings
@@ -18,6 +21,11 @@ settings.load_profile("suite")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fewest", type=int, default=0, help="fail when fewer tests have passed")
+
+
+def pytest_configure() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def _missing(config: pytest.Config) -> int:
