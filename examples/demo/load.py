@@ -102,15 +102,17 @@ class Load:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Tally]:
         """Send while the block runs; afterwards every answer has come or is counted as lost."""
-        async with asyncio.TaskGroup() as group:
-            pump = group.create_task(self._pump(group))
-            try:
-                yield self.tally
-            finally:
-                self._stopping.set()
-                await pump
-        for connection in self._kept:
-            connection.close()
+        try:
+            async with asyncio.TaskGroup() as group:
+                pump = group.create_task(self._pump(group))
+                try:
+                    yield self.tally
+                finally:
+                    self._stopping.set()
+                    await pump
+        finally:
+            for connection in self._kept:
+                connection.close()
 
     async def _pump(self, group: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()

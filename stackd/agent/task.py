@@ -70,14 +70,22 @@ class TaskRunner:
         """Go on with what a former agent left: its container, and what it last said of it."""
         if status is not None:
             self._status = status
-        if found is not None and not found.running:
+        if self._never_ran(found):
+            self._dirty = True  # half made, or without a monitor: its maker may have died in it
+        elif found is not None and not found.running:
             self._exit, self._stage = found.exit, Stage.ENDED
         elif found is not None:
-            self._stage = Stage.STARTED if found.started else Stage.PREPARED
+            self._stage = Stage.STARTED
         elif self._status.state.finished or self._status.state < TaskState.READY:
             self._dirty = True
         else:
             self._stage = Stage.ENDED
+
+    def _never_ran(self, found: Found | None) -> bool:
+        """The command was certainly not let go."""
+        if found is None or found.started:
+            return False
+        return found.running or self._status.state < TaskState.STARTING
 
     async def run(self) -> None:
         """Live the task to its end. Never raises but when cancelled, which leaves the container
@@ -91,7 +99,7 @@ class TaskRunner:
                 self._tell(TaskState.ACCEPTED)
             else:
                 self._report(self._status)
-            if self._stage in (Stage.PREPARED, Stage.STARTED):
+            if self._stage is Stage.STARTED:
                 await self._resume()
             while (step := lifecycle.next_action(self._situation())).act is not Act.DONE:
                 await self._do(step)
@@ -197,8 +205,7 @@ class TaskRunner:
             self._image = (await self._machine.images.ensure(container.image)).config
         except StackdError as error:
             _log.warning("task %s: image unknown: %s", self._item.task.id, error.cause)
-        if self._stage is Stage.STARTED:
-            self._watch_health()
+        self._watch_health()
 
     async def _await_exit(self) -> None:
         exited = await self._machine.runtime.wait(self._item.task.id)

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import pytest
+
 from stackd.agent.machine import Machine
 from stackd.agent.task import TaskRunner
 from stackd.aio.clock import ManualClock, settle
@@ -312,11 +314,20 @@ async def test_adopted_task_that_ended_meanwhile() -> None:
         assert (life.state(), life.last.error) == (TaskState.FAILED, "exit code 9")
 
 
-async def test_adopted_task_that_was_created_is_started() -> None:
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(Found(T1, True, False, 7), id="created"),
+        pytest.param(Found(T1, True, False, 7, Exit(None, lost="x", running=True)), id="unwatched"),
+        pytest.param(Found(T1, False, False, 0, Exit(None, lost="half made")), id="half made"),
+    ],
+)
+async def test_adopted_task_that_never_ran_is_made_anew(found: Found) -> None:
     life = Life(item())
     life.runtime.containers[T1] = FakeContainer(None)  # type: ignore[arg-type]
-    life.runner.adopt(Found(T1, True, False, 7), TaskStatus(id=T1, state=TaskState.READY))
+    life.runner.adopt(found, TaskStatus(id=T1, state=TaskState.READY))
     async with life.lived():
+        assert life.runtime.removed == [T1]
         assert life.container.started
         assert life.state() is TaskState.RUNNING
 
