@@ -36,6 +36,7 @@ from stackd.aio.clock import SystemClock
 from stackd.aio.layout import RUN_ROOT, ClusterLayout, NodeLayout
 from stackd.core.model.assignment import NodeItem
 from stackd.errors import StackdError
+from stackd.host import cgroups
 from stackd.host.datapath import HostNetwork
 from stackd.host.envoy import EnvoyProcess
 from stackd.host.images import NodeImages
@@ -78,6 +79,7 @@ def main(arguments: list[str]) -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     layout = ClusterLayout(options.data, options.cluster).node(options.node)
+    cgroups.enter(cgroups.discover(), layout.agent_cgroup)  # its proxy is to be found there too
     process.raise_descriptor_limit()
     process.set_title(("stackd", "agent", options.cluster, options.node))
     code = 0

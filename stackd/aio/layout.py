@@ -109,3 +109,13 @@ class NodeLayout:
     def cgroup(self) -> str:
         """Parent of every cgroup of this node, in each hierarchy."""
         return f"/stackd-{self.cluster.cluster}/{self.name}"
+
+    @property
+    def agent_cgroup(self) -> str:
+        """Where the agent and its proxy are."""
+        return f"/stackd-{self.cluster.cluster}/agent/{self.name}"
+
+    @property
+    def monitor_cgroup(self) -> str:
+        """Where the spawner and the container monitors are."""
+        return f"/stackd-{self.cluster.cluster}/monitor/{self.name}"

@@ -1,5 +1,6 @@
 """`stackd down`: stop the cluster on this machine; with --purge remove every trace of it."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from stackd.aio.layout import ClusterLayout
 from stackd.cli import embedded
 from stackd.cli.connect import run
 from stackd.cli.options import Output, checked_output, where
-from stackd.cli.output import emit, print_lines
+from stackd.cli.output import clean, emit, print_lines
 from stackd.cli.target import Target
 from stackd.errors import Refused
 from stackd.host import cluster
@@ -36,7 +37,9 @@ def register(app: typer.Typer) -> None:
         found = cluster.read(target.data)
         if found is None:
             raise Refused(f"There is no cluster in {target.data}.", "Name its folder with --data.")
-        run(embedded.take_down(ClusterLayout(target.data, found.id), found, purge=purge))
+        layout = ClusterLayout(target.data, found.id)
+        for note in run(embedded.take_down(layout, found, purge=purge)):
+            print(clean(note), file=sys.stderr)
         done = "removed, with its data" if purge else f"stopped; its data is in {target.data}"
         document = {"id": found.id, "data": str(target.data), "purged": purge}
         emit(document, output, lambda _: print_lines([f"Cluster {found.id} is {done}."]))

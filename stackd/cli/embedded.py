@@ -12,11 +12,11 @@ from pathlib import Path
 
 from stackd.agent import config
 from stackd.aio import proc, process
-from stackd.aio.layout import ClusterLayout, NodeLayout
+from stackd.aio.layout import RUN_ROOT, ClusterLayout, NodeLayout
 from stackd.core.model.api import Text, TokenRequest
 from stackd.core.model.cluster import ClusterFile
-from stackd.errors import StackdError
-from stackd.host import cgroups, cluster, noderun, pidfds, supervisor
+from stackd.errors import StackdError, Unavailable
+from stackd.host import cgroups, cluster, leftovers, noderun, pidfds, supervisor
 from stackd.host.supervisor import Program
 from stackd.pki import token
 from stackd.pki.request import new_key, new_request
@@ -150,38 +150,54 @@ async def _join_once(node: NodeLayout, found: ClusterFile) -> None:
     config.save(node, settings)
 
 
-async def take_down(layout: ClusterLayout, found: ClusterFile, *, purge: bool) -> None:
-    """Stop everything of the cluster on this machine; with `purge` remove its data too."""
+async def take_down(layout: ClusterLayout, found: ClusterFile, *, purge: bool) -> list[str]:
+    """Stop everything of the cluster on this machine; with `purge` remove its data too. Returns
+    a sentence for each node that had to be stopped by force. Raises StackdError when something
+    is left; doing it again goes on from there."""
     await _end(supervising(layout))
     for node in nodes(layout, found):
         await _end(serving(node))
     await _end(managing(layout))
-    for node in nodes(layout, found):
-        await _stop_node(node)
+    notes = [note for node in nodes(layout, found) if (note := await _stop_node(node))]
     hierarchies = cgroups.discover()
     await asyncio.to_thread(_remove_cgroups, hierarchies, f"/stackd-{layout.cluster}")
+    await asyncio.to_thread(leftovers.sweep, layout.cluster, RUN_ROOT / "shared")
     shutil.rmtree(layout.run, ignore_errors=True)
     shutil.rmtree(f"/dev/shm/stackd-{layout.cluster}", ignore_errors=True)
     with contextlib.suppress(OSError):
         layout.run.parent.rmdir()
     if purge:
         shutil.rmtree(layout.data)
+    return notes
 
 
-async def _stop_node(node: NodeLayout) -> None:
+async def _stop_node(node: NodeLayout) -> str:
+    """Have the node stop itself; when it cannot, end what it runs. The cause in a sentence."""
+    cause = ""
     if (node.data / config.NAME).exists():
         program = serving(node, "--stop")
         noderun.prepare(node)
         spawner = supervisor.running(spawning(node))
         if spawner is not None:
             os.close(spawner)
-        done = await proc.run(
-            proc.Command(program.argv, env=program.env, timeout=STOPPING, max_output=1 << 20)
-        )
-        with program.log.open("ab") as file:
-            file.write(done.stderr)
+        if cause := await _stopped(program):
+            await asyncio.to_thread(leftovers.reap_all, node)
     await _end(spawning(node))
     await asyncio.to_thread(noderun.purge, node)
+    return f"{node.name} was stopped by force: {cause}" if cause else ""
+
+
+async def _stopped(program: Program) -> str:
+    """Run the agent that stops its node; '' or why it could not."""
+    command = proc.Command(program.argv, env=program.env, timeout=STOPPING, max_output=1 << 20)
+    try:
+        done = await proc.run(command)
+    except Unavailable as error:
+        return error.cause
+    with program.log.open("ab") as file:
+        file.write(done.stderr)
+    last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    return (last or f"exit code {done.code}") if done.code else ""
 
 
 def _remove_cgroups(hierarchies: cgroups.Hierarchies, path: str) -> None:

@@ -50,6 +50,7 @@ class HostNetwork:
         self._uplink: Uplink
         self._watch: Watch
         self.notes: tuple[str, ...] = ()
+        self._closed = False
 
     @classmethod
     async def open(cls, config: NetworkConfig) -> "HostNetwork":
@@ -190,8 +191,11 @@ class HostNetwork:
             ) from error
 
     async def close(self, *, purge: bool) -> None:
-        """Leave everything running, or remove every trace of this node's networks. Raises
-        Unavailable when something could not be removed; the rest is."""
+        """Leave everything running, or remove every trace of this node's networks; only the
+        first call counts. Raises Unavailable when something could not be removed; the rest is."""
+        if self._closed:
+            return
+        self._closed = True
         self._watch.close()
         failed: list[str] = []
         if purge:

@@ -45,24 +45,24 @@ def ensure(nft: Nft, uplink: str, comment: str) -> list[str]:
     return done
 
 
-def remove(nft: Nft, comment: str) -> None:
-    """Take all rules with this comment out again."""
+def remove(nft: Nft, mark: str) -> None:
+    """Take all rules whose comment begins so out again."""
     for item in nft.objects("list chains"):
         if found := item.get("chain"):
             chain = Chain(str(found["family"]), str(found["table"]), str(found["name"]))
             if not chain.table.startswith("stackd_"):
-                _delete(nft, chain, comment)
+                _delete(nft, chain, mark)
 
 
-def _delete(nft: Nft, chain: Chain, comment: str) -> None:
-    commands = [f"delete rule {chain} handle {handle}\n" for handle in _marked(nft, chain, comment)]
+def _delete(nft: Nft, chain: Chain, mark: str) -> None:
+    commands = [f"delete rule {chain} handle {handle}\n" for handle in _marked(nft, chain, mark)]
     if commands:
         nft.run("".join(commands))
 
 
-def _marked(nft: Nft, chain: Chain, comment: str) -> Iterator[int]:
+def _marked(nft: Nft, chain: Chain, mark: str) -> Iterator[int]:
     for rule in _rules(nft, chain):
-        if rule.get("comment") == comment:
+        if str(rule.get("comment", "")).startswith(mark):
             yield int(str(rule["handle"]))
 
 

@@ -18,6 +18,9 @@ NESTED = 0x8000
 ROUTE, NETFILTER = 0, 12
 
 _ERROR, _DONE, _OVERRUN = 2, 3, 4
+_INTERRUPTED = 0x10
+"""Flag of a dump's message: what is dumped changed meanwhile."""
+_DUMP_TRIES = 50
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _ADD_MEMBERSHIP = 270, 10, 11, 1
 _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
 _HEADER = struct.Struct("=IHHII")
@@ -90,12 +93,12 @@ def attributes(data: bytes) -> dict[int, bytes]:
     return dict(each(data))
 
 
-def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """(type, sequence, port, body) of each message in what was received."""
+def messages(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
+    """(type, flags, sequence, port, body) of each message in what was received."""
     offset, end = 0, len(data)
     while offset + 16 <= end:
-        size, kind, _, sequence, port = _HEADER.unpack_from(data, offset)
-        yield kind, sequence, port, data[offset + 16 : offset + size]
+        size, kind, flags, sequence, port = _HEADER.unpack_from(data, offset)
+        yield kind, flags, sequence, port, data[offset + 16 : offset + size]
         offset += (size + 3) & ~3
 
 
@@ -143,7 +146,7 @@ class NetlinkSocket:
         self._send(requests)
         outcome: list[NetlinkError | None] = [None] * len(requests)
         while acks:
-            for kind, sequence, _, body in messages(self.socket.recv(1 << 16)):
+            for kind, _, sequence, _, body in messages(self.socket.recv(1 << 16)):
                 index = sequence - first
                 if kind != _ERROR or not 0 <= index < len(requests):
                     continue
@@ -156,17 +159,28 @@ class NetlinkSocket:
         return outcome
 
     def dump(self, request: Message) -> list[Received]:
-        """All answers to one dump request. Raises NetlinkError."""
+        """All answers to one dump request. One during which something changed may lack things,
+        so it is asked for again. Raises NetlinkError; EBUSY when things never stop changing."""
+        for _ in range(_DUMP_TRIES):
+            whole, found = self._dump_once(request)
+            if whole:
+                return found
+        raise NetlinkError(errno.EBUSY, 0)
+
+    def _dump_once(self, request: Message) -> tuple[bool, list[Received]]:
         self._send([Message(request.kind, request.flags | DUMP, request.body)])
-        wanted, found = self._sequence - 1, list[Received]()
+        wanted, found, whole = self._sequence - 1, list[Received](), True
         while True:
-            for kind, sequence, port, body in messages(self.socket.recv(1 << 18)):
+            for kind, flags, sequence, port, body in messages(self.socket.recv(1 << 18)):
                 if sequence != wanted:
                     continue
+                whole = whole and not flags & _INTERRUPTED
                 if kind == _DONE:
-                    return found
+                    return whole, found
                 if kind == _ERROR:
                     code, reason = _parse_error(body)
+                    if code == errno.EINTR:
+                        return False, found
                     raise NetlinkError(code, 0, reason)
                 found.append(Received(kind, port, body))
 
@@ -174,7 +188,7 @@ class NetlinkSocket:
         """The one answer to a request. Raises NetlinkError."""
         self._send([request])
         while True:
-            for kind, sequence, port, body in messages(self.socket.recv(1 << 16)):
+            for kind, _, sequence, port, body in messages(self.socket.recv(1 << 16)):
                 if sequence != self._sequence - 1:
                     continue
                 if kind == _ERROR:

@@ -68,14 +68,16 @@ class Watch:
                 pass
 
     def _judge_nft(self, data: bytes) -> bool:
-        for kind, _, _, body in messages(data):
+        for kind, _, _, _, body in messages(data):
             if kind == _NEWGEN:
                 pid = attributes(body[4:]).get(2, b"")
                 return int.from_bytes(pid, "big") != self._writer
         return False
 
     def _judge_route(self, data: bytes) -> bool:
-        foreign = [(kind, body) for kind, _, port, body in messages(data) if port != self._own_port]
+        foreign = [
+            (kind, body) for kind, _, _, port, body in messages(data) if port != self._own_port
+        ]
         if not foreign or self._expected is None:
             return False
         expected = self._expected()

@@ -35,18 +35,13 @@ def main(argv: Sequence[str]) -> int:
     layout = ClusterLayout(Path("/"), cluster).node(node)
     os.umask(0o022)  # inherited by runc, which makes mount points for users other than root
     noderun.prepare(layout)
-    cgroups.enter(cgroups.discover(), monitor_group(layout))
+    cgroups.enter(cgroups.discover(), layout.monitor_cgroup)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps what conmon's fork leaves
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     with contextlib.suppress(KeyboardInterrupt):
         _serve(layout)
     return 0
-
-
-def monitor_group(layout: NodeLayout) -> str:
-    """The control group of a node's spawner and monitors."""
-    return f"/stackd-{layout.cluster.cluster}/monitor/{layout.name}"
 
 
 def _stop(_number: int, _frame: object) -> None:

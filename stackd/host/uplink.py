@@ -4,10 +4,7 @@ Works in whichever namespace the node calls its host; everything it does is idem
 reported, and is undone by `remove`. Used by `host.datapath`, in the host namespace's thread.
 """
 
-import contextlib
 import errno
-import fcntl
-import os
 import socket
 import struct
 import zlib
@@ -19,7 +16,8 @@ from stackd.core.model.assignment import NodeItem
 from stackd.core.network import addressing, elements, naming, ruleset
 from stackd.core.network.links import Wanted
 from stackd.errors import Refused, Unavailable
-from stackd.host import forwardrules, netns, rtnl, survey
+from stackd.host import forwardrules, leftovers, rtnl, survey
+from stackd.host.forwarding import Forwarding
 from stackd.host.netlink import ROUTE, Message, NetlinkError, NetlinkSocket, attributes
 from stackd.host.nftables import Nft, Table
 from stackd.host.rtnl import Route
@@ -110,17 +108,7 @@ class Uplink:
 
     def remove(self) -> None:
         """Undo all of it. Idempotent."""
-        forwardrules.remove(self._nft, self._comment)
-        self._nft.run(ruleset.remove(self._table.name))
-        link = rtnl.find(self._outer, self._name)
-        if link is not None:
-            self._outer.request([rtnl.delete_link(link.index)], ignore=(errno.ENODEV,))
-        prefix = naming.host_vxlan(self._config.cluster, "")
-        for name, stray in rtnl.links(self._outer).items():
-            if name.startswith(prefix):
-                self._outer.request([rtnl.delete_link(stray.index)], ignore=(errno.ENODEV,))
-        with _Forwarding(self._config.shared) as forwarding:
-            forwarding.release(self._table.name)
+        leftovers.remove(self._nft, self._outer, self._config.cluster, self._config.shared)
 
     @property
     def _inside(self) -> str:
@@ -128,7 +116,7 @@ class Uplink:
         return str(addressing.uplink_peer(self.address))
 
     def _ip_forward(self) -> list[str]:
-        with _Forwarding(self._config.shared) as forwarding:
+        with Forwarding(self._config.shared) as forwarding:
             changed = forwarding.claim(self._table.name)
         return ["net.ipv4.ip_forward was 0 on this host and is now 1."] if changed else []
 
@@ -189,59 +177,3 @@ def _routes(netlink: NetlinkSocket) -> list[tuple[str, int]]:
             index = struct.unpack("=I", fields.get(4, b"\0" * 4))[0]
             found.append((f"{socket.inet_ntoa(fields[1])}/{prefix}", index))
     return found
-
-
-class _Forwarding:
-    """ip_forward of the calling thread's namespace, shared by all clusters that need it: who
-    claimed it and what it was before, in one locked file per namespace."""
-
-    def __init__(self, shared: Path) -> None:
-        inode = os.stat("/proc/thread-self/ns/net").st_ino
-        self._shared = shared
-        self._path = shared / f"ip_forward.{inode}"
-        self._lock = shared / "ip_forward.lock"
-
-    def __enter__(self) -> "_Forwarding":
-        while True:
-            self._shared.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # removed by the last to leave
-                self._file = self._lock.open("w")
-                fcntl.flock(self._file, fcntl.LOCK_EX)
-                if self._current():
-                    return self
-                self._file.close()
-
-    def _current(self) -> bool:
-        try:
-            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._lock))
-        except FileNotFoundError:
-            return False
-
-    def __exit__(self, *_: object) -> None:
-        if os.listdir(self._shared) == [self._lock.name]:
-            self._lock.unlink()
-            with contextlib.suppress(OSError):  # somebody has just come
-                self._shared.rmdir()
-        self._file.close()
-
-    def claim(self, owner: str) -> bool:
-        """Set it to 1 and remember what it was; True if that changed it."""
-        now = netns.read_sysctl("ipv4/ip_forward")
-        lines = self._path.read_text().split() if self._path.exists() else [f"={now}"]
-        if owner not in lines:
-            self._path.write_text("\n".join((*lines, owner)))
-        if now == "1":
-            return False
-        netns.write_sysctl("ipv4/ip_forward", "1")
-        return True
-
-    def release(self, owner: str) -> None:
-        """Give up a claim; the last one puts back what was before."""
-        if not self._path.exists():
-            return
-        lines = [line for line in self._path.read_text().split() if line != owner]
-        if len(lines) > 1:
-            self._path.write_text("\n".join(lines))
-            return
-        netns.write_sysctl("ipv4/ip_forward", lines[0].removeprefix("="))
-        self._path.unlink()

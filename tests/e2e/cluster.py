@@ -79,7 +79,8 @@ class Cluster:
     def down(self) -> None:
         """Remove every trace of it."""
         if (self.data / "cluster.json").exists():
-            self.must("down", "--purge")
+            done = self.must("down", "--purge")
+            assert not done.err, done.err  # nothing had to be forced
         shutil.rmtree(self.data, ignore_errors=True)
 
     @property

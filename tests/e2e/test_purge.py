@@ -74,6 +74,18 @@ def test_purge_after_everything_was_killed_in_the_middle(fresh: Cluster) -> None
     assert machine() == before
 
 
+def test_purge_of_a_node_that_cannot_stop_itself(fresh: Cluster) -> None:
+    before = machine()
+    fresh.up()
+    assert fresh.apply(Web("stuck", free_port()).text, "--wait").code == 0
+    name = fresh.id
+    (fresh.data / "nodes" / "node1" / "agent.json").write_text("{")
+    done = fresh.must("down", "--purge")
+    assert "node1 was stopped by force" in done.err
+    gone(name, fresh.data)
+    assert machine() == before
+
+
 def write(cluster: Cluster, text: str) -> None:
     script = f"open('/data/kept', 'w').write('{text}')"
     ran = cluster.run("exec", "keeper/web.1", "--", "python3", "-c", script)

@@ -6,7 +6,12 @@ UPLINK = "up0"
 
 def host_uplink(cluster: str, index: int) -> str:
     """The uplink on the host, at most 15 bytes."""
-    return f"{cluster[:8]}u{index}"
+    return f"{host_uplinks(cluster)}{index}"
+
+
+def host_uplinks(cluster: str) -> str:
+    """How all uplinks of the cluster begin."""
+    return f"{cluster[:8]}u"
 
 
 def host_vxlan(cluster: str, network: str) -> str:
@@ -21,9 +26,19 @@ def data_table(cluster: str) -> str:
 
 def host_table(cluster: str, index: int) -> str:
     """The nft table in the host's namespace."""
-    return f"stackd_{cluster}_{index}"
+    return f"{host_tables(cluster)}{index}"
+
+
+def host_tables(cluster: str) -> str:
+    """How all tables of the cluster in a host's namespace begin."""
+    return f"stackd_{cluster}_"
 
 
 def rule_comment(cluster: str, index: int) -> str:
     """Marks our rules in chains of others."""
-    return f"stackd {cluster} {index}"
+    return f"{rule_mark(cluster)}{index}"
+
+
+def rule_mark(cluster: str) -> str:
+    """How all marks of the cluster begin."""
+    return f"stackd {cluster} "
