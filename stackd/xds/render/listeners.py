@@ -20,6 +20,13 @@ from stackd.xds.snapshot import Resource, resource
 IDLE = 300.0
 """A silent client's connection is closed after this many seconds."""
 
+CLAIMS = (
+    "(?i)(forwarded|proxy|x[-_](forwarded([-_].*)?|envoy[-_].*"
+    "|(real|client|cluster[-_]client)[-_]ip))"
+)
+"""Names of headers that frameworks take as the word of a proxy in front of them. Programs behind
+CGI or WSGI cannot tell `_` in a name from `-`, and see `Proxy` as the variable HTTP_PROXY."""
+
 
 def name(published: int) -> str:
     """The listener of a port, and its route configuration."""
@@ -94,13 +101,9 @@ def _listener(published: int, proxy: dict[str, Any], attempt: int) -> Resource:
 
 
 def _untrusted() -> dict[str, Any]:
-    """What a client says of earlier hops is dropped; Envoy then adds the peer itself. Programs
-    behind CGI or WSGI cannot tell `_` in a name from `-`, so those spellings go too."""
-    spellings = [f"x{a}forwarded{b}for" for a in "-_" for b in "-_"]
-    mutations = header_mutation_pb2.HeaderMutation(
-        mutations=[{"remove": name} for name in spellings]
-    )
+    """What a client says of earlier hops or to Envoy is dropped; Envoy then adds the peer."""
+    mutation = {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": CLAIMS}}}}
     return {
         "name": "envoy.http.early_header_mutation.header_mutation",
-        "typed_config": packed(mutations),
+        "typed_config": packed(header_mutation_pb2.HeaderMutation(mutations=[mutation])),
     }
