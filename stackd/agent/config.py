@@ -23,8 +23,7 @@ CERTIFICATE, KEY, AUTHORITY = "node.crt", "node.key", "ca.crt"
 
 class AgentFile(Value, frozen=True, kw_only=True):
     """`agent.json`. `managers` are HOST:PORT; `index` is the node's number in the cluster, of
-    which addresses and MACs are made; `host_netns`: the namespace the node calls its host, ''
-    = the one the agent is started in."""
+    which addresses and MACs are made."""
 
     node_id: str
     index: int
@@ -32,7 +31,6 @@ class AgentFile(Value, frozen=True, kw_only=True):
     address: str
     pool: str
     vxlan_port: int = 4789
-    host_netns: str = ""
 
 
 @dataclass(frozen=True, slots=True)

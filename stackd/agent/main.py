@@ -36,7 +36,7 @@ from stackd.aio.clock import SystemClock
 from stackd.aio.layout import RUN_ROOT, ClusterLayout, NodeLayout
 from stackd.core.model.assignment import NodeItem
 from stackd.errors import StackdError
-from stackd.host import cgroups
+from stackd.host import cgroups, netns
 from stackd.host.datapath import HostNetwork
 from stackd.host.envoy import EnvoyProcess
 from stackd.host.images import NodeImages
@@ -74,12 +74,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--stop", action="store_true", help="stop every task, remove networks and Envoy, and end"
     )
+    parser.add_argument("--netns", type=Path, help="the network namespace that is its host")
     options = parser.parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     layout = ClusterLayout(options.data, options.cluster).node(options.node)
     cgroups.enter(cgroups.discover(), layout.agent_cgroup)  # its proxy is to be found there too
+    if options.netns is not None:
+        netns.join(options.netns)
     process.raise_descriptor_limit()
     process.set_title(("stackd", "agent", options.cluster, options.node))
     code = 0
@@ -179,7 +182,6 @@ def _network_config(layout: NodeLayout, settings: AgentFile) -> NetworkConfig:
         folder=layout.run / "net",
         shared=RUN_ROOT / "shared",
         pool=settings.pool,
-        host_netns=Path(settings.host_netns) if settings.host_netns else None,
         vxlan_port=settings.vxlan_port,
     )
 

@@ -33,6 +33,11 @@ class ClusterLayout:
         """The cluster's blob store: blobs/sha256/<hex>."""
         return self.data / "blobs"
 
+    @property
+    def switch(self) -> Path:
+        """The network namespace of the switch between embedded nodes."""
+        return self.run / "switch.netns"
+
     def node(self, name: str) -> "NodeLayout":
         """The paths of one node of this cluster on this machine."""
         return NodeLayout(self, name)
@@ -119,3 +124,13 @@ class NodeLayout:
     def monitor_cgroup(self) -> str:
         """Where the spawner and the container monitors are."""
         return f"/stackd-{self.cluster.cluster}/monitor/{self.name}"
+
+    @property
+    def netns(self) -> Path:
+        """The network namespace that is the host of an embedded node other than the first."""
+        return self.cluster.run / f"{self.name}.netns"
+
+    @property
+    def off(self) -> Path:
+        """There while an embedded node is switched off."""
+        return self.cluster.run / f"{self.name}.off"

@@ -42,7 +42,7 @@ VERBS: Mapping[str, tuple[str, ...]] = {
     "version": ("version",),
 }
 """File -> the verbs that its `register` adds."""
-NOUNS = ("repo", "image", "registry", "node", "network", "volume", "cluster", "token")
+NOUNS = ("repo", "image", "registry", "node", "network", "volume", "cluster", "token", "rehearse")
 CONTENTS = ("secret", "config")
 LATER: Mapping[str, tuple[str, ...]] = {
     "": (

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from stackd.aio.layout import ClusterLayout
-from stackd.cli import embedded
+from stackd.cli import teardown
 from stackd.cli.connect import run
 from stackd.cli.options import Output, checked_output, where
 from stackd.cli.output import clean, emit, print_lines
@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
         if found is None:
             raise Refused(f"There is no cluster in {target.data}.", "Name its folder with --data.")
         layout = ClusterLayout(target.data, found.id)
-        for note in run(embedded.take_down(layout, found, purge=purge)):
+        for note in run(teardown.take_down(layout, found, purge=purge)):
             print(clean(note), file=sys.stderr)
         done = "removed, with its data" if purge else f"stopped; its data is in {target.data}"
         document = {"id": found.id, "data": str(target.data), "purged": purge}

@@ -1,23 +1,23 @@
-"""The processes of a cluster on this machine: which there are, how a node joins, how all of it
-is taken down again. Used by `up`, `down` and the supervisor process."""
+"""The processes of a cluster on this machine: which there are and how a node joins. Used by `up`,
+`down` and the supervisor process."""
 
 import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
 
 from stackd.agent import config
-from stackd.aio import proc, process
+from stackd.aio import process
 from stackd.aio.layout import RUN_ROOT, ClusterLayout, NodeLayout
 from stackd.core.model.api import Text, TokenRequest
 from stackd.core.model.cluster import ClusterFile
-from stackd.errors import StackdError, Unavailable
-from stackd.host import cgroups, cluster, leftovers, noderun, pidfds, supervisor
+from stackd.errors import StackdError
+from stackd.host import cluster, noderun, power, supervisor
 from stackd.host.supervisor import Program
+from stackd.host.switch import Switch
 from stackd.pki import token
 from stackd.pki.request import new_key, new_request
 from stackd.wire import agent_client
@@ -28,13 +28,25 @@ from stackd.wire.tls import Identity
 log = logging.getLogger(__name__)
 
 STACKD = (sys.executable, "-m", "stackd")
-STOPPING = 120.0
-"""Seconds that all tasks of a node may take to stop."""
+
+
+FIRST = "node1"
+"""The node whose host is the machine itself; the others have a network namespace each."""
 
 
 def nodes(layout: ClusterLayout, found: ClusterFile) -> list[NodeLayout]:
     """The nodes that are kept on this machine."""
     return [layout.node(f"node{number}") for number in range(1, found.nodes + 1)]
+
+
+def number(node: NodeLayout) -> int:
+    """An embedded node's number, from 1."""
+    return int(node.name.removeprefix("node"))
+
+
+def switching(layout: ClusterLayout, found: ClusterFile) -> Switch | None:
+    """The switch between the nodes; None while there is only one."""
+    return Switch(layout, found.underlay, RUN_ROOT / "shared") if found.underlay else None
 
 
 def supervising(layout: ClusterLayout) -> Program:
@@ -73,9 +85,10 @@ def spawning(node: NodeLayout) -> Program:
 def serving(node: NodeLayout, *flags: str) -> Program:
     """A node's agent."""
     data = str(node.cluster.data)
+    inside = () if node.name == FIRST else ("--netns", str(node.netns))
     return Program(
         name=f"{node.name}/agent",
-        argv=(*STACKD, "agent", node.cluster.cluster, node.name, "--data", data, *flags),
+        argv=(*STACKD, "agent", node.cluster.cluster, node.name, "--data", data, *inside, *flags),
         word=node.cluster.cluster,
         pid_file=node.run / "agent.pid",
         log=node.cluster.data / "logs" / f"{node.name}-agent.log",
@@ -101,6 +114,9 @@ async def _supervise(layout: ClusterLayout, found: ClusterFile) -> None:
     current = asyncio.current_task()
     assert current is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
+    switch = switching(layout, found)
+    if switch is not None:
+        await asyncio.to_thread(switch.ensure)
     async with asyncio.TaskGroup() as group:
         group.create_task(supervisor.keep(managing(layout)))
         for node in nodes(layout, found):
@@ -108,11 +124,32 @@ async def _supervise(layout: ClusterLayout, found: ClusterFile) -> None:
 
 
 async def _keep_node(node: NodeLayout, found: ClusterFile) -> None:
-    noderun.prepare(node)
+    place = asyncio.Lock()
+
+    async def powered() -> None:
+        await power.powered(node)
+        async with place:
+            await asyncio.to_thread(prepare, node, found)
+
     async with asyncio.TaskGroup() as group:
-        group.create_task(supervisor.keep(spawning(node)))
-        group.create_task(supervisor.keep(serving(node)))
+        group.create_task(supervisor.keep(spawning(node), powered))
+        group.create_task(supervisor.keep(serving(node), powered))
         await _join(node, found)
+
+
+def prepare(node: NodeLayout, found: ClusterFile) -> None:
+    """Make what a node needs to exist before its processes. Idempotent."""
+    noderun.prepare(node)
+    switch = switching(node.cluster, found)
+    if switch is not None and node.name != FIRST:
+        switch.connect(node, number(node))
+
+
+def _address(node: NodeLayout, found: ClusterFile) -> str:
+    switch = switching(node.cluster, found)
+    if switch is None or node.name == FIRST:
+        return found.address
+    return switch.address(number(node))
 
 
 async def _join(node: NodeLayout, found: ClusterFile) -> None:
@@ -133,7 +170,8 @@ async def _join_once(node: NodeLayout, found: ClusterFile) -> None:
         shown = await client.call("TokenShow", TokenRequest(role="worker"), Text, timeout=10)
     presented = token.parse(shown.text)
     key = new_key()
-    joiner = Joiner(shown.text, new_request(key), node.name, found.address)
+    address = _address(node, found)
+    joiner = Joiner(shown.text, new_request(key), node.name, address)
     joined = await agent_client.join(
         f"{found.address}:{found.enrol_port}", presented.fingerprint, joiner
     )
@@ -143,80 +181,8 @@ async def _join_once(node: NodeLayout, found: ClusterFile) -> None:
         node_id=joined.node_id,
         index=joined.index,
         managers=joined.managers,
-        address=found.address,
+        address=address,
         pool=found.pool,
         vxlan_port=found.vxlan_port,
     )
     config.save(node, settings)
-
-
-async def take_down(layout: ClusterLayout, found: ClusterFile, *, purge: bool) -> list[str]:
-    """Stop everything of the cluster on this machine; with `purge` remove its data too. Returns
-    a sentence for each node that had to be stopped by force. Raises StackdError when something
-    is left; doing it again goes on from there."""
-    await _end(supervising(layout))
-    for node in nodes(layout, found):
-        await _end(serving(node))
-    await _end(managing(layout))
-    notes = [note for node in nodes(layout, found) if (note := await _stop_node(node))]
-    hierarchies = cgroups.discover()
-    await asyncio.to_thread(_remove_cgroups, hierarchies, f"/stackd-{layout.cluster}")
-    await asyncio.to_thread(leftovers.sweep, layout.cluster, RUN_ROOT / "shared")
-    shutil.rmtree(layout.run, ignore_errors=True)
-    shutil.rmtree(f"/dev/shm/stackd-{layout.cluster}", ignore_errors=True)
-    with contextlib.suppress(OSError):
-        layout.run.parent.rmdir()
-    if purge:
-        shutil.rmtree(layout.data)
-    return notes
-
-
-async def _stop_node(node: NodeLayout) -> str:
-    """Have the node stop itself; when it cannot, end what it runs. The cause in a sentence."""
-    cause = ""
-    if (node.data / config.NAME).exists():
-        program = serving(node, "--stop")
-        noderun.prepare(node)
-        spawner = supervisor.running(spawning(node))
-        if spawner is not None:
-            os.close(spawner)
-        if cause := await _stopped(program):
-            await asyncio.to_thread(leftovers.reap_all, node)
-    await _end(spawning(node))
-    await asyncio.to_thread(noderun.purge, node)
-    return f"{node.name} was stopped by force: {cause}" if cause else ""
-
-
-async def _stopped(program: Program) -> str:
-    """Run the agent that stops its node; '' or why it could not."""
-    command = proc.Command(program.argv, env=program.env, timeout=STOPPING, max_output=1 << 20)
-    try:
-        done = await proc.run(command)
-    except Unavailable as error:
-        return error.cause
-    with program.log.open("ab") as file:
-        file.write(done.stderr)
-    last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-    return (last or f"exit code {done.code}") if done.code else ""
-
-
-def _remove_cgroups(hierarchies: cgroups.Hierarchies, path: str) -> None:
-    cgroups.kill(hierarchies, path)
-    cgroups.remove(hierarchies, path)
-
-
-async def _end(program: Program, seconds: float = 10.0) -> None:
-    """SIGTERM, then SIGKILL; returns when it has ended."""
-    handle = supervisor.running(program)
-    if handle is None:
-        return
-    try:
-        pidfds.send(handle, signal.SIGTERM)
-        try:
-            async with asyncio.timeout(seconds):
-                await pidfds.wait_ended(handle)
-        except TimeoutError:
-            pidfds.send(handle, signal.SIGKILL)
-            await pidfds.wait_ended(handle)
-    finally:
-        os.close(handle)

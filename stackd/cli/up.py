@@ -12,7 +12,7 @@ import typer
 
 from stackd.aio import proc
 from stackd.aio.layout import ClusterLayout
-from stackd.cli import embedded
+from stackd.cli import embedded, teardown
 from stackd.cli.connect import run
 from stackd.cli.options import Output, checked_output, where
 from stackd.cli.output import clean, emit, print_lines
@@ -25,6 +25,8 @@ from stackd.host import cluster, preflight, supervisor
 from stackd.wire.control_client import ControlClient
 
 READY_WITHIN = 60.0
+MOST_NODES = 31
+"""As many gateways fit into a network of the usual size."""
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +35,12 @@ def register(app: typer.Typer) -> None:
     @app.command("up")
     def up(
         context: typer.Context,
-        nodes: Annotated[int, typer.Option("--nodes", help="How many nodes.")] = 1,
+        nodes: Annotated[
+            int | None,
+            typer.Option(
+                "--nodes", min=1, max=MOST_NODES, help="How many nodes; adds to a kept one."
+            ),
+        ] = None,
         data: Annotated[Path | None, typer.Option("--data", help="The data folder.")] = None,
         detach: Annotated[
             bool, typer.Option("-d", "--detach", help="Return when it is ready.")
@@ -46,8 +53,6 @@ def register(app: typer.Typer) -> None:
         data. Example: stackd up --detach
         """
         checked_output(output)
-        if nodes != 1:
-            raise Refused("More than one node is not supported yet.", "Use --nodes 1.")
         target = Target(data.absolute()) if data else where(context)
         _examine()
         with contextlib.ExitStack() as stack:
@@ -72,11 +77,11 @@ def _examine() -> None:
         )
 
 
-def _prepare(data: Path, nodes: int) -> tuple[ClusterLayout, ClusterFile, list[str]]:
+def _prepare(data: Path, nodes: int | None) -> tuple[ClusterLayout, ClusterFile, list[str]]:
     found = cluster.read(data)
     notes: list[str] = []
     if found is None:
-        found, notes = cluster.create(data, nodes)
+        found, notes = cluster.create(data, nodes or 1)
     layout = ClusterLayout(data, found.id)
     manager = supervisor.running(embedded.managing(layout))
     if manager is None:
@@ -84,6 +89,10 @@ def _prepare(data: Path, nodes: int) -> tuple[ClusterLayout, ClusterFile, list[s
     else:
         os.close(manager)
         notes.append(f"Cluster {found.id} runs already.")
+    if nodes is not None and nodes != found.nodes:
+        found = cluster.grow(data, found, nodes)
+        notes.append(f"Nodes: {nodes}.")
+        run(teardown.end(embedded.supervising(layout)))  # the next one knows of the new nodes
     return layout, found, notes
 
 
@@ -131,14 +140,18 @@ async def _state(layout: ClusterLayout, found: ClusterFile) -> str:
 
 def _ready(target: Target, layout: ClusterLayout, found: ClusterFile) -> list[str]:
     return [
-        f"Cluster {found.id} is ready: {found.nodes} node, data in {layout.data}.",
+        f"Cluster {found.id} is ready: {_count(found.nodes)}, data in {layout.data}.",
         f"Health and metrics: http://127.0.0.1:{found.http_port}",
         f"Deploy a stack: stackd{target.option} apply -f stack.yml --wait",
     ]
+
+
+def _count(nodes: int) -> str:
+    return "1 node" if nodes == 1 else f"{nodes} nodes"
 
 
 def _show_until_interrupted(target: Target, layout: ClusterLayout, found: ClusterFile) -> None:
     with contextlib.suppress(KeyboardInterrupt):
         run(follow(target, NameRequest()))
     print_lines(["Stopping; the data is kept."])
-    run(embedded.take_down(layout, found, purge=False))
+    run(teardown.take_down(layout, found, purge=False))

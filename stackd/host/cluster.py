@@ -24,6 +24,8 @@ POOLS = ("10.64.0.0/10", "10.128.0.0/10", "10.192.0.0/10", "10.0.0.0/10", "172.1
 SMALL_POOLS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 """Where smaller pools are looked for when a part of each large one is in use."""
 SMALL = 16
+_UNDERLAY = 24
+_LOOPBACK = "127.0.0.1"
 _LETTERS = string.ascii_lowercase
 _CHARACTERS = string.ascii_lowercase + string.digits
 
@@ -88,6 +90,7 @@ def create(data: Path, nodes: int) -> tuple[ClusterFile, list[str]]:
     http = _free_port(7421, notes, "the HTTP port", avoid=(control,))
     enrol = _free_port(7422, notes, "the port for joiners", avoid=(control, http))
     pool = _free_pool(notes)
+    underlay = _free_underlay(pool) if nodes > 1 else ""
     cluster = ClusterFile(
         id=secrets.choice(_LETTERS) + "".join(secrets.choice(_CHARACTERS) for _ in range(7)),
         nodes=nodes,
@@ -95,10 +98,29 @@ def create(data: Path, nodes: int) -> tuple[ClusterFile, list[str]]:
         http_port=http,
         enrol_port=enrol,
         pool=pool,
-        address=_own_address(),
+        address=_own_address(underlay),
+        underlay=underlay,
     )
     write(data, cluster)
     return cluster, notes
+
+
+def grow(data: Path, cluster: ClusterFile, nodes: int) -> ClusterFile:
+    """Keep that there are more nodes. Raises Refused for fewer."""
+    if nodes < cluster.nodes:
+        raise Refused(
+            f"This cluster has {cluster.nodes} nodes.",
+            "Leave --nodes out, or drain nodes that are not wanted: stackd node drain NODE",
+        )
+    if cluster.address == _LOOPBACK:
+        raise Refused(
+            "The cluster was made on a machine without an address that other nodes can reach.",
+            "Make a new one with --nodes.",
+        )
+    underlay = cluster.underlay or _free_underlay(cluster.pool)
+    grown = msgspec.structs.replace(cluster, nodes=nodes, underlay=underlay)
+    write(data, grown)
+    return grown
 
 
 def check(cluster: ClusterFile) -> None:
@@ -169,12 +191,22 @@ def _device_routes() -> list[tuple[str, ipaddress.IPv4Network]]:
     return found
 
 
-def _own_address() -> str:
-    """The address that a packet to elsewhere would leave from; loopback when there is no route.
-    Connecting a datagram socket sends nothing."""
+def _free_underlay(pool: str) -> str:
+    """A network for the links between embedded nodes."""
+    taken = [*_routes(), *neighbours.addresses(), ipaddress.IPv4Network(pool)]
+    ranges = map(ipaddress.IPv4Network, reversed(SMALL_POOLS))
+    for net in (net for whole in ranges for net in whole.subnets(new_prefix=_UNDERLAY)):
+        if not any(net.overlaps(other) for other in taken):
+            return str(net)
+    raise Refused("No network is free for the links between nodes.", "Remove a route.")
+
+
+def _own_address(underlay: str) -> str:
+    """The address that a packet to elsewhere would leave from. When there is no route: the one in
+    the network between embedded nodes, or loopback. Connecting a datagram socket sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
             return str(probe.getsockname()[0])
         except OSError:
-            return "127.0.0.1"
+            return str(ipaddress.IPv4Network(underlay)[1]) if underlay else _LOOPBACK

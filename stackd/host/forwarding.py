@@ -64,3 +64,16 @@ class Forwarding:
             return
         netns.write_sysctl("ipv4/ip_forward", lines[0].removeprefix("="))
         self._path.unlink()
+
+    def drop(self, inode: int) -> None:
+        """Forget a namespace that goes: another may get its number."""
+        (self._shared / f"ip_forward.{inode}").unlink(missing_ok=True)
+
+    def forget(self, prefix: str) -> None:
+        """Strike the claims that begin so for namespaces that are gone."""
+        for path in self._shared.glob("ip_forward.*[0-9]"):
+            lines = [x for x in path.read_text().split() if not x.startswith(prefix)]
+            if len(lines) > 1:
+                path.write_text("\n".join(lines))
+            else:
+                path.unlink()

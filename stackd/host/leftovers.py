@@ -29,6 +29,8 @@ def sweep(cluster: str, shared: Path) -> None:
     nft, netlink = Nft(threading.Lock()), NetlinkSocket(ROUTE)
     try:
         remove(nft, netlink, cluster, shared)
+        with Forwarding(shared) as forwarding:
+            forwarding.forget(naming.host_tables(cluster))
     except NetlinkError as error:
         raise Unavailable(f"A link cannot be removed: {error.strerror}.") from error
     finally:
@@ -46,7 +48,7 @@ def remove(nft: Nft, netlink: NetlinkSocket, cluster: str, shared: Path) -> None
             nft.run(f"delete table {table['family']} {table['name']}")
     prefixes = (naming.host_vxlan(cluster, ""), naming.host_uplinks(cluster))
     for name, link in rtnl.links(netlink).items():
-        if name.startswith(prefixes):
+        if name.startswith(prefixes) or name == naming.host_switch(cluster):
             netlink.request([rtnl.delete_link(link.index)], ignore=(errno.ENODEV,))
     with Forwarding(shared) as forwarding:
         forwarding.release(naming.host_tables(cluster))

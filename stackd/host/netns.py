@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from stackd.errors import Unavailable
+
 _CLONE_NEWNET = 0x40000000
 _MS_BIND = 0x1000
 _MNT_DETACH = 2
@@ -33,6 +35,17 @@ def _check(result: int, what: str) -> None:
 def enter(fd: int) -> None:
     """Move the calling thread into the namespace."""
     _check(_libc.setns(fd, _CLONE_NEWNET), "setns")
+
+
+def join(path: Path) -> None:
+    """Move this process, which has one thread yet, into a pinned namespace. Raises Unavailable."""
+    fd = open_pinned(path)
+    if fd is None:
+        raise Unavailable(f"{path} is not a network namespace.", "Start the cluster: stackd up")
+    try:
+        enter(fd)
+    finally:
+        os.close(fd)
 
 
 def current() -> int:

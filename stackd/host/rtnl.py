@@ -123,6 +123,11 @@ def set_up(index: int, *, mtu: int = 0, master: int = 0, mac: str = "") -> Messa
     return Message(SETLINK, 0, body)
 
 
+def set_down(index: int) -> Message:
+    """Take a link down."""
+    return Message(SETLINK, 0, struct.pack("=BxHiII", 0, 0, index, 0, UP))
+
+
 def delete_link(index: int) -> Message:
     """Delete a link by index."""
     return Message(DELLINK, 0, _ifinfo(index))

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +35,17 @@ class Program:
     env: Mapping[str, str] | None = None
 
 
-async def keep(program: Program) -> None:
-    """Adopt or start the program, and start it again whenever it ends, until cancelled."""
+async def nothing() -> None:
+    """What a program without conditions waits for."""
+
+
+async def keep(program: Program, before: Callable[[], Awaitable[None]] = nothing) -> None:
+    """Adopt or start the program, and start it again whenever it ends, until cancelled. Each
+    time `before` is awaited first: it returns when the program may run."""
     delay = FIRST_DELAY
     loop = asyncio.get_running_loop()
     while True:
+        await before()
         handle = running(program)
         if handle is None:
             handle = _start(program)

@@ -18,6 +18,8 @@ class ClusterFile(Value, frozen=True, kw_only=True):
     pool: str = "10.64.0.0/10"
     address: str = "127.0.0.1"
     """Underlay IPv4 address of the first node."""
+    underlay: str = ""
+    """CIDR of the network between embedded nodes; '' while there is only one."""
     heartbeat: float = 5.0
     """Seconds between an agent's signs of life."""
 

@@ -14,6 +14,16 @@ def host_uplinks(cluster: str) -> str:
     return f"{cluster[:8]}u"
 
 
+def host_switch(cluster: str) -> str:
+    """The host's link to the switch between embedded nodes."""
+    return f"{cluster[:8]}s"
+
+
+def switch_table(cluster: str) -> str:
+    """The nft table for what embedded nodes send through the host."""
+    return f"{host_tables(cluster)}switch"
+
+
 def host_vxlan(cluster: str, network: str) -> str:
     """A VXLAN device while it is still in the host's namespace."""
     return f"{cluster[:4]}v{network[:8]}"

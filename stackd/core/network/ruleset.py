@@ -136,6 +136,17 @@ def host(table: str, vxlan_port: int, uplink: str) -> str:
     return _reload(table, _HOST.format(uplink=uplink, vxlan_port=vxlan_port))
 
 
+def switch(table: str, subnet: str, link: str) -> str:
+    """The table that lets hosts behind `link` reach what the machine reaches."""
+    body = f'''\
+  chain post {{
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr {subnet} oifname != {{ "lo", "{link}" }} masquerade
+  }}
+'''
+    return _reload(table, body)
+
+
 def _reload(table: str, body: str) -> str:
     return f"add table ip {table}\nflush table ip {table}\ntable ip {table} {{\n{body}}}\n"
 
