@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 import grpc
 
+from stackd.aio.clock import Clock, SystemClock
 from stackd.errors import Refused, StackdError, Unavailable
 from stackd.wire import errors, limits, tls
 from stackd.wire.gen import agent_pb2
+from stackd.wire.guard import Guard, address_of
 from stackd.wire.messages import AgentMessage, ManagerMessage, agent_message, manager_frames
 from stackd.wire.pipe import EOF, GONE, Pipe
 
@@ -94,11 +96,14 @@ Join = Callable[[Joiner], Awaitable[Joined]]
 class AgentServer:
     """The port of the agents, mutual TLS."""
 
-    def __init__(self, gateway: Gateway, identity: tls.Identity) -> None:
+    def __init__(
+        self, gateway: Gateway, identity: tls.Identity, clock: Clock | None = None
+    ) -> None:
         self._gateway = gateway
         self._identity = identity
+        self._guard = Guard(clock or SystemClock())
         self._server = grpc.aio.server(
-            options=limits.server_options(), maximum_concurrent_rpcs=limits.CONCURRENT_RPCS
+            options=limits.agent_port_options(), maximum_concurrent_rpcs=limits.CONCURRENT_RPCS
         )
         handlers: dict[str, Any] = {
             "Session": grpc.stream_stream_rpc_method_handler(
@@ -127,13 +132,17 @@ class AgentServer:
 
     async def _session(self, _: object, context: Context) -> None:
         async with _reported(context):
-            await self._gateway.session(tls.peer_uri(context), Link(context))
+            peer = tls.peer_uri(context)
+            self._guard.session(peer)
+            await self._gateway.session(peer, Link(context))
 
     async def _blob(
         self, request: agent_pb2.BlobRequest, context: Context
     ) -> AsyncIterator[agent_pb2.Chunk]:
         async with _reported(context):
-            path = await self._gateway.blob(tls.peer_uri(context), request.digest)
+            peer = tls.peer_uri(context)
+            self._guard.call(peer)
+            path = await self._gateway.blob(peer, request.digest)
             with path.open("rb") as file:
                 while data := await asyncio.to_thread(file.read, limits.CHUNK_BYTES):
                     yield agent_pb2.Chunk(data=data)
@@ -145,6 +154,7 @@ class AgentServer:
 
         async with _reported(context):
             peer = tls.peer_uri(context)
+            self._guard.call(peer)
             first = await read()
             if first is None:
                 raise Refused("A tunnel without a first frame.")
@@ -158,14 +168,16 @@ class AgentServer:
 class EnrolServer:
     """The port of the joiners: the server shows its certificate and asks for none."""
 
-    def __init__(self, join: Join, identity: tls.Identity) -> None:
+    def __init__(self, join: Join, identity: tls.Identity, clock: Clock | None = None) -> None:
         self._join = join
+        self._guard = Guard(clock or SystemClock())
         chain = identity.certificate
         if identity.authority.strip() not in chain:  # a joiner finds the authority in the chain
             chain = chain.rstrip() + b"\n" + identity.authority
         self._identity = tls.Identity(chain, identity.key, identity.authority)
         self._server = grpc.aio.server(
-            options=limits.server_options(), maximum_concurrent_rpcs=limits.STREAMS_PER_CONNECTION
+            options=limits.joiner_port_options(),
+            maximum_concurrent_rpcs=limits.STREAMS_PER_CONNECTION,
         )
         handler = grpc.unary_unary_rpc_method_handler(
             self._serve, agent_pb2.JoinRequest.FromString, agent_pb2.JoinReply.SerializeToString
@@ -184,8 +196,9 @@ class EnrolServer:
 
     async def _serve(self, request: agent_pb2.JoinRequest, context: Context) -> agent_pb2.JoinReply:
         async with _reported(context):
-            joined = await self._join(
-                Joiner(request.token, request.csr, request.name, request.address)
+            joined = await self._admit(
+                Joiner(request.token, request.csr, request.name, request.address),
+                address_of(context.peer()),
             )
             return agent_pb2.JoinReply(
                 node_id=joined.node_id,
@@ -195,6 +208,15 @@ class EnrolServer:
                 managers=joined.managers,
                 index=joined.index,
             )
+
+    async def _admit(self, joiner: Joiner, address: str) -> Joined:
+        """Guesses are bounded for each address, before the token is looked at."""
+        self._guard.before_join(address)
+        try:
+            return await self._join(joiner)
+        except Refused:
+            self._guard.join_refused(address)
+            raise
 
 
 async def _listen(

@@ -14,14 +14,35 @@ STREAMS_PER_CONNECTION = 100
 METADATA_BYTES = 8 * 1024
 FAILURE_BYTES = 256 * 1024
 """Errors with many problems travel in trailing metadata of the root socket."""
+AGENT_CONNECTIONS = 4096
+"""On the agents' port, with those whose handshake is not over (10 s at most)."""
+JOINER_CONNECTIONS = 256
+JOINER_SECONDS = 30
+"""How long a joiner may stay connected."""
+CONNECT_SECONDS = 10
+"""For one attempt of an agent to connect, handshake included."""
 QUEUE_FRAMES = 64
 """Frames that wait in a tunnel before its sender does."""
 
 Options = Sequence[tuple[str, int | str]]
 
 
-def server_options() -> Options:
+def agent_port_options() -> Options:
     """For the port that agents reach."""
+    return (*_port_options(), ("grpc.max_allowed_incoming_connections", AGENT_CONNECTIONS))
+
+
+def joiner_port_options() -> Options:
+    """For the port that strangers reach: nobody stays for long."""
+    return (
+        *_port_options(),
+        ("grpc.max_allowed_incoming_connections", JOINER_CONNECTIONS),
+        ("grpc.max_connection_age_ms", JOINER_SECONDS * 1000),
+        ("grpc.max_connection_age_grace_ms", JOINER_SECONDS * 1000),
+    )
+
+
+def _port_options() -> Options:
     return (
         ("grpc.max_receive_message_length", MESSAGE_BYTES),
         ("grpc.max_send_message_length", MESSAGE_BYTES),
@@ -47,7 +68,7 @@ def channel_options() -> Options:
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", CONNECT_SECONDS * 1000),
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.enable_retries", 0),

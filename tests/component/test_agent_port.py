@@ -21,7 +21,7 @@ from stackd.pki.authority import ServerNames
 from stackd.pki.member import Member, member_of
 from stackd.pki.request import new_key, new_request
 from stackd.store.tables import Tables
-from stackd.wire import agent_client, limits, tls
+from stackd.wire import agent_client, guard, limits, tls
 from stackd.wire.agent_client import ManagerConnection
 from stackd.wire.agent_server import EnrolServer, Joiner
 from stackd.wire.gen import agent_pb2
@@ -241,3 +241,93 @@ async def test_join_at_a_false_manager_sends_no_token(enrolment: tuple[Enrolment
     joiner = Joiner("secret", b"", "web", "")
     with pytest.raises(Refused, match="not the one that the token was made for"):
         await agent_client.join(address, other, joiner)
+
+
+async def test_guesses_of_a_token_are_bounded(enrolment: tuple[Enrolment, str]) -> None:
+    made, address = enrolment
+    wrong = pki_token.Token(made.authority.fingerprint, pki_token.new_secret()).text()
+
+    async def attempt(token: str) -> None:
+        joiner = Joiner(token, new_request(new_key()), "web", "192.0.2.1")
+        await agent_client.join(address, made.authority.fingerprint, joiner)
+
+    for _ in range(int(guard.FAILED_JOINS[1])):
+        with pytest.raises(Refused):
+            await attempt(wrong)
+    with pytest.raises(Unavailable, match="were refused"):
+        await attempt(wrong)
+    with pytest.raises(Unavailable, match="were refused"):
+        await attempt(made.token(Role.WORKER))  # no answer tells whether it was a good one
+    assert list(made.tables.world.all(Node)) == []
+
+
+def silent(port: int, count: int) -> list[socket.socket]:
+    """Connections that say nothing; those that the server has closed again are left out."""
+    opened = []
+    for _ in range(count):
+        one = socket.create_connection(("127.0.0.1", port), timeout=5)
+        opened.append(one)
+    return opened
+
+
+def still_open(one: socket.socket) -> bool:
+    one.setblocking(False)
+    try:
+        return one.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+
+
+async def test_silent_strangers_take_a_bounded_part_of_the_joiners_port(
+    enrolment: tuple[Enrolment, str],
+) -> None:
+    _, address = enrolment
+    port = int(address.rpartition(":")[2])
+    opened = await asyncio.to_thread(silent, port, limits.JOINER_CONNECTIONS + 100)
+    try:
+        await cluster.until(
+            lambda: sum(still_open(one) for one in opened) <= limits.JOINER_CONNECTIONS
+        )
+    finally:
+        for one in opened:
+            one.close()
+
+
+async def test_a_node_that_comes_back_all_the_time_is_told_to_wait(manager: Manager) -> None:
+    identity = manager.authority.node("n1")
+
+    async def come() -> None:
+        connection = ManagerConnection(manager.address, identity)
+        try:
+            async with connection.session() as link:
+                await link.send(Hello("n1"))
+                await link.receive()
+        finally:
+            await connection.close()
+
+    for _ in range(int(guard.SESSIONS[1])):
+        await come()
+    with pytest.raises(Unavailable, match="too often"):
+        await asyncio.gather(*(come() for _ in range(20)))
+
+
+async def test_two_hundred_nodes_come_back_at_once(manager: Manager) -> None:
+    names = [f"m{number}" for number in range(200)]
+    await manager.write(*(cluster.member(name, 2 + i) for i, name in enumerate(names[:90])))
+    await manager.write(*(cluster.member(name, 92 + i) for i, name in enumerate(names[90:170])))
+    await manager.write(*(cluster.member(name, 172 + i) for i, name in enumerate(names[170:])))
+    identities = [(name, manager.authority.node(name)) for name in names]
+
+    async def come(name: str, identity: tls.Identity) -> bool:
+        connection = ManagerConnection(manager.address, identity)
+        try:
+            async with connection.session() as link:
+                await link.send(Hello(name))
+                return isinstance(await link.receive(), Welcome)
+        finally:
+            await connection.close()
+
+    for _ in range(2):
+        assert all(await asyncio.gather(*(come(*one) for one in identities)))
