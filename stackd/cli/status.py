@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Group
 from rich.live import Live
@@ -56,14 +57,20 @@ def register(app: typer.Typer) -> None:
 
 def _document(answer: StatusAnswer, name: str) -> object:
     """The documents of the contracts: one service, one stack, or the list of stacks. Why a newer
-    commit does not run is in `why` and `repo ls`."""
-    if answer.service and answer.stacks:
-        return next(s for s in answer.stacks[0].services if s.service == answer.service)
-    stacks = [
-        {key: getattr(stack, key) for key in stack.__struct_fields__ if key != "problem"}
-        for stack in answer.stacks
-    ]
+    commit does not run is told in the reason of each service."""
+    stacks = [_plain(stack) for stack in answer.stacks]
+    if answer.service and stacks:
+        return next(s for s in stacks[0]["services"] if s.service == answer.service)
     return stacks[0] if name and stacks else stacks
+
+
+def _plain(stack: StackStatus) -> dict[str, Any]:
+    services = [
+        msgspec.structs.replace(s, reason="; ".join(filter(None, (s.reason, stack.problem))))
+        for s in stack.services
+    ]
+    found = {key: getattr(stack, key) for key in stack.__struct_fields__ if key != "problem"}
+    return found | {"services": services}
 
 
 async def follow(target: Target, request: NameRequest) -> None:
@@ -93,8 +100,7 @@ def _stack(stack: StackStatus, tasks: list[TaskRow], only: str) -> Tree:
     title.append(f"  release {stack.release}{commit}  owner {stack.owner}", style="dim")
     tree = Tree(title)
     if stack.problem:
-        seen = f"{stack.seen_commit[:12]} not deployed: " if stack.seen_commit else ""
-        tree.add(Text(clean(seen + stack.problem), style="red"))
+        tree.add(Text(clean(stack.problem), style="red"))
     for service in stack.services:
         if not only or service.service == only:
             _service(tree, service, tasks)

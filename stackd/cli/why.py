@@ -19,4 +19,5 @@ def register(app: typer.Typer) -> None:
         """
         checked_output(output)
         answer = call(where(context), "Why", NameRequest(name=name), WhyAnswer)
-        emit(answer, output, lambda a: print_lines((f"{a.name} is {a.phase}: {a.text}", *a.lines)))
+        said = f": {answer.text}" if answer.text else ""
+        emit(answer, output, lambda a: print_lines((f"{a.name} is {a.phase}{said}", *a.lines)))

@@ -279,9 +279,18 @@ async def test_json_is_one_document(shell: Shell, words: tuple[str, ...], kind: 
 async def test_the_documents_of_status_have_exactly_their_keys(shell: Shell) -> None:
     await shell("status", "shop", "-o", "json")
     keys = {"stack", "release", "commit", "seen_commit", "owner", "phase", "services"}
-    assert json.loads(shell.out).keys() == keys
+    stack = json.loads(shell.out)
+    assert stack.keys() == keys
     await shell("status", "shop/web", "-o", "json")
-    assert json.loads(shell.out).keys() == set(ServiceStatus.__struct_fields__)
+    service = json.loads(shell.out)
+    assert service.keys() == set(ServiceStatus.__struct_fields__)
+    assert stack["services"] == [service]
+    assert service["reason"] == f"{SERVICE.reason}; {STACK.problem}"
+
+
+async def test_status_says_why_a_newer_commit_does_not_run(shell: Shell) -> None:
+    assert await shell("status", "shop") == 0
+    assert STACK.problem in shell.out
 
 
 async def test_the_document_of_node_ls(shell: Shell) -> None:

@@ -51,6 +51,14 @@ def stack_phase(world: World, stack: str, now: float) -> Standing:
     return phase, f"{name}: {reason}" if reason else ""
 
 
+def behind(head: Stack) -> str:
+    """Why a stack does not run what its owner declares, in a sentence; '' when it does."""
+    if head.problem:
+        commit = f"commit {head.seen_commit[:12]} is" if head.seen_commit else "it is"
+        return f"{commit} not deployed: {head.problem}"
+    return f"it was deployed by hand by {head.override}" if head.override else ""
+
+
 def service_phase(world: World, stack: str, service: str, now: float) -> Standing:
     """Where a service stands, and why."""
     release = world.release(stack)

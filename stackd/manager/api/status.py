@@ -18,7 +18,7 @@ from stackd.core.model.rollout import RolloutPhase, ServiceState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
-from stackd.core.rollout.phase import service_phase, stack_phase
+from stackd.core.rollout.phase import behind, service_phase, stack_phase
 from stackd.core.traffic.effective import weights as effective_weights
 from stackd.manager.api import names
 from stackd.manager.api.tasks import rfc3339
@@ -86,7 +86,7 @@ def stack_status(world: World, head: Stack, now: float) -> StackStatus:
             service_status(world, head, service, now)
             for service in names.service_names(world, head.name)
         ),
-        problem=head.problem or (f"deployed by hand by {head.override}" if head.override else ""),
+        problem=behind(head),
     )
 
 

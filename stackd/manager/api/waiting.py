@@ -11,7 +11,7 @@ from stackd.core.model.rollout import ServiceState
 from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.world import TaskView, World
 from stackd.core.rollout import outcome
-from stackd.core.rollout.phase import service_phase, stack_phase
+from stackd.core.rollout.phase import behind, service_phase, stack_phase
 from stackd.manager.api import names
 from stackd.manager.api.status import WATCHED
 from stackd.manager.api.tasks import rfc3339
@@ -83,7 +83,7 @@ class WaitingApi:
             return WhyAnswer(name=name, phase=phase.value, text=reason, lines=lines)
         head = names.stack_of(world, name)
         phase, reason = stack_phase(world, name, now)
-        problem = (f"{head.seen_commit[:12]}: {head.problem}",) if head.problem else ()
+        problem = (text,) if (text := behind(head)) else ()
         lines = problem + tuple(
             line
             for s in names.service_names(world, name)
@@ -102,7 +102,8 @@ def _service_lines(world: World, stack: str, service: str) -> tuple[str, ...]:
         source = rollout.source or "nothing"
         lines.append(
             f"rollout {source} -> {rollout.target}: {rollout.phase.value}"
-            f" since {rfc3339(rollout.moved or rollout.started)}: {rollout.reason}"
+            f" since {rfc3339(rollout.moved or rollout.started)}"
+            + (f": {rollout.reason}" if rollout.reason else "")
         )
     lines += [
         f"{h.revision} is on hold since {rfc3339(h.at)}: {h.reason}"

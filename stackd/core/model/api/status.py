@@ -48,6 +48,7 @@ class StackStatus(Answer, frozen=True, kw_only=True):
     phase: str
     services: tuple[ServiceStatus, ...]
     problem: str = ""
+    """Why it does not run what its owner declares; in `-o json` a part of each reason."""
 
 
 class StatusAnswer(Answer, frozen=True, kw_only=True):

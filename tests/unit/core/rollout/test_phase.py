@@ -1,9 +1,12 @@
 """Phases of services and stacks."""
 
+import msgspec
+
+from stackd.core.model.release import Stack
 from stackd.core.model.rollout import Phase
 from stackd.core.model.stack import RestartCondition, RestartPolicy
 from stackd.core.model.states import NodeState
-from stackd.core.rollout.phase import service_names, service_phase, stack_phase
+from stackd.core.rollout.phase import behind, service_names, service_phase, stack_phase
 from tests.fakes.agent import Behaviour
 from tests.fakes.simulation import Simulation, web
 
@@ -65,3 +68,12 @@ def test_a_stack_that_is_being_removed_says_how_much_is_left() -> None:
     sim.remove("shop")
     found = stack_phase(sim.world, "shop", sim.now)
     assert found == (Phase.PROGRESSING, "it is being removed: 2 tasks left")
+
+
+def test_why_a_stack_does_not_run_what_is_declared() -> None:
+    head = Stack(name="shop", owner="repo:ops", release=1, seen_commit="c" * 40)
+    assert behind(head) == ""
+    refused = msgspec.structs.replace(head, problem="a.yml:1:2: bad")
+    assert behind(refused) == f"commit {'c' * 12} is not deployed: a.yml:1:2: bad"
+    by_hand = msgspec.structs.replace(head, override="ann")
+    assert behind(by_hand) == "it was deployed by hand by ann"

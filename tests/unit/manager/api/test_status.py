@@ -45,7 +45,7 @@ async def test_a_stack_has_the_keys_of_the_contract_and_a_problem() -> None:
     [found] = answer.stacks
     assert set(found.__struct_fields__) == STACK | {"problem"}
     assert (found.commit, found.seen_commit, found.problem) == (
-        *("c" * 40, "d" * 40, "a.yml:1:2: bad"),
+        *("c" * 40, "d" * 40, "commit dddddddddddd is not deployed: a.yml:1:2: bad"),
     )
     assert [s.service for s in found.services] == ["db", "web"]
 
