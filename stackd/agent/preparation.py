@@ -2,7 +2,7 @@
 network, bundle. Called by `agent.task`, which cleans up whatever a failure leaves."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stackd.agent.machine import Machine
@@ -24,10 +24,11 @@ class Prepared:
     image: ImageConfig
 
 
-async def prepare(machine: Machine, item: TaskItem) -> Prepared:
-    """Make the container. Raises Rejected with the cause in one sentence."""
+async def prepare(machine: Machine, item: TaskItem, hindered: Callable[[str], None]) -> Prepared:
+    """Make the container. `hindered` is told what it waits for, and '' when that is over. Raises
+    Rejected with the cause in one sentence."""
     task, container = item.task, item.revision.container
-    image = await _image(machine, container.image)
+    image = await _image(machine, container.image, hindered)
     files = (
         *await _files(machine, item, ContentKind.CONFIG, container.configs),
         *await _files(machine, item, ContentKind.SECRET, container.secrets),
@@ -46,15 +47,19 @@ async def prepare(machine: Machine, item: TaskItem) -> Prepared:
     return Prepared(await machine.runtime.create(launch), image.config)
 
 
-async def _image(machine: Machine, name: str) -> LocalImage:
+async def _image(machine: Machine, name: str, hindered: Callable[[str], None]) -> LocalImage:
     """The image; a manager or registry that does not answer is asked again, the caller's
     deadline ends that."""
     for attempt in range(1_000_000):
         try:
-            return await machine.images.ensure(name)
+            image = await machine.images.ensure(name)
         except Unavailable as error:
             _log.info("image %s: %s", name, error.cause)
+            hindered(error.cause.rstrip("."))
             await machine.clock.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
+        else:
+            hindered("")
+            return image
     raise Unavailable(f"image {name} cannot be had")
 
 

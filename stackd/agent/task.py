@@ -131,7 +131,8 @@ class TaskRunner:
                 self._tell(TaskState.PREPARING)
                 self._spawn("work", self._prepare())
             case Act.EXPIRE:
-                self._broken(f"not prepared within {lifecycle.PREPARE_SECONDS:g}s")
+                why = f": {self._status.error}" if self._status.error else ""
+                self._broken(f"not prepared within {lifecycle.PREPARE_SECONDS / 60:.0f}m{why}")
             case Act.START:
                 self._stage = Stage.STARTING
                 self._tell(TaskState.STARTING)
@@ -191,7 +192,11 @@ class TaskRunner:
     async def _prepare(self) -> None:
         if self._dirty:
             await self._sweep()
-        prepared = await prepare(self._machine, self._item)
+
+        def hindered(cause: str) -> None:
+            self._tell(TaskState.PREPARING, error=cause)
+
+        prepared = await prepare(self._machine, self._item, hindered)
         self._image = prepared.image
         self._stage = Stage.PREPARED
         self._tell(TaskState.READY, pid=prepared.pid)

@@ -198,10 +198,10 @@ async def test_image_is_asked_for_again_while_nobody_answers() -> None:
     life.images.missing["a@sha256:1"] = Unavailable("no manager")
     async with life.lived():
         await life.clock.advance(5.0)
-        assert life.state() is TaskState.PREPARING
+        assert (life.state(), life.last.error) == (TaskState.PREPARING, "no manager")
         life.images.missing.clear()
         await life.clock.advance(10.0)
-        assert life.state() is TaskState.RUNNING
+        assert (life.state(), life.last.error) == (TaskState.RUNNING, "")
 
 
 async def test_contents_are_waited_for() -> None:
@@ -347,5 +347,16 @@ async def test_preparing_has_an_end() -> None:
         await life.clock.advance(lifecycle.PREPARE_SECONDS - 1)
         assert life.state() is TaskState.PREPARING
         await life.clock.advance(2.0)
-        assert (life.state(), life.last.error) == (TaskState.REJECTED, "not prepared within 600s")
+        assert (life.state(), life.last.error) == (TaskState.REJECTED, "not prepared within 10m")
         assert life.over
+
+
+async def test_preparing_ends_with_what_was_in_its_way() -> None:
+    life = Life(item())
+    life.images.missing["a@sha256:1"] = Unavailable("No manager is connected to fetch it from.")
+    async with life.lived():
+        await life.clock.advance(lifecycle.PREPARE_SECONDS + 1)
+        assert life.state() is TaskState.REJECTED
+        assert life.last.error == (
+            "not prepared within 10m: No manager is connected to fetch it from"
+        )
