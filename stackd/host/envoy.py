@@ -27,10 +27,27 @@ log = logging.getLogger(__name__)
 
 PID_FILE = "envoy-keeper.pid"
 HEALTHY = 5.0
-"""Seconds of running after which an end is answered by an immediate start."""
+"""Seconds of running after which an end counts as the first."""
 QUIESCE = 0.3
 """Seconds that connections may wait to be accepted by an Envoy that is about to close a port."""
 MAX_LOG = 4 * 1024 * 1024
+
+
+class Restarts:
+    """How long to wait before the next start: not at all after one end, which may have been a
+    kill, longer and longer for an Envoy that does not stay."""
+
+    def __init__(self) -> None:
+        self._backoff = Backoff(first=0.2, most=10.0)
+        self._early = False
+
+    def pause(self, lived: float) -> float:
+        """Seconds to wait after an Envoy that lived for so many."""
+        early, self._early = self._early, lived < HEALTHY
+        if early and self._early:
+            return self._backoff.next()
+        self._backoff.reset()
+        return 0.0
 
 
 class Keeper:
@@ -51,7 +68,7 @@ class Keeper:
         current = running.pop() if running else self._start()
         for older in running:
             await envoy_instance.retire(older)
-        backoff = Backoff(first=0.2, most=10.0)
+        restarts = Restarts()
         while not self._stop.is_set():
             started = loop.time()
             await self._wait(current)
@@ -61,10 +78,7 @@ class Keeper:
                 current = await self._hand_over(current)
                 continue
             current.forget()
-            if loop.time() - started < HEALTHY:
-                await asyncio.sleep(backoff.next())
-            else:
-                backoff.reset()
+            await asyncio.sleep(restarts.pause(loop.time() - started))
             current = self._start()
         await current.end()
 
