@@ -50,7 +50,8 @@ def register(app: typer.Typer) -> None:
             pull=pull,
             override=override,
         )
-        answer = call(target, "Apply", request, ApplyAnswer)
+        doing = f"Resolving the images of {bundle.spec.name} and planning"
+        answer = call(target, "Apply", request, ApplyAnswer, doing)
         if output == "json":
             for note in answer.notes:
                 print(clean(note), file=sys.stderr)

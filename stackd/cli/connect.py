@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from stackd.aio.layout import ClusterLayout
+from stackd.cli.progress import progress
 from stackd.cli.target import Target
 from stackd.core.model.record import Value
 from stackd.errors import Refused, Unavailable
@@ -52,11 +53,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise Unavailable(error.cause, error.remedy or GONE) from error
 
 
-def call(where: Target, method: str, request: Value, answer: type[T]) -> T:
-    """One unary call."""
+def call(where: Target, method: str, request: Value, answer: type[T], doing: str = "Waiting") -> T:
+    """One unary call. `doing` is shown, with the time, when it lasts."""
 
     async def work() -> T:
-        async with client(where) as connection:
+        async with client(where) as connection, progress(doing):
             return await connection.call(method, request, answer)
 
     return run(work())

@@ -11,7 +11,9 @@ from stackd.cli import teardown
 from stackd.cli.connect import run
 from stackd.cli.options import Output, checked_output, where
 from stackd.cli.output import clean, emit, print_lines
+from stackd.cli.progress import progress
 from stackd.cli.target import Target
+from stackd.core.model.cluster import ClusterFile
 from stackd.errors import Refused
 from stackd.host import cluster
 
@@ -38,8 +40,13 @@ def register(app: typer.Typer) -> None:
         if found is None:
             raise Refused(f"There is no cluster in {target.data}.", "Name its folder with --data.")
         layout = ClusterLayout(target.data, found.id)
-        for note in run(teardown.take_down(layout, found, purge=purge)):
+        for note in run(_take_down(layout, found, purge=purge)):
             print(clean(note), file=sys.stderr)
         done = "removed, with its data" if purge else f"stopped; its data is in {target.data}"
         document = {"id": found.id, "data": str(target.data), "purged": purge}
         emit(document, output, lambda _: print_lines([f"Cluster {found.id} is {done}."]))
+
+
+async def _take_down(layout: ClusterLayout, found: ClusterFile, *, purge: bool) -> list[str]:
+    async with progress("Stopping containers"):
+        return await teardown.take_down(layout, found, purge=purge)

@@ -1,5 +1,7 @@
 """Images of the cluster: load, pull, list, inspect, remove."""
 
+import contextlib
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,8 +28,10 @@ def register(app: typer.Typer) -> None:
         Example: stackd image load -i web.tar --tag web:1
         """
         checked_output(output)
-        request = ImageRequest(name=tag, path=str(local_path(source)))
-        _show(call(where(context), "ImageLoad", request, ImageRows), output)
+        path = local_path(source)
+        request = ImageRequest(name=tag, path=str(path))
+        doing = f"Loading {path.name}{_size(path)}"
+        _show(call(where(context), "ImageLoad", request, ImageRows, doing), output)
 
     @app.command("pull")
     def pull(context: typer.Context, name: str, output: Output = "text") -> None:
@@ -36,7 +40,9 @@ def register(app: typer.Typer) -> None:
         Example: stackd image pull registry.example/web:1
         """
         checked_output(output)
-        _show(call(where(context), "ImagePull", ImageRequest(name=name), ImageRows), output)
+        request = ImageRequest(name=name)
+        rows = call(where(context), "ImagePull", request, ImageRows, f"Pulling {name}")
+        _show(rows, output)
 
     @app.command("ls")
     def listing(
@@ -65,6 +71,13 @@ def register(app: typer.Typer) -> None:
         checked_output(output)
         answer = call(where(context), "ImageRemove", ImageRequest(name=name), Text)
         emit(answer, output, lambda a: print_lines([a.text]))
+
+
+def _size(path: Path) -> str:
+    """How large an archive is; '' for folders and what cannot be read."""
+    with contextlib.suppress(OSError):
+        return f" ({path.stat().st_size / 1e6:.1f} MB)" if path.is_file() else ""
+    return ""
 
 
 def _show(rows: ImageRows, output: str, *, whole: bool = False) -> None:

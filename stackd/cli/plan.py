@@ -49,10 +49,10 @@ def ask(target: Target, asked: Asked, request: PlanRequest) -> PlansAnswer:
     if request.repo:
         if asked.files:
             raise Refused("-f and --repo exclude each other.", "Give one of them.")
-        return call(target, "Diff", request, PlansAnswer)
+        return call(target, "Diff", request, PlansAnswer, "Planning")
     bundle = render(asked)
     wanted = PlanRequest(spec=bundle.spec, contents=bundle.contents, pull=request.pull)
-    return PlansAnswer(plans=(call(target, "Plan", wanted, PlanAnswer),))
+    return PlansAnswer(plans=(call(target, "Plan", wanted, PlanAnswer, "Planning"),))
 
 
 def _text(plan: PlanAnswer) -> list[str]:

@@ -110,7 +110,8 @@ def sync(
     """Look at a repository now. Example: stackd repo sync ops --wait"""
     checked_output(output)
     request = RepoRequest(name=name, wait=wait, pull=pull)
-    _show(call(where(context), "RepoSync", request, RepoRows), output)
+    doing = f"Waiting until {name} is processed" if wait else f"Asking for {name}"
+    _show(call(where(context), "RepoSync", request, RepoRows, doing), output)
 
 
 def _show(rows: RepoRows, output: str) -> None:

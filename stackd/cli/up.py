@@ -16,6 +16,7 @@ from stackd.cli import embedded, teardown
 from stackd.cli.connect import run
 from stackd.cli.options import Output, checked_output, where
 from stackd.cli.output import clean, emit, print_lines
+from stackd.cli.progress import Progress, progress
 from stackd.cli.status import follow
 from stackd.cli.target import Target
 from stackd.core.model.api import NameRequest, NodeRows
@@ -113,8 +114,14 @@ async def _start(layout: ClusterLayout, found: ClusterFile) -> None:
         if time.monotonic() > end:
             raise Unavailable(
                 f"The cluster is not ready within {READY_WITHIN:g}s: {_trouble(layout) or state}.",
+    async with progress("Starting") as shown:
+        await _until_ready(layout, found, shown)
+
+
+async def _until_ready(layout: ClusterLayout, found: ClusterFile, shown: Progress) -> None:
                 f"See the logs in {layout.data / 'logs'}.",
             )
+        shown.text = f"Starting: {state}"
         await asyncio.sleep(0.05)
 
 
@@ -134,6 +141,8 @@ async def _state(layout: ClusterLayout, found: ClusterFile) -> str:
             rows = await client.call("NodeList", NameRequest(), NodeRows, timeout=5)
     except StackdError as error:
         return error.cause.rstrip(".")
+    if not layout.control_socket.exists():
+        return "the manager does not answer yet"
     ready = sum(node.state == "ready" for node in rows.nodes)
     return "" if ready >= found.nodes else f"{ready} of {found.nodes} nodes are ready"
 

@@ -28,7 +28,9 @@ def register(app: typer.Typer) -> None:
     def remove(context: typer.Context, name: str, output: Output = "text") -> None:
         """Remove a volume, with its data, that no task uses. Example: stackd volume rm shop_data"""
         checked_output(output)
-        answer = call(where(context), "VolumeRemove", NameRequest(name=name), Text)
+        answer = call(
+            where(context), "VolumeRemove", NameRequest(name=name), Text, f"Removing {name}"
+        )
         emit(answer, output, lambda a: print_lines([a.text]))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -26,6 +27,8 @@ from stackd.core.model.api import (
     ExecFrame,
     HistoryRow,
     HistoryRows,
+    ImageRequest,
+    ImageRows,
     NameRequest,
     NodeRow,
     NodeRows,
@@ -148,6 +151,7 @@ class Manager:
             "Why": Method(NameRequest, self._refuse),
             "TokenShow": Method(TokenRequest, self._answering(Text(text="STACKD-1-abc"))),
             "Scale": Method(NameRequest, self._hang),
+            "ImageLoad": Method(ImageRequest, self._load),
             "Wait": Method(WaitRequest, self._wait),
             "Events": Method(EventsRequest, self._events),
             "Exec": Method(ExecFrame, self._exec),
@@ -181,6 +185,10 @@ class Manager:
         self.hang.set()
         await asyncio.Event().wait()
         return Text(text="")
+
+    async def _load(self, request: ImageRequest, caller: Caller) -> ImageRows:
+        await asyncio.sleep(1.3)  # what lasts is told after a second
+        return ImageRows(images=())
 
     async def _wait(self, request: WaitRequest, caller: Caller) -> AsyncIterator[WaitAnswer]:
         self.asked.append(request)
@@ -291,6 +299,12 @@ async def test_the_documents_of_status_have_exactly_their_keys(shell: Shell) -> 
 async def test_status_says_why_a_newer_commit_does_not_run(shell: Shell) -> None:
     assert await shell("status", "shop") == 0
     assert STACK.problem in shell.out
+
+
+async def test_what_lasts_is_told_on_standard_error(shell: Shell, stack_file: str) -> None:
+    assert await shell("image", "load", "-i", stack_file, "-o", "json") == 0
+    assert json.loads(shell.out) == []
+    assert re.fullmatch(r"Loading shop\.stack\.yml \(0\.0 MB\) … 1 s\n", shell.err)
 
 
 async def test_the_document_of_node_ls(shell: Shell) -> None:

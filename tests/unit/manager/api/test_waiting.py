@@ -7,7 +7,7 @@ import pytest
 
 from stackd.core.model.api import NameRequest, WaitAnswer, WaitRequest, WhyAnswer
 from stackd.core.model.event import Event
-from stackd.core.model.ids import NodeId
+from stackd.core.model.ids import NodeId, RevisionId
 from stackd.core.model.node import NodeReport
 from stackd.core.model.record import Changes, Delete, ref
 from stackd.core.model.release import Hold, Stack
@@ -19,7 +19,7 @@ from tests.fakes.harness import Harness
 from tests.fakes.stacks import NOW, head, service, stack, task
 from tests.unit.manager.api.cases import CALLER, collected, declared, running
 
-OTHER = "b" * 12
+OTHER, THIRD = RevisionId("b" * 12), RevisionId("c" * 12)
 
 
 async def why(on: Harness, name: str) -> WhyAnswer:
@@ -59,7 +59,7 @@ async def test_a_service_tells_its_rollout_holds_tasks_and_what_its_node_says() 
         late = task("late", TaskState.STARTING, slot="3", status_error="nothing listens")
         leaving = task("gone", slot="4", desired_stop=True, desired_reason="replaced")
         report = NodeReport(id=NodeId(f"{1:012d}"), problems={"shop/web": "Port 80 is held."})
-        hold = Hold(stack="shop", service="web", revision="c" * 12, reason="it failed", at=NOW)
+        hold = Hold(stack="shop", service="web", revision=THIRD, reason="it failed", at=NOW)
         await on.put(*late, *leaving, report, hold)
         await on.put(
             Event(id="e1", at=NOW, kind="x.y", object="shop/web", principal="p", text="it moved")
@@ -67,7 +67,7 @@ async def test_a_service_tells_its_rollout_holds_tasks_and_what_its_node_says() 
         lines = (await why(on, "shop/web")).lines
     rollout = next(line for line in lines if line.startswith("rollout "))
     assert rollout.endswith(": waits for 1 task")
-    assert f"{'c' * 12} is on hold since 2023-11-14T22:13:20Z: it failed" in lines
+    assert f"{THIRD} is on hold since 2023-11-14T22:13:20Z: it failed" in lines
     assert any("shop/web.3: starting since" in x and "nothing listens" in x for x in lines)
     assert any("shop/web.4: " in x and x.endswith("): replaced") for x in lines)
     assert "node node1: Port 80 is held." in lines
