@@ -1,5 +1,7 @@
 """Rehearse failures: switch an embedded node off and on, cut it off and connect it again."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -7,8 +9,8 @@ import typer
 
 from stackd.aio.layout import RUN_ROOT, ClusterLayout, NodeLayout
 from stackd.cli import embedded
-from stackd.cli.options import where
-from stackd.cli.output import print_lines
+from stackd.cli.options import Output, checked_output, where
+from stackd.cli.output import emit, print_lines
 from stackd.errors import Refused
 from stackd.host import cluster, power
 from stackd.host.switch import Switch
@@ -16,48 +18,57 @@ from stackd.host.switch import Switch
 Name = Annotated[str, typer.Argument(metavar="NODE", help="An embedded node but the first.")]
 
 
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """What is done to a node, what it is then, and how that is undone."""
+
+    help: str
+    act: Callable[[NodeLayout, Switch], None]
+    state: str
+    undo: str = ""
+
+
+VERBS: Mapping[str, Verb] = {
+    "kill": Verb(
+        "End all of a node at once, as when its power fails; its disk stays.",
+        power.off,
+        "off",
+        "start",
+    ),
+    "start": Verb(
+        "Switch a killed node on; it comes back as after a reboot.",
+        lambda node, _: power.on(node),
+        "on",
+    ),
+    "cut": Verb(
+        "Take the link of a node down; what runs on it goes on running.",
+        lambda node, switch: switch.cut(node, off=True),
+        "cut off",
+        "heal",
+    ),
+    "heal": Verb(
+        "Bring the link of a node up again.",
+        lambda node, switch: switch.cut(node, off=False),
+        "connected",
+    ),
+}
+
+
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
+    for word, verb in VERBS.items():
+        _add(app, word, verb)
 
-    @app.command("kill")
-    def kill(context: typer.Context, name: Name) -> None:
-        """End all of a node at once, as when its power fails; its disk stays.
 
-        Example: stackd rehearse kill node2
-        """
+def _add(app: typer.Typer, word: str, verb: Verb) -> None:
+    @app.command(word, help=f"{verb.help}\n\nExample: stackd rehearse {word} node2")
+    def command(context: typer.Context, name: Name, output: Output = "text") -> None:
+        checked_output(output)
         node, switch = _find(where(context).data, name)
-        power.off(node, switch)
-        print_lines([f"{name} is off. On again: stackd rehearse start {name}"])
-
-    @app.command("start")
-    def start(context: typer.Context, name: Name) -> None:
-        """Switch a killed node on: it comes back as after a reboot.
-
-        Example: stackd rehearse start node2
-        """
-        node, _ = _find(where(context).data, name)
-        power.on(node)
-        print_lines([f"{name} starts."])
-
-    @app.command("cut")
-    def cut(context: typer.Context, name: Name) -> None:
-        """Take the link of a node down; everything on it goes on running.
-
-        Example: stackd rehearse cut node2
-        """
-        node, switch = _find(where(context).data, name)
-        switch.cut(node, off=True)
-        print_lines([f"{name} is cut off. Connect it again: stackd rehearse heal {name}"])
-
-    @app.command("heal")
-    def heal(context: typer.Context, name: Name) -> None:
-        """Bring the link of a node up again.
-
-        Example: stackd rehearse heal node2
-        """
-        node, switch = _find(where(context).data, name)
-        switch.cut(node, off=False)
-        print_lines([f"{name} is connected."])
+        verb.act(node, switch)
+        undo = f" To undo: stackd rehearse {verb.undo} {name}" if verb.undo else ""
+        lines = [f"{name} is {verb.state}.{undo}"]
+        emit({"node": name, "state": verb.state}, output, lambda _: print_lines(lines))
 
 
 def _find(data: Path, name: str) -> tuple[NodeLayout, Switch]:

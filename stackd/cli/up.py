@@ -26,6 +26,7 @@ from stackd.host import cluster, preflight, supervisor
 from stackd.wire.control_client import ControlClient
 
 READY_WITHIN = 60.0
+HEARTBEAT = 5.0
 MOST_NODES = 31
 """As many gateways fit into a network of the usual size."""
 
@@ -46,6 +47,9 @@ def register(app: typer.Typer) -> None:
         detach: Annotated[
             bool, typer.Option("-d", "--detach", help="Return when it is ready.")
         ] = False,
+        heartbeat: Annotated[
+            float, typer.Option("--heartbeat", hidden=True, help="Seconds; for a new cluster.")
+        ] = HEARTBEAT,
         output: Output = "text",
     ) -> None:
         """Start a cluster on this machine, or resume the one in the data folder.
@@ -59,7 +63,7 @@ def register(app: typer.Typer) -> None:
         with contextlib.ExitStack() as stack:
             if cluster.read(target.data) is None:
                 stack.enter_context(cluster.alone())
-            layout, found, notes = _prepare(target.data, nodes)
+            layout, found, notes = _prepare(target.data, nodes, heartbeat)
             for note in notes:
                 print(clean(note), file=sys.stderr)
             run(_start(layout, found))
@@ -78,11 +82,13 @@ def _examine() -> None:
         )
 
 
-def _prepare(data: Path, nodes: int | None) -> tuple[ClusterLayout, ClusterFile, list[str]]:
+def _prepare(
+    data: Path, nodes: int | None, heartbeat: float
+) -> tuple[ClusterLayout, ClusterFile, list[str]]:
     found = cluster.read(data)
     notes: list[str] = []
     if found is None:
-        found, notes = cluster.create(data, nodes or 1)
+        found, notes = cluster.create(data, nodes or 1, heartbeat)
     layout = ClusterLayout(data, found.id)
     manager = supervisor.running(embedded.managing(layout))
     if manager is None:
@@ -108,20 +114,19 @@ async def _start(layout: ClusterLayout, found: ClusterFile) -> None:
         program.pid_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         pid = proc.spawn(program.argv, log=program.log)
         program.pid_file.write_text(f"{pid}\n")
-    end = time.monotonic() + READY_WITHIN
-    state = ""
-    while (state := await _state(layout, found)) != "":
-        if time.monotonic() > end:
-            raise Unavailable(
-                f"The cluster is not ready within {READY_WITHIN:g}s: {_trouble(layout) or state}.",
     async with progress("Starting") as shown:
         await _until_ready(layout, found, shown)
 
 
 async def _until_ready(layout: ClusterLayout, found: ClusterFile, shown: Progress) -> None:
+    end = time.monotonic() + READY_WITHIN
+    while (state := await _state(layout, found)) != "":
+        shown.text = f"Starting: {state}"
+        if time.monotonic() > end:
+            raise Unavailable(
+                f"The cluster is not ready within {READY_WITHIN:g}s: {_trouble(layout) or state}.",
                 f"See the logs in {layout.data / 'logs'}.",
             )
-        shown.text = f"Starting: {state}"
         await asyncio.sleep(0.05)
 
 
@@ -136,13 +141,13 @@ def _trouble(layout: ClusterLayout) -> str:
 
 async def _state(layout: ClusterLayout, found: ClusterFile) -> str:
     """What is still missing; '' when every node is ready."""
+    if not layout.control_socket.exists():
+        return "the manager does not answer yet"
     try:
         async with ControlClient(layout.control_socket) as client:
             rows = await client.call("NodeList", NameRequest(), NodeRows, timeout=5)
     except StackdError as error:
         return error.cause.rstrip(".")
-    if not layout.control_socket.exists():
-        return "the manager does not answer yet"
     ready = sum(node.state == "ready" for node in rows.nodes)
     return "" if ready >= found.nodes else f"{ready} of {found.nodes} nodes are ready"
 

@@ -68,7 +68,7 @@ def alone() -> Iterator[None]:
         os.close(handle)
 
 
-def create(data: Path, nodes: int) -> tuple[ClusterFile, list[str]]:
+def create(data: Path, nodes: int, heartbeat: float = 5.0) -> tuple[ClusterFile, list[str]]:
     """Make the data folder (0700) and choose what the cluster needs.
 
     Returns it with one sentence for each default that was taken and had to be another. Raises
@@ -94,6 +94,7 @@ def create(data: Path, nodes: int) -> tuple[ClusterFile, list[str]]:
     cluster = ClusterFile(
         id=secrets.choice(_LETTERS) + "".join(secrets.choice(_CHARACTERS) for _ in range(7)),
         nodes=nodes,
+        heartbeat=heartbeat,
         control_port=control,
         http_port=http,
         enrol_port=enrol,

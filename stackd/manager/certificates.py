@@ -3,6 +3,7 @@
 The cryptography is in `pki`; here a joiner becomes a Node record with an index of its own.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class Membership:
         self._authority = authority
         self._cluster = cluster
         self.managers: tuple[str, ...] = ()
+        self._one = asyncio.Lock()
 
     async def join(self, joiner: Joiner) -> Joined:
         """A new member. Raises Refused for a bad token, name or CSR."""
@@ -71,6 +73,10 @@ class Membership:
     async def add(self, node_id: NodeId, name: str, role: Role) -> Node:
         """Record a member under a name that is free, with a free index. Also for the nodes that
         `up` makes on its own machine. Raises Refused."""
+        async with self._one:  # two at once would find the same name and index free
+            return await self._add(node_id, name, role)
+
+    async def _add(self, node_id: NodeId, name: str, role: Role) -> Node:
         for _ in range(TRIES):
             world = self._context.tables.world
             node = Node(id=node_id, name=_free_name(world, name), role=role, index=_index(world))

@@ -226,6 +226,19 @@ async def test_join(enrolment: tuple[Enrolment, str]) -> None:
         assert (node.name, node.index, node.role) == (name, index, Role.WORKER)
 
 
+async def test_joining_at_once(enrolment: tuple[Enrolment, str]) -> None:
+    made, address = enrolment
+
+    async def join() -> int:
+        joiner = Joiner(made.token(Role.WORKER), new_request(new_key()), "web", "192.0.2.1")
+        joined = await agent_client.join(address, made.authority.fingerprint, joiner)
+        return joined.index
+
+    assert sorted(await asyncio.gather(*(join() for _ in range(5)))) == [1, 2, 3, 4, 5]
+    names = {node.name for node in made.tables.world.all(Node)}
+    assert names == {"web", "web-2", "web-3", "web-4", "web-5"}
+
+
 async def test_join_with_a_wrong_secret(enrolment: tuple[Enrolment, str]) -> None:
     made, address = enrolment
     wrong = pki_token.Token(made.authority.fingerprint, pki_token.new_secret()).text()

@@ -71,9 +71,9 @@ class Cluster:
         assert ran.code == 0, f"stackd {' '.join(arguments)}: {ran.code}\n{ran.out}\n{ran.err}"
         return ran
 
-    def up(self) -> None:
+    def up(self, *flags: str) -> None:
         """Start it and load the demo image."""
-        self.must("up", "--detach")
+        self.must("up", "--detach", *flags)
         self.must("image", "load", "-i", str(IMAGE))
 
     def down(self) -> None:

@@ -63,9 +63,25 @@ def own_cluster(fresh: Cluster) -> Cluster:
     return fresh
 
 
+@pytest.fixture(scope="module")
+def apart() -> Iterator[Cluster]:
+    """A cluster of a test module's own, not up yet."""
+    with _place() as made:
+        yield made
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A running cluster with the demo image."""
     with _place() as made:
         made.up()
+        yield made
+
+
+@pytest.fixture(scope="session")
+def three() -> Iterator[Cluster]:
+    """A running cluster of three nodes that are lost after 3 s, with the demo image. A test that
+    breaks a node mends it."""
+    with _place() as made:
+        made.up("--nodes", "3", "--heartbeat", "1")
         yield made

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from stackd.core.model.api import EventRow, EventsRequest
 from stackd.core.model.event import Event
 from stackd.core.model.world import World
+from stackd.manager.api import names
 from stackd.manager.api.tasks import rfc3339
 from stackd.store.subscription import Subscription
 from stackd.store.tables import Tables
@@ -27,14 +28,14 @@ class EventApi:
             if request.trace:
                 kept = chain(kept, request.trace)
             for event in kept[max(0, len(kept) - request.tail) :] if request.tail >= 0 else kept:
-                yield row(event)
+                yield row(world, event)
             if request.follow:
                 async for event in _fresh(world, subscription, known):
                     ids = {e.id for e in kept}
                     traced = not request.trace or event.cause in ids or event.id == request.trace
                     if traced and _about(world, event, request.name):
                         kept = [*kept, event] if request.trace else kept
-                        yield row(event)
+                        yield row(world, event)
         finally:
             self._tables.unsubscribe(subscription)
 
@@ -55,7 +56,8 @@ async def _fresh(world: World, subscription: Subscription, known: set[str]) -> A
 
 
 def _about(world: World, event: Event, name: str) -> bool:
-    if not name or event.object == name or event.object.startswith((f"{name}/", f"{name}.")):
+    object_ = names.shown(world, event.object)
+    if not name or object_ == name or object_.startswith((f"{name}/", f"{name}.")):
         return True
     view = world.task(event.object)
     if view is None:
@@ -78,13 +80,13 @@ def chain(events: list[Event], start: str) -> list[Event]:
     return [event for event in sorted(events, key=lambda e: e.id) if event.id in kept]
 
 
-def row(event: Event) -> EventRow:
+def row(world: World, event: Event) -> EventRow:
     """The answer for one event."""
     return EventRow(
         id=event.id,
         at=rfc3339(event.at),
         kind=event.kind,
-        object=event.object,
+        object=names.shown(world, event.object),
         principal=event.principal,
         cause=event.cause,
         text=event.text,

@@ -116,3 +116,10 @@ def node_name(world: World, node_id: str) -> str:
     """The name of a node; its id when it is unknown, '' when there is none."""
     node = world.get(Node, node_id)
     return node.name if node else node_id
+
+
+def shown(world: World, name: str) -> str:
+    """A name from the records as people write it: slots of global services by node name."""
+    head, dot, last = name.rpartition(".")
+    node = world.get(Node, last) if dot else None
+    return f"{head}.{node.name}" if node else name

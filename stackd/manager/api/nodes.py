@@ -19,6 +19,12 @@ TRIES = 5
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
 
 
+def _natural(name: str) -> tuple[str, int]:
+    """node10 comes after node9."""
+    head = name.rstrip("0123456789")
+    return head, int(name[len(head) :] or 0)
+
+
 class NodeApi:
     """Handlers about nodes."""
 
@@ -31,8 +37,9 @@ class NodeApi:
         self._ids = ids
 
     async def list(self, request: NameRequest, caller: Caller) -> NodeRows:
-        """Every node."""
-        return NodeRows(nodes=tuple(self._row(n) for n in self._tables.world.all(Node)))
+        """Every node, by name."""
+        nodes = sorted(self._tables.world.all(Node), key=lambda n: _natural(n.name))
+        return NodeRows(nodes=tuple(map(self._row, nodes)))
 
     async def inspect(self, request: NameRequest, caller: Caller) -> NodeRows:
         """One node, by name or id."""
