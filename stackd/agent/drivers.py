@@ -102,6 +102,10 @@ class Runtime(Protocol):
         calling it again goes on."""
         ...
 
+    async def written(self, task_id: str) -> int:
+        """Bytes on disk of the task's writable layer; 0 when it has gone. Raises Unavailable."""
+        ...
+
     async def remove_volume(self, name: str) -> None:
         """Remove a named volume of this node with its data; nothing happens when there is none.
         Raises Unavailable when something of it is left."""

@@ -19,9 +19,13 @@ from stackd.core.model.assignment import TaskItem
 from stackd.core.model.driver import Exit, Found, ImageConfig
 from stackd.core.model.states import Health, TaskState
 from stackd.core.model.task import TaskStatus
-from stackd.errors import StackdError
+from stackd.errors import StackdError, Unavailable
 
 CLEAN_TRIES = 6
+WRITABLE_BYTES = 10 * 1024**3
+"""A task whose writable layer has become larger is ended."""
+WRITABLE_SECONDS = 30.0
+"""Between two looks at it."""
 _log = logging.getLogger(__name__)
 Report = Callable[[TaskStatus], None]
 
@@ -145,7 +149,7 @@ class TaskRunner:
                 self._spawn("signal", self._kill())
             case Act.CLEAN:
                 self._stage = Stage.CLEANING
-                await self._cancel("work", "health", "signal")
+                await self._cancel("work", "health", "disk", "signal")
                 self._spawn("work", self._clean())
             case Act.DONE:
                 pass
@@ -230,6 +234,23 @@ class TaskRunner:
     def _watch_health(self) -> None:
         self._started = self._machine.clock.now()
         self._spawn("health", self._health())
+        self._spawn("disk", self._watch_disk())
+
+    async def _watch_disk(self) -> None:
+        task = self._item.task.id
+        while True:
+            await self._machine.clock.sleep(WRITABLE_SECONDS)
+            try:
+                written = await self._machine.runtime.written(task)
+            except Unavailable as error:
+                _log.warning("task %s: its writable layer: %s", task, error.cause)
+                continue
+            if written > WRITABLE_BYTES:
+                self._doom = (
+                    f"its writable layer has {written / 1024**3:.1f} GiB, more than the "
+                    f"{WRITABLE_BYTES // 1024**3} GiB that a task may write outside volumes"
+                )
+                return
 
     async def _health(self) -> None:
         plan = probe.probing(self._item.revision.container.healthcheck, self._image)

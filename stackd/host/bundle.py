@@ -36,6 +36,11 @@ class Home:
     cgroup: str
 
     @property
+    def upper(self) -> Path:
+        """The writable layer."""
+        return self.disk / "upper"
+
+    @property
     def merged(self) -> Path:
         return self.disk / "merged"
 
@@ -66,10 +71,10 @@ def make_root(place: Home, layers: Sequence[Path]) -> None:
     for name in ("upper", "work", "merged"):
         (place.disk / name).mkdir(parents=True, mode=0o700)
     top = os.stat(layers[-1])
-    os.chown(place.disk / "upper", top.st_uid, top.st_gid)
-    os.chmod(place.disk / "upper", top.st_mode & 0o7777)
+    os.chown(place.upper, top.st_uid, top.st_gid)
+    os.chmod(place.upper, top.st_mode & 0o7777)
     lower = [layer for layer in reversed(layers)]
-    mounts.overlay(mounts.Overlay(lower, place.disk / "upper", place.disk / "work", place.merged))
+    mounts.overlay(mounts.Overlay(lower, place.upper, place.disk / "work", place.merged))
 
 
 def make_bundle(place: Home, etc: Mapping[str, str]) -> None:

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Sequence
 
+from stackd.aio import proc
 from stackd.aio.clock import Clock
 from stackd.aio.layout import NodeLayout
 from stackd.core.model.driver import ExecRequest, Exit, Found, Launch, LogLine
@@ -39,6 +40,8 @@ _OPENED_EVERY = 0.002
 _PID_TRIES = 200
 _PID_EVERY = 0.005
 _YOUNG = 1.0
+_COUNTED_WITHIN = 120.0
+_PAGE = 4096
 _AGAIN_AFTER = 0.1
 
 
@@ -181,6 +184,18 @@ class RuncRuntime:
     def logged(self) -> list[str]:
         """The tasks whose logs are kept."""
         return sorted(os.listdir(self._layout.logs))
+
+    async def written(self, task_id: str) -> int:
+        """Bytes on disk of the task's writable layer; 0 when it has gone. Raises Unavailable when
+        it cannot be counted in time."""
+        upper = bundle.home(self._layout, task_id).upper
+        if not upper.exists():
+            return 0
+        argv = ("du", "--summarize", "--block-size=1", "--one-file-system", "--", str(upper))
+        # Its exit code also tells of files that went meanwhile: the sum is what counts.
+        done = await proc.run(proc.Command(argv, timeout=_COUNTED_WITHIN, max_output=_PAGE))
+        number = done.stdout.split(maxsplit=1)[:1]
+        return int(number[0]) if number and number[0].isdigit() else 0
 
     async def remove_volume(self, name: str) -> None:
         """Remove a named volume with its data. Raises Unavailable when something is left."""

@@ -74,6 +74,7 @@ class FakeRuntime:
         self.refuse: dict[str, StackdError] = {}
         self.stubborn: set[str] = set()
         self.probes: dict[str, tuple[int, str]] = {}
+        self.layers: dict[str, int] = {}
         self.volumes: set[str] = set()
         self.removed: list[str] = []
         self.lines: dict[str, list[LogLine]] = {}
@@ -114,6 +115,9 @@ class FakeRuntime:
         container = self.containers.pop(task_id, None)
         if container is not None:
             container.end(Exit(code=137, signal=9))
+
+    async def written(self, task_id: str) -> int:
+        return self.layers.get(task_id, 0)
 
     async def remove_volume(self, name: str) -> None:
         self.volumes.discard(name)

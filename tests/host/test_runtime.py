@@ -289,3 +289,17 @@ async def test_a_task_cannot_be_made_twice(rig: rigs.Rig) -> None:
     await rig.runtime.start(launch.task.id)
     await rig.runtime.signal(launch.task.id, "KILL")
     assert (await rig.runtime.wait(launch.task.id)).signal == signal.SIGKILL
+
+
+async def test_the_size_of_the_writable_layer(rig: rigs.Rig) -> None:
+    volume = Mount(kind=MountKind.VOLUME, source="kept", target="/kept")
+    script = (
+        "head -c 5000000 /dev/zero >/big; head -c 9000000 /dev/zero >/kept/big; ln -s / /loop; "
+        "head -c 7000000 /dev/zero >/dev/shm/big; echo set; sleep 60"
+    )
+    task = await rig.run("sh", "-c", script, mounts=(volume,), volumes={"kept": "s_kept"})
+    log = rig.layout.logs / task / "ctr.log"
+    await rigs.until(lambda: log.exists() and b"set" in log.read_bytes())
+    assert 5_000_000 <= await rig.runtime.written(task) < 6_000_000
+    await rig.runtime.remove(task)
+    assert await rig.runtime.written(task) == 0

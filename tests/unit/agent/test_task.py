@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from stackd.agent.machine import Machine
-from stackd.agent.task import TaskRunner
+from stackd.agent.task import WRITABLE_BYTES, WRITABLE_SECONDS, TaskRunner
 from stackd.aio.clock import ManualClock, settle
 from stackd.core.container import lifecycle
 from stackd.core.model.assignment import ContentItem, TaskItem
@@ -359,4 +359,21 @@ async def test_preparing_ends_with_what_was_in_its_way() -> None:
         assert life.state() is TaskState.REJECTED
         assert life.last.error == (
             "not prepared within 10m: No manager is connected to fetch it from"
+        )
+
+
+async def test_a_task_that_fills_the_disk_is_ended() -> None:
+    async with Life(item()).lived() as life:
+        await life.clock.advance(10.0)
+        container = life.container
+        life.runtime.layers[T1] = WRITABLE_BYTES
+        await life.clock.advance(5 * WRITABLE_SECONDS)
+        assert container.signals == []
+        life.runtime.layers[T1] = WRITABLE_BYTES + 1024**3
+        await life.clock.advance(WRITABLE_SECONDS)
+        assert container.signals == ["SIGTERM"]
+        assert (life.state(), life.last.error) == (
+            TaskState.FAILED,
+            "its writable layer has 11.0 GiB, more than the 10 GiB that a task may write outside "
+            "volumes",
         )
