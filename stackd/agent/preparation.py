@@ -1,18 +1,22 @@
 """Everything between the assignment of a task and its created container: image, contents,
 network, bundle. Called by `agent.task`, which cleans up whatever a failure leaves."""
 
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from stackd.agent.machine import Machine
 from stackd.core.model.assignment import TaskItem
 from stackd.core.model.container import Grant
-from stackd.core.model.driver import FileContent, ImageConfig, Launch, LocalImage
+from stackd.core.model.driver import FileContent, ImageConfig, Launch
 from stackd.core.model.release import ContentKind
 from stackd.errors import Unavailable
 
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -28,7 +32,7 @@ async def prepare(machine: Machine, item: TaskItem, hindered: Callable[[str], No
     """Make the container. `hindered` is told what it waits for, and '' when that is over. Raises
     Rejected with the cause in one sentence."""
     task, container = item.task, item.revision.container
-    image = await _image(machine, container.image, hindered)
+    image = await _asked(machine, partial(machine.images.ensure, container.image), hindered)
     files = (
         *await _files(machine, item, ContentKind.CONFIG, container.configs),
         *await _files(machine, item, ContentKind.SECRET, container.secrets),
@@ -44,23 +48,35 @@ async def prepare(machine: Machine, item: TaskItem, hindered: Callable[[str], No
         volumes=item.volumes,
         hostname=container.hostname or task.id,
     )
-    return Prepared(await machine.runtime.create(launch), image.config)
+    pid = await _asked(machine, partial(_create, machine, launch), hindered)
+    return Prepared(pid, image.config)
 
 
-async def _image(machine: Machine, name: str, hindered: Callable[[str], None]) -> LocalImage:
-    """The image; a manager or registry that does not answer is asked again, the caller's
-    deadline ends that."""
-    for attempt in range(1_000_000):
+async def _create(machine: Machine, launch: Launch) -> int:
+    """Trying again needs a place with nothing on it."""
+    try:
+        return await machine.runtime.create(launch)
+    except Unavailable:
+        await machine.runtime.remove(launch.task.id)
+        raise
+
+
+async def _asked(
+    machine: Machine, work: Callable[[], Awaitable[T]], hindered: Callable[[str], None]
+) -> T:
+    """What `work` gives: a manager, registry or spawner that does not answer is asked again; the
+    caller's deadline ends that."""
+    pauses = itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1]))
+    while True:
         try:
-            image = await machine.images.ensure(name)
+            done = await work()
         except Unavailable as error:
-            _log.info("image %s: %s", name, error.cause)
+            _log.info("%s", error.cause)
             hindered(error.cause.rstrip("."))
-            await machine.clock.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
+            await machine.clock.sleep(next(pauses))
         else:
             hindered("")
-            return image
-    raise Unavailable(f"image {name} cannot be had")
+            return done
 
 
 async def _files(

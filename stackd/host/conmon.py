@@ -146,7 +146,8 @@ async def _spawn(spawner: Path, request: Mapping[str, object]) -> int:
                 "It is started again by itself; look at the node's log if this stays.",
             ) from error
     if not handles:
-        raise Unavailable(f"The spawner could not start a monitor: {data.decode()[:300]}.")
+        why = data.decode()[:300] or "it ended meanwhile"
+        raise Unavailable(f"The spawner could not start a monitor: {why}.")
     return handles[0]
 
 

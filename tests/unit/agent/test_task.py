@@ -204,6 +204,20 @@ async def test_image_is_asked_for_again_while_nobody_answers() -> None:
         assert (life.state(), life.last.error) == (TaskState.RUNNING, "")
 
 
+async def test_creation_is_tried_again_on_a_clean_place_while_the_spawner_is_away() -> None:
+    life = Life(item())
+    life.runtime.refuse[T1] = Unavailable("no spawner")
+    async with life.lived():
+        await life.clock.advance(5.0)
+        assert (life.state(), life.last.error) == (TaskState.PREPARING, "no spawner")
+        tries = len(life.runtime.removed)
+        assert tries > 1
+        life.runtime.refuse.clear()
+        await life.clock.advance(10.0)
+        assert (life.state(), life.last.error) == (TaskState.RUNNING, "")
+        assert len(life.runtime.removed) == tries
+
+
 async def test_contents_are_waited_for() -> None:
     grant = Grant(name="key", target="/run/secrets/key", version="v1")
     async with Life(item(secrets=(grant,))).lived() as life:
