@@ -1,8 +1,9 @@
 """`make demo`: the main job of stackd where one can see it, on this machine, in a minute or two.
 
-Starts an embedded cluster in a folder of its own, follows a new Git repository, deploys a stack
-by committing it, rolls out the next version under load and counts what is lost, kills a
-container, and cleans up. Every step is a command that one could type; they are shown as `$ …`.
+Starts an embedded cluster of three nodes in a folder of its own, follows a new Git repository,
+deploys a stack by committing it, rolls out the next version under load and counts what is lost,
+kills a node and a container, and cleans up. Every step is a command that one could type; they are
+shown as `$ …`.
 """
 
 import argparse
@@ -27,6 +28,7 @@ REPOSITORY = PLACE / "stacks"
 STACKD = [sys.executable, "-m", "stackd", "--data", str(DATA)]
 PORT = 18080
 RATE = 100
+NODE = "node2"
 STACK = """\
 name: shop
 services:
@@ -36,8 +38,19 @@ services:
     healthcheck: {{http: {{path: /healthz, port: 8080}}, interval: 1s}}
     deploy:
       replicas: 3
-      update_config: {{parallelism: 1, monitor: 1s}}
+      update_config: {{parallelism: 1, monitor: 500ms}}
 """
+
+
+COMMAND = " ".join(STACKD)
+TO_TRY = (
+    f"{COMMAND} status --watch                # then, in another terminal:",
+    f"{COMMAND} scale shop/web=6",
+    f"{COMMAND} rehearse cut node3            # heal brings it back",
+    f"edit {REPOSITORY}/shop.stack.yml, git commit -a, and look at: {COMMAND} why shop",
+    f"{COMMAND} rollback shop --wait",
+    f"and when you have seen enough: {COMMAND} down --purge",
+)
 
 
 def say(text: str) -> None:
@@ -102,17 +115,42 @@ async def roll_under_load() -> None:
         print(f"   lost: {line}")
 
 
+def tasks() -> list[dict[str, str]]:
+    """Rows of `ps`."""
+    found: list[dict[str, str]] = json.loads(stackd("ps", "shop/web", "-o", "json", quiet=True))
+    return found
+
+
+async def lose_a_node() -> None:
+    """Kill a whole node under load. A node counts as lost when three of its signs of life, one
+    every 5 s, are missing; meanwhile a container dies as well."""
+    async with Load(Target("127.0.0.1", PORT), RATE).running() as tally:
+        await asyncio.to_thread(stackd, "rehearse", "kill", NODE)
+        await asyncio.to_thread(kill_one)
+        await asyncio.to_thread(stackd, "history", "shop")
+        await asyncio.to_thread(until_moved)
+        await asyncio.to_thread(stackd, "node", "ls")
+        await asyncio.to_thread(stackd, "ps", "shop/web")
+    print(f"\n   {tally}   (what the node was answering when it died)")
+    stackd("rehearse", "start", NODE)
+
+
+def until_moved() -> None:
+    """Return when nothing of the service is on the lost node."""
+    while any(row["node"] == NODE or row["state"] != "running" for row in tasks()):
+        time.sleep(0.3)
+
+
 def kill_one() -> None:
     """Kill a container's first process and show what takes its place."""
-    before = {row["id"] for row in json.loads(stackd("ps", "shop/web", "-o", "json", quiet=True))}
-    victim = sorted(before)[0]
+    before = {row["id"] for row in tasks()}
+    victim = next(row["id"] for row in tasks() if row["node"] != NODE)
     cluster = json.loads((DATA / "cluster.json").read_text())["id"]
     [pid_file] = Path("/run/stackd", cluster).glob(f"*/b/{victim}/pidfile")
     print(f"$ kill -9 {pid_file.read_text().strip()}    # task {victim}")
     os.kill(int(pid_file.read_text()), signal.SIGKILL)
     for _ in range(200):
-        rows = json.loads(stackd("ps", "shop/web", "-o", "json", quiet=True))
-        fresh = [r for r in rows if r["id"] not in before and r["health"] == "healthy"]
+        fresh = [r for r in tasks() if r["id"] not in before and r["health"] == "healthy"]
         if fresh:
             break
         time.sleep(0.1)
@@ -133,7 +171,7 @@ def play(keep: bool) -> None:
     clean()
     REPOSITORY.mkdir(parents=True)
     say("A cluster on this machine")
-    stackd("up", "--detach")
+    stackd("up", "--detach", "--nodes", "3")
     stackd("image", "load", "-i", str(ROOT / ".cache" / "demo-image.tar"))
     say("A stack from Git")
     git("init", "-q", "-b", "main")
@@ -145,14 +183,13 @@ def play(keep: bool) -> None:
     print(f"$ curl http://localhost:{PORT}/\n{status} {body.decode().strip()}")
     say("The next commit, under load")
     asyncio.run(roll_under_load())
-    say("A container is killed")
-    kill_one()
-    say("Why, and what happened")
-    stackd("history", "shop")
+    say("A node dies, and a container")
+    asyncio.run(lose_a_node())
+    say("What happened")
     stackd("events", "shop", "--tail", "8")
     if keep:
-        say("Left running. Try:")
-        print(f"   {' '.join(STACKD)} status --watch\n   {' '.join(STACKD)} down --purge")
+        say("Left running. Five things to try:")
+        print("\n".join(f"   {line}" for line in TO_TRY))
         return
     say("Cleaning up")
     clean()

@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
         Example: stackd down
         """
         checked_output(output)
-        target = Target(data.absolute()) if data else where(context)
+        target = Target(data.resolve()) if data else where(context)
         found = cluster.read(target.data)
         if found is None:
             raise Refused(f"There is no cluster in {target.data}.", "Name its folder with --data.")

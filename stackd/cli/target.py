@@ -27,4 +27,4 @@ class Target:
 def target(data: Path | None, context: str | None) -> Target:
     """The cluster meant by the options and the environment."""
     chosen = data or Path(os.environ.get("STACKD_DATA") or DEFAULT_DATA)
-    return Target(chosen.absolute(), context or os.environ.get("STACKD_HOST", ""))
+    return Target(chosen.resolve(), context or os.environ.get("STACKD_HOST", ""))

@@ -58,7 +58,7 @@ def register(app: typer.Typer) -> None:
         data. Example: stackd up --detach
         """
         checked_output(output)
-        target = Target(data.absolute()) if data else where(context)
+        target = Target(data.resolve()) if data else where(context)
         _examine()
         with contextlib.ExitStack() as stack:
             if cluster.read(target.data) is None:
@@ -92,7 +92,9 @@ def _prepare(
     layout = ClusterLayout(data, found.id)
     manager = supervisor.running(embedded.managing(layout))
     if manager is None:
-        cluster.check(found)
+        found, taken = cluster.resume(data, found)
+        notes += taken
+        embedded.refresh(layout, found)
     else:
         os.close(manager)
         notes.append(f"Cluster {found.id} runs already.")
@@ -148,7 +150,7 @@ async def _state(layout: ClusterLayout, found: ClusterFile) -> str:
             rows = await client.call("NodeList", NameRequest(), NodeRows, timeout=5)
     except StackdError as error:
         return error.cause.rstrip(".")
-    ready = sum(node.state == "ready" for node in rows.nodes)
+    ready = sum(node.state == "ready" and node.id in rows.heard for node in rows.nodes)
     return "" if ready >= found.nodes else f"{ready} of {found.nodes} nodes are ready"
 
 
