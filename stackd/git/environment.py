@@ -1,27 +1,34 @@
 """How git is started so that nothing in a repository or address can make it do more than asked.
 
 No system or user configuration, no prompts, no hooks, no helpers, only the one protocol that the
-address needs, a limit on what it may write. Credentials reach git in files of mode 0600 that live
-as long as the one command; they are in no argument and no environment variable.
+address needs, and in a child that has given up everything else (`confined`). Credentials reach git
+in files of mode 0600 that live as long as the one command; they are in no argument and no
+environment variable.
 """
 
 import base64
 import contextlib
+import json
 import os
 import shlex
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stackd.aio import proc
-from stackd.errors import Refused
+from stackd.aio import confined, proc
+from stackd.errors import Refused, Unavailable
 from stackd.git.urls import Address, Scheme
 
 NETWORK_TIMEOUT = 120.0
 LOCAL_TIMEOUT = 60.0
 MAX_PACK = 512 * 1024 * 1024
 """Bytes that git may write to one file."""
+MAX_MEMORY = 4 * 1024**3
+"""Bytes of address space, packs that it maps included."""
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/proc", "/dev")
 _PASSED_ON = (
     "PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy",
 )  # fmt: skip
@@ -57,17 +64,37 @@ class Git:
     credential: Credential = Credential()
 
     async def run(
-        self, arguments: Sequence[str], *, timeout: float = LOCAL_TIMEOUT, network: bool = False
+        self,
+        arguments: Sequence[str],
+        *,
+        writes: Sequence[Path] = (),
+        timeout: float = LOCAL_TIMEOUT,
+        network: bool = False,
     ) -> proc.Completed:
-        """Run `git ARGUMENTS…`. Raises Unavailable at the timeout or when git is missing."""
+        """Run `git ARGUMENTS…`, which can write below `writes` only. Raises Unavailable at the
+        timeout or when git is missing."""
         with tempfile.TemporaryDirectory(dir=self.private, prefix="git-") as folder:
-            argv = ["prlimit", f"--fsize={MAX_PACK}", "--core=0", "git"]
+            job = self._job([*map(str, writes), folder], network=network)
+            argv = [sys.executable, "-I", "-S", confined.__file__, json.dumps(job), _program()]
             for option in self._options():
                 argv += ["-c", option]
             environment = self._environment(Path(folder), network=network)
             return await proc.run(
                 proc.Command([*argv, *arguments], env=environment, cwd=folder, timeout=timeout)
             )
+
+    def _job(self, writes: Sequence[str], *, network: bool) -> Mapping[str, object]:
+        """What `confined` leaves to git. Root chooses local paths, so these may be read whole:
+        such a repository may borrow objects from elsewhere."""
+        local = self.address.scheme is Scheme.FILE
+        return {
+            "size": MAX_PACK,
+            "memory": MAX_MEMORY,
+            "network": network and not local,
+            "foreign": local,
+            "reads": ["/"] if local else _system(),
+            "writes": list(writes),
+        }
 
     def _options(self) -> Iterator[str]:
         yield from _OPTIONS
@@ -120,6 +147,21 @@ class Git:
             key = self.credential.ssh_key
             argv += ["-i", str(_write(folder / "key", key if key.endswith(b"\n") else key + b"\n"))]
         return shlex.join(argv)
+
+
+def _program() -> str:
+    found = shutil.which("git")
+    if found is None:
+        raise Unavailable("git is not installed.", "Install it: apt-get install git")
+    return found
+
+
+def _system() -> list[str]:
+    """Programs, libraries, certificates and what name resolution reads."""
+    named = [os.environ.get(name, "") for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")]
+    found = [*os.environ.get("PATH", os.defpath).split(os.pathsep), *named]
+    resolver = os.path.realpath("/etc/resolv.conf")
+    return [*_SYSTEM, *(path for path in found if path), resolver]
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -74,7 +74,9 @@ class GitRepo:
                 "--no-recurse-submodules", "--no-write-fetch-head", "--no-auto-maintenance",
                 "--", self._git.address.url, refspec,
             ]  # fmt: skip
-            done = await self._git.run(arguments, timeout=NETWORK_TIMEOUT, network=True)
+            done = await self._git.run(
+                arguments, writes=(self._folder,), timeout=NETWORK_TIMEOUT, network=True
+            )
             if done.code:
                 self._sweep()
                 raise translate(done, self._git.address.host)
@@ -155,7 +157,8 @@ class GitRepo:
             self._reset()
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             done = await self._git.run(
-                ["init", "--quiet", "--bare", "--template=", "--", str(self._mirror)]
+                ["init", "--quiet", "--bare", "--template=", "--", str(self._mirror)],
+                writes=(self._folder,),
             )
             if done.code:
                 raise Unavailable(f"A mirror cannot be made: {done.error}")
@@ -190,7 +193,9 @@ class GitRepo:
         shutil.rmtree(self._mirror, ignore_errors=True)
 
     async def _local(self, *arguments: str, timeout: float = LOCAL_TIMEOUT) -> proc.Completed:
-        return await self._git.run([f"--git-dir={self._mirror}", *arguments], timeout=timeout)
+        return await self._git.run(
+            [f"--git-dir={self._mirror}", *arguments], writes=(self._folder,), timeout=timeout
+        )
 
 
 def forget_mirrors(folder: Path, keep: Collection[str]) -> None:

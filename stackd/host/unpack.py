@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 import zstandard
 
+from stackd.aio import confined
 from stackd.host import untar
 
 DONE, UNSOUND, MISMATCH = 0, 2, 3
@@ -36,6 +37,9 @@ _RATIO_FREE = 32 * 1024 * 1024
 _MEMORY = 1024 * 1024 * 1024
 _CLONE_NEWNET, _CLONE_NEWIPC = 0x40000000, 0x08000000
 _PR_SET_NO_NEW_PRIVS = 38
+_CAPABILITIES = (0, 1, 3, 4, 21, 27, 31)
+"""CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD, SETFCAP; SYS_ADMIN is what writing overlay's own
+attributes takes. Without SYS_CHROOT and with Landlock there is no way out of the folder."""
 _PRELOADED = (encodings.idna, encodings.latin_1)
 
 
@@ -224,6 +228,9 @@ def confine(job: Job) -> None:
     os.chroot(job.target)
     os.chdir("/")
     os.chmod("/", 0o755)  # unless the layer says otherwise
+    confined.landlock(reads=(), writes=("/",))
+    confined.drop_capabilities(_CAPABILITIES)
+    confined.keep_capabilities(_CAPABILITIES)
     resource.setrlimit(resource.RLIMIT_FSIZE, (job.size, job.size))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))

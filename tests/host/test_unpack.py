@@ -4,6 +4,8 @@ import gzip
 import io
 import os
 import stat
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -300,3 +302,30 @@ async def test_odd_archives(bench: Bench) -> None:
     root = await bench.unpack(empty.getvalue())
     assert list(root.iterdir()) == []
     assert stat.S_IMODE(root.stat().st_mode) == 0o755
+
+
+TAKEN_OVER = """
+import ctypes, os, sys
+from stackd.host import unpack
+unpack.confine(unpack.Job(sys.argv[1], "", "", 1, 1 << 20, 1))
+libc = ctypes.CDLL(None, use_errno=True)
+os.mkdir("/inside")
+for trick in (
+    lambda: os.chroot("/inside"),
+    lambda: libc.mount(b"x", b"/inside", b"tmpfs", 0, None) and 1 / 0,
+    lambda: os.kill(1, 0),
+    lambda: os.open(b"/proc/1/root", 0),
+):
+    try:
+        trick()
+        print("done")
+    except (OSError, ZeroDivisionError):
+        print("refused")
+"""
+
+
+def test_an_unpacker_that_is_taken_over_stays_in_its_folder(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", TAKEN_OVER, str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["refused"] * 4
+    assert (tmp_path / "inside").is_dir()
