@@ -30,12 +30,19 @@ from stackd.wire.messages import (
 
 _log = logging.getLogger(__name__)
 WELCOME_SECONDS = 10.0
+BEATS = 5
+"""Beats in a heartbeat's time: one that is late or lost brings the node no nearer to being down."""
+AGAIN_SECONDS = 1.0
+"""Between two attempts, at most: a gap in the network should cost no more than itself."""
+REFUSED_SECONDS = 8.0
+"""The same after being refused, which another attempt hardly changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What a session needs of its surroundings. `jitter(x)` is a random time in 0..x seconds;
-    `renewal()` returns when a new certificate is due, with its CSR."""
+    `renewal()` returns when a new certificate is due, with its CSR;
+    `told()` where managers are said to be by now, besides those that are known."""
 
     connect: Callable[[str], ManagerConnection]
     tunnel: Callable[[ManagerConnection, OpenTunnel], Awaitable[None]]
@@ -43,6 +50,7 @@ class Hooks:
     renewal: Callable[[], Awaitable[bytes]]
     certificate: Callable[[Certificate], None]
     connected: Callable[[ManagerConnection | None], None]
+    told: Callable[[], tuple[str, ...]] = tuple
 
 
 class Sessions:
@@ -58,17 +66,23 @@ class Sessions:
 
     async def run(self, hooks: Hooks, clock: Clock) -> None:
         """Session after session."""
-        backoff = Backoff(first=0.1, most=8.0)
+        backoff = Backoff(first=0.1, most=AGAIN_SECONDS)
+        refusals = Backoff(first=0.1, most=REFUSED_SECONDS)
         turn = 0
         while True:
-            address = self._managers[turn % len(self._managers)]
+            known = tuple(dict.fromkeys((*self._managers, *hooks.told())))
+            address = known[turn % len(known)]
             turn += 1
+            refused = False
             try:
                 await self._connect(address, hooks, backoff)
             except* StackdError as group:
                 error = group.exceptions[0]
+                refused = isinstance(error, Refused)
                 _log.warning("no session with %s: %s", address, error)
-            pause = backoff.next()
+            if not refused:
+                refusals.reset()
+            pause = refusals.next() if refused else backoff.next()
             await clock.sleep(pause / 2 + hooks.jitter(pause / 2))
 
     async def _connect(self, address: str, hooks: Hooks, backoff: Backoff) -> None:
@@ -132,7 +146,7 @@ class Sessions:
         """Whatever there is to say, at once; a beat when there was nothing for a while."""
         while True:
             try:
-                async with asyncio.timeout(heartbeat):
+                async with asyncio.timeout(heartbeat / BEATS):
                     message = await self._reporter.next()
             except TimeoutError:
                 await link.send(Beat())

@@ -22,6 +22,7 @@ from stackd.core.orchestrate.assignments import WATCHED
 from stackd.errors import Refused, StackdError, Unavailable
 from stackd.manager.assigner import Assigner, OpenContent
 from stackd.manager.loop import Context
+from stackd.manager.notices import Notices
 from stackd.manager.permit import node_principal, permit
 from stackd.manager.registrations import Registrations
 from stackd.manager.statuses import Statuses
@@ -70,6 +71,8 @@ class _Session:
     subscription: Subscription
     assigner: Assigner
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    told: Refused | None = None
+    """Why it was ended, for its agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class _Term:
 
     context: Context
     registrations: Registrations
+    notices: Notices
 
 
 class Dispatcher:
@@ -86,6 +90,8 @@ class Dispatcher:
     def __init__(self, surroundings: Surroundings) -> None:
         self._around = surroundings
         self._sessions: dict[str, _Session] = {}
+        self._replaced: dict[str, set[str]] = {}
+        """Node -> instances of agents whose place a newer one has taken."""
         self._statuses = Statuses()
         self._tunnels = Tunnels()
         self._term: _Term | None = None
@@ -93,12 +99,14 @@ class Dispatcher:
     async def run(self, context: Context) -> None:
         """Serve agents until cancelled (a leader task)."""
         registrations = Registrations(context, self._around.heartbeat, self._lost)
-        self._term = _Term(context, registrations)
+        notices = Notices(context)
+        self._term = _Term(context, registrations, notices)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(
                     forever("statuses", context.clock, lambda: self._statuses.run(context))
                 )
+                group.create_task(forever("notices", context.clock, notices.run))
                 group.create_task(forever("liveness", context.clock, registrations.watch))
                 group.create_task(forever("removals", context.clock, self._cut_removed))
         finally:
@@ -135,14 +143,16 @@ class Dispatcher:
         node, term = self._enter(peer, "Session"), self._leading()
         hello = await self._hello(node, link)
         await self._fence(hello, term)
+        if (older := self._sessions.pop(node, None)) is not None:
+            older.ended.set()  # nothing it still says may follow what the new one says
         epoch = await term.registrations.register(hello)
         fence = term.context.fence
         leader = fence.revision if fence else 0
         subscription = term.context.tables.subscribe(*WATCHED)
         assigner = Assigner(node, leader, self._around.open_content)
         session = _Session(node, hello.instance, link, subscription, assigner)
-        if (older := self._sessions.pop(node, None)) is not None:
-            older.ended.set()
+        if (rival := self._sessions.get(node)) is not None:
+            rival.ended.set()
         self._sessions[node] = session
         _log.info("node %s registered, epoch %d", node, epoch)
         try:
@@ -188,22 +198,31 @@ class Dispatcher:
         return hello
 
     async def _fence(self, hello: Hello, term: _Term) -> None:
-        """One agent per node: a second one with the same identity is refused while the first is
-        heard; the same agent coming back takes over from its own old session."""
-        current = self._sessions.get(hello.node_id)
+        """One agent per node: of two with one identity the newer takes the place, and the older
+        is told and does not get it back while the newer is heard. The same agent coming back
+        takes over from its own old session."""
+        node = hello.node_id
+        current = self._sessions.get(node)
         if current is None or current.instance == hello.instance:
             return
         # The system closes the connection of a process that ends; give that a moment to arrive.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await current.ended.wait()
-        still = self._sessions.get(hello.node_id)
-        limit = 2 * self._around.heartbeat
-        if still is current and term.registrations.silent(hello.node_id) <= limit:
-            raise Refused(
-                f"Node {hello.node_id} is already connected by another agent.",
-                "Stop one of the two, or join this machine as a node of its own.",
-            )
+        if self._sessions.get(node) is not current or current.ended.is_set():
+            return
+        told = Refused(
+            f"Node {node} is connected by another, newer agent.",
+            "Stop one of the two, or join this machine as a node of its own.",
+        )
+        replaced = self._replaced.setdefault(node, set())
+        heard = term.registrations.silent(node) <= 2 * self._around.heartbeat
+        if hello.instance in replaced and heard:
+            raise told
+        _log.warning("node %s: a newer agent takes the place of the one connected", node)
+        replaced.discard(hello.instance)
+        replaced.add(current.instance)
+        current.told = told
 
     async def _serve(self, session: _Session, term: _Term) -> None:
         """Read, feed, and end when any of the two does or somebody ends the session."""
@@ -229,6 +248,8 @@ class Dispatcher:
             raise first from None
         finally:
             session.ended.set()
+        if session.told is not None:
+            raise session.told
 
     async def _read(self, session: _Session, term: _Term) -> None:
         while (message := await session.link.receive()) is not None:
@@ -254,7 +275,8 @@ class Dispatcher:
                     assert_never(never)
 
     def _remember(self, node: str, report: NodeReport, term: _Term) -> None:
-        own = msgspec.structs.replace(report, id=node)
+        term.notices.put(node, report.notices)
+        own = msgspec.structs.replace(report, id=node, notices=())
         term.context.tables.remember(own)
 
     def _lost(self, node: str) -> None:
@@ -271,5 +293,8 @@ class Dispatcher:
                 for node, session in self._sessions.items():
                     if tables.world.get(Node, node) is None:
                         session.ended.set()
+                for report in list(tables.world.all(NodeReport)):
+                    if tables.world.get(Node, report.id) is None:
+                        tables.forget(NodeReport, report.id)
         finally:
             tables.unsubscribe(subscription)

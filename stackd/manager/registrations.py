@@ -1,7 +1,9 @@
 """Which nodes are heard: registration with a growing epoch, and DOWN after three silent beats.
 
 A broken session alone is not DOWN: the agent has until the third beat to come back. Written to the
-store only when something changes. Used by `manager.dispatcher`.
+store only when something changes. Time in which this manager itself stood still counts for nobody.
+What a node last said of its traffic is forgotten when it goes and when it comes: it says it again.
+Used by `manager.dispatcher`.
 """
 
 import logging
@@ -9,8 +11,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from stackd.core.model.event import Event
 from stackd.core.model.ids import NodeId
-from stackd.core.model.node import Node, NodeStatus
+from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.record import Changes, Put, ref
 from stackd.core.model.states import NodeState
 from stackd.errors import Conflict, Refused
@@ -20,6 +23,8 @@ from stackd.wire.messages import Hello
 _log = logging.getLogger(__name__)
 MISSED = 3
 TRIES = 5
+SHORTEST = 0.01
+"""Seconds between two looks, at least."""
 
 
 class Registrations:
@@ -67,23 +72,56 @@ class Registrations:
                 raise Refused(
                     f"Node {node} is not a member of this cluster.", "Join it with a new token."
                 )
-            changes = Changes(changes=(Put(record=status),), relies=(ref(Node, node),))
+            tables.forget(NodeReport, node)
             try:
-                await tables.commit(changes, self._context.fence)
+                await self._write(status, old)
             except Conflict:
                 continue
             self.heard(node)
             return status.epoch
         raise Conflict(f"The state of node {node} keeps changing.")
 
+    async def _write(self, status: NodeStatus, old: NodeStatus | None) -> None:
+        """The status, with an event when the node has come or gone. Raises Conflict."""
+        context = self._context
+        node = context.tables.world.get(Node, status.id)
+        changes: list[Put] = [Put(record=status)]
+        if old is None or old.state is not status.state:
+            event = Event(
+                id=next(context.ids),
+                at=context.clock.now(),
+                kind=f"node.{status.state.value}",
+                object=node.name if node else status.id,
+                principal="manager",
+                text=status.message,
+            )
+            changes.append(Put(record=event))
+        relies = (ref(Node, status.id),)
+        await context.tables.commit(Changes(changes=tuple(changes), relies=relies), context.fence)
+
     async def watch(self) -> None:
         """Declare silent nodes DOWN, until cancelled. Raises Unavailable, Corrupt."""
+        clock, limit = self._context.clock, MISSED * self._heartbeat
         while True:
-            await self._context.clock.sleep(self._heartbeat / 2)
-            for status in list(self._context.tables.world.all(NodeStatus)):
-                limit = MISSED * self._heartbeat
-                if status.state is NodeState.READY and self.silent(status.id) > limit:
+            ready = [
+                status
+                for status in self._context.tables.world.all(NodeStatus)
+                if status.state is NodeState.READY
+            ]
+            for status in ready:
+                if self.silent(status.id) >= limit:
                     await self._down(status, limit)
+            rest = [limit - silent for s in ready if (silent := self.silent(s.id)) < limit]
+            pause = max(SHORTEST, min([self._heartbeat / 2, *rest]))
+            before = clock.now()
+            await clock.sleep(pause)
+            self._forgive(clock.now() - before - pause)
+
+    def _forgive(self, late: float) -> None:
+        """This manager stood still: what came meanwhile has still to be read."""
+        if late > self._heartbeat / 2:
+            _log.warning("stood still for %.1f s", late)
+            self._heard = {node: at + late for node, at in self._heard.items()}
 
     async def _down(self, status: NodeStatus, limit: float) -> None:
         _log.warning("node %s is down: not heard for %.1f s", status.id, limit)
@@ -94,10 +132,9 @@ class Registrations:
             message=f"not heard for {limit:g}s",
         )
         try:
-            await self._context.tables.commit(
-                Changes(changes=(Put(record=changed),)), self._context.fence
-            )
+            await self._write(changed, status)
         except Conflict:
             _log.info("node %s: its state changed meanwhile", status.id)
             return
+        self._context.tables.forget(NodeReport, status.id)
         self._lost(status.id)

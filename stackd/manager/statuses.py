@@ -26,8 +26,12 @@ class Statuses:
 
     def put(self, node: str, status: TaskStatus) -> None:
         """`node` (by its certificate) reports `status`. A report of another node's task must not
-        push out the owner's: the key has the node in it."""
-        self._pending[f"{node}/{status.id}"] = (node, status)
+        push out the owner's: the key has the node in it. Nor may one of an earlier state push out
+        what was reported since."""
+        key = f"{node}/{status.id}"
+        if key in self._pending and self._pending[key][1].state > status.state:
+            return
+        self._pending[key] = (node, status)
         self._ready.set()
 
     async def run(self, context: Context) -> None:

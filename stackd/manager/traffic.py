@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.network import Network, ServiceAddresses
+from stackd.core.model.node import NodeStatus
 from stackd.core.model.release import Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
@@ -30,6 +31,7 @@ LOOP = ControlLoop(
         ServiceAddresses,
         Stack,
         Network,
+        NodeStatus,
         TrafficEntry,
     ),
     decide=_decide,

@@ -19,7 +19,7 @@ AGENT_CONNECTIONS = 4096
 JOINER_CONNECTIONS = 256
 JOINER_SECONDS = 30
 """How long a joiner may stay connected."""
-CONNECT_SECONDS = 10
+CONNECT_SECONDS = 5
 """For one attempt of an agent to connect, handshake included."""
 QUEUE_FRAMES = 64
 """Frames that wait in a tunnel before its sender does."""
@@ -52,7 +52,7 @@ def _port_options() -> Options:
         ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
         ("grpc.http2.max_ping_strikes", 2),
         ("grpc.so_reuseport", 0),
     )
@@ -60,13 +60,13 @@ def _port_options() -> Options:
 
 def channel_options() -> Options:
     """For an agent's channel to a manager. Reconnecting is the session's business, so gRPC's own
-    back-off is kept short."""
+    back-off is kept short; a connection that a gap in the network has hung is given up after 8 s."""
     return (
         ("grpc.max_receive_message_length", MESSAGE_BYTES),
         ("grpc.max_send_message_length", MESSAGE_BYTES),
         ("grpc.max_metadata_size", METADATA_BYTES),
-        ("grpc.keepalive_time_ms", 20_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_time_ms", 4_000),
+        ("grpc.keepalive_timeout_ms", 4_000),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", CONNECT_SECONDS * 1000),
         ("grpc.max_reconnect_backoff_ms", 1_000),

@@ -129,6 +129,12 @@ async def test_agent_goes_on_without_manager(manager: Manager, tmp_path: Path) -
         assert status.error == "killed by SIGSEGV"
 
 
+async def test_agent_finds_a_manager_that_has_moved(manager: Manager) -> None:
+    async with agent(manager).running("127.0.0.1:1") as node:
+        node.told = (manager.address,)
+        await until(lambda: manager.tables.world.get(NodeStatus, "n1"))
+
+
 async def test_vanished_container_is_failed(manager: Manager) -> None:
     node = agent(manager)
     async with node.running(manager.address):
@@ -192,17 +198,6 @@ async def test_session_of_a_silent_agent_is_ended(manager: Manager) -> None:
     assert found is not None
     assert (found.state, found.message) == (NodeState.DOWN, "not heard for 1.5s")
     await connection.close()
-
-
-async def test_second_agent_with_one_identity_is_refused(manager: Manager) -> None:
-    async with agent(manager).running(manager.address):
-        await until(lambda: "n1" in manager.dispatcher.connected)
-        connection = ManagerConnection(manager.address, manager.authority.node("n1"))
-        async with connection.session() as link:
-            await link.send(Hello("n1", instance="two"))
-            with pytest.raises(Refused, match="already connected by another agent"):
-                await link.receive()
-        await connection.close()
 
 
 async def test_sequence_gap_is_healed(manager: Manager) -> None:

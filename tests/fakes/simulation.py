@@ -18,7 +18,7 @@ from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.record import Change, Changes, Delete, Put, Record, Ref
 from stackd.core.model.release import Release, Revision, ServiceRelease, Stack
 from stackd.core.model.stack import ServiceSpec, StackSpec
-from stackd.core.model.states import Availability, NodeState
+from stackd.core.model.states import Availability, NodeState, TaskState
 from stackd.core.model.task import Task
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
@@ -117,6 +117,26 @@ class Simulation:
             node = self.world.get(Node, name)
             assert node is not None
             self.write(msgspec.structs.replace(node, availability=availability))
+
+    def label(self, name: str, setting: str) -> None:
+        """Set a label of a node, KEY=VALUE."""
+        node = self.world.get(Node, name)
+        assert node is not None
+        key, value = setting.split("=")
+        self.write(msgspec.structs.replace(node, labels={**node.labels, key: value}))
+
+    def reboot(self, name: str) -> None:
+        """A node that was down is back, and nothing of it runs any more."""
+        self.set_node(name, state=NodeState.READY)
+        for view in self.world.tasks_on(name):
+            if TaskState.ACCEPTED <= view.status.state < TaskState.COMPLETE:
+                asked = view.desired.state >= TaskState.SHUTDOWN
+                ended = TaskState.SHUTDOWN if asked else TaskState.FAILED
+                self.write(
+                    msgspec.structs.replace(
+                        view.status, state=ended, ready=False, error="", seen=self.now
+                    )
+                )
 
     def deploy(
         self, stack: str, services: dict[str, tuple[ServiceSpec, str]], **spec: object

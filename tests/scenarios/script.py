@@ -4,7 +4,8 @@ Commands (one a line, `#` comments):
     deploy SERVICE=REVISION [key=value…] …   one release of stack `shop`; a line per service, then
     release                                  declares the services named since the last release
     behave NAME[@REVISION] key=value…        how its tasks behave (tests.fakes.agent.Behaviour)
-    node NAME ready|down|drain|active|pause
+    node NAME ready|down|drain|active|pause|KEY=VALUE (a label)
+    join NAME,  reboot NAME (a node that was down is back, its containers are not)
     abort|pause|resume|retry|promote SERVICE,  rollback SERVICE [TO],  rollback-stack [N]
     scale SERVICE N,  remove,  restart-manager,  advance SECONDS
 After each block: the events since the block before, then each service's phase and tasks.
@@ -19,6 +20,7 @@ from stackd.core.model.container import Mount, MountKind
 from stackd.core.model.release import Override
 from stackd.core.model.stack import (
     Amount,
+    Constraint,
     DependsOn,
     Mode,
     OnFailure,
@@ -98,10 +100,18 @@ class _Scenario:
         self.sim.agents.behaviours[what] = Behaviour(**fields)  # type: ignore[arg-type]
 
     def do_node(self, name: str, word: str) -> None:
-        if word in ("ready", "down"):
+        if "=" in word:
+            self.sim.label(name, word)
+        elif word in ("ready", "down"):
             self.sim.set_node(name, state=NodeState(word))
         else:
             self.sim.set_node(name, availability=Availability(word))
+
+    def do_join(self, name: str) -> None:
+        self.sim.node(name, index=int(name[1:]))
+
+    def do_reboot(self, name: str) -> None:
+        self.sim.reboot(name)
 
     def do_advance(self, seconds: str) -> None:
         self.sim.advance(float(seconds))
@@ -204,6 +214,9 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
                 fields["depends_on"] = {value: condition}
             case "per_node":
                 fields["placement"] = Placement(max_replicas_per_node=int(value))
+            case "constraint":
+                key, found = value.split("==")
+                fields["placement"] = Placement(constraints=(Constraint(key=key, value=found),))
             case "restart":
                 fields[key] = RestartPolicy(condition=RestartCondition(value))
             case "volume":

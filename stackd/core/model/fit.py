@@ -8,10 +8,12 @@ import ipaddress
 from typing import NamedTuple
 
 from stackd.core.model.ids import service_key
+from stackd.core.model.network import VolumeBinding
 from stackd.core.model.node import Node, NodeStatus
 from stackd.core.model.release import Override
 from stackd.core.model.stack import Constraint, Mode, Placement, ServiceSpec
 from stackd.core.model.states import Availability, NodeState
+from stackd.core.model.task import Task
 from stackd.core.model.world import TaskView, World
 
 
@@ -122,3 +124,28 @@ def lost(world: World, view: TaskView) -> bool:
     """The task's node is down: what it last reported says nothing."""
     status = world.get(NodeStatus, view.task.node) if view.task.node else None
     return status is not None and status.state is NodeState.DOWN
+
+
+def cut_off(world: World, view: TaskView) -> bool:
+    """The task's node is down and another is heard: nothing that is sent there arrives. When no
+    node is heard, it is rather the manager that hears nothing: what runs may serve on."""
+    return lost(world, view) and anybody_heard(world)
+
+
+def slot_name(task: Task) -> str:
+    """How a volume binding names a slot."""
+    return f"{task.stack}/{task.service}.{task.slot}"
+
+
+def bound(world: World, task: Task) -> str:
+    """The named volume that keeps the task's slot on the node it is on; '' when none does."""
+    name = slot_name(task)
+    for binding in world.all(VolumeBinding):
+        if binding.node == task.node and name in binding.slots and not binding.removing:
+            return binding.name
+    return ""
+
+
+def anybody_heard(world: World) -> bool:
+    """Some node is heard."""
+    return any(status.state is NodeState.READY for status in world.all(NodeStatus))

@@ -93,6 +93,14 @@ class Strategy(Value, frozen=True, kw_only=True):
     progress_deadline: float = 600.0
     drain_timeout: float = 30.0
 
+    def limits(self, total: int) -> tuple[int, int]:
+        """(tasks above `total` at most, tasks below `total` at most); never both 0."""
+        surge = self.max_surge.of(total, up=True)
+        unavailable = self.max_unavailable.of(total, up=False)
+        if surge <= 0 and unavailable <= 0:
+            unavailable = 1
+        return surge, min(unavailable, total)
+
 
 class RestartCondition(enum.StrEnum):
     """Which ends of a task are followed by a new one."""

@@ -176,9 +176,11 @@ def _elsewhere(world: World, view: TaskView) -> bool:
     task = view.task
     revision = world.get(Revision, f"{task.stack}/{task.service}/{task.revision}")
     spec = world.declared(task.stack, task.service)
-    if revision is None or spec is None or view.desired.stop:
+    if revision is None or any(m.kind is MountKind.VOLUME for m in revision.container.mounts):
         return False
-    if any(mount.kind is MountKind.VOLUME for mount in revision.container.mounts):
+    if view.desired.stop:
+        return fit.anybody_heard(world)
+    if spec is None:
         return False
     return task.slot != task.node and any(
         node.open and fit.fits(node, spec.placement) for node in fit.node_views(world)

@@ -1,4 +1,5 @@
-"""What may be forgotten: old finished tasks, old events, old releases, unused revisions.
+"""What may be forgotten: old finished tasks, old events, old releases, unused revisions
+and contents.
 
 Called by the reaper loop.
 """
@@ -13,7 +14,14 @@ from stackd.core.model.event import Event
 from stackd.core.model.network import VolumeBinding
 from stackd.core.model.node import Node, NodeReport
 from stackd.core.model.record import Delete, ref
-from stackd.core.model.release import Release, Revision, Stack
+from stackd.core.model.release import (
+    ContentHead,
+    ContentKind,
+    ContentVersion,
+    Release,
+    Revision,
+    Stack,
+)
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import Mode
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
@@ -114,6 +122,37 @@ def unused(world: World, stack: str) -> set[str]:
         named |= {(name, str(s.revision)) for name, s in release.services.items()}
     mine = (revision for revision in world.all(Revision) if revision.stack == stack)
     return {r.key for r in mine if (r.service, str(r.id)) not in named}
+
+
+def contents(world: World, spare: Container[str], now: float, ids: Ids) -> Decision:
+    """Forget those of the unneeded versions of configs and secrets that are in `spare`."""
+    draft = Draft(now, ids)
+    for key in sorted(unneeded(world)):
+        if key in spare:
+            head = key.rpartition("/")[0]
+            draft.group([Delete(ref=ref(ContentVersion, key))], [ref(ContentHead, head)])
+    return draft.decision()
+
+
+def unneeded(world: World) -> set[str]:
+    """Keys of versions that are not current and that no revision grants. One that is new may
+    belong to a revision that is just being written."""
+    granted = {
+        (kind, grant.version)
+        for revision in world.all(Revision)
+        for kind, grants in (
+            (ContentKind.CONFIG, revision.container.configs),
+            (ContentKind.SECRET, revision.container.secrets),
+        )
+        for grant in grants
+    }
+    current = {(head.key, head.version) for head in world.all(ContentHead)}
+    return {
+        version.key
+        for version in world.all(ContentVersion)
+        if (f"{version.kind}/{version.name}", version.version) not in current
+        and (version.kind, version.version) not in granted
+    }
 
 
 def _kept(world: World, head: Stack) -> list[Release]:

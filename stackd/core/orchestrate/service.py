@@ -4,7 +4,7 @@ The decider of the orchestrator loop (`manager.orchestrator`). It decides nothin
 and never stops a task itself: it asks, and the drain loop takes the task out of the traffic first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -14,11 +14,11 @@ from stackd.core.model.draft import Draft, Ids
 from stackd.core.model.ids import RevisionId, TaskId, service_key
 from stackd.core.model.record import Record, ref
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import Mode, RestartPolicy, ServiceSpec, StrategyKind
+from stackd.core.model.stack import Mode, RestartPolicy, ServiceSpec
 from stackd.core.model.states import TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.world import TaskView, World
-from stackd.core.orchestrate import global_, replicated, slots
+from stackd.core.orchestrate import global_, moving, replicated, slots
 
 
 def decide(world: World, stack: str, service: str, now: float, ids: Ids) -> Decision:
@@ -27,7 +27,7 @@ def decide(world: World, stack: str, service: str, now: float, ids: Ids) -> Deci
     state = world.get(ServiceState, service_key(stack, service))
     spec = world.declared(stack, service)
     scene = _scene(world, stack, service, spec, state)
-    choice = slots.choose(_counts(state, scene), scene)
+    choice = slots.choose(_numbers(state, len(scene.slots)), scene)
     relies = [ref(ServiceState, service_key(stack, service))]
     for stop in choice.stop:
         cause = state.rollout.cause if state and state.rollout else ""
@@ -37,27 +37,32 @@ def decide(world: World, stack: str, service: str, now: float, ids: Ids) -> Deci
     return draft.decision()
 
 
-def _counts(state: ServiceState | None, scene: slots.Scene) -> Mapping[str, int]:
+def _numbers(state: ServiceState | None, everywhere: int) -> Mapping[str, int]:
+    """Counts as numbers; `everywhere`: how many a global service's are."""
     counts = state.counts if state else {}
-    everywhere = len(scene.slots)
     return {r: everywhere if n == global_.EVERYWHERE else n for r, n in counts.items()}
 
 
 def _scene(
     world: World, stack: str, service: str, spec: ServiceSpec | None, state: ServiceState | None
 ) -> slots.Scene:
-    tasks = tuple(world.tasks_of(stack, service))
+    views = world.tasks_of(stack, service)
     if spec is None:
-        return slots.Scene(slots=(), tasks=tasks, policy=RestartPolicy())
+        return slots.Scene(slots=(), tasks=tuple(views), policy=RestartPolicy())
     wanted = (global_ if spec.mode is Mode.GLOBAL else replicated).slots(world, stack, spec)
-    leaving = {v.task.id: _moves(world, v, spec) for v in tasks if v.wanted and v.live}
+    tasks = _known(world, views, spec, state)
+    found = moving.moves(world, tasks, spec)
+    heard = [view for view in tasks if not fit.lost(world, view)]
+    total = sum(_numbers(state, len(wanted)).values())
+    now = moving.begun(found, heard, total, spec)
     rollout = state.rollout if state else None
     return slots.Scene(
         slots=tuple(wanted),
         tasks=tasks,
         policy=spec.restart,
-        exclusive=exclusive(spec),
-        leaving={task: why for task, why in leaving.items() if why},
+        exclusive=moving.exclusive(spec),
+        leaving={task: why for task, why in found.all.items() if task in now},
+        later=frozenset(found.all) - now,
         target=rollout.target if rollout else "",
         began=rollout.started if rollout else 0,
         counted=frozenset(rollout.counted) if rollout and _counts_failures(rollout) else None,
@@ -68,25 +73,20 @@ def _counts_failures(rollout: Rollout) -> bool:
     return rollout.phase is RolloutPhase.PROGRESSING
 
 
-def exclusive(spec: ServiceSpec) -> bool:
-    """A new task of a slot waits until the old one has ended."""
-    strategy = spec.strategy
-    return strategy.kind is StrategyKind.RECREATE or strategy.max_surge.value == 0
-
-
-def _moves(world: World, view: TaskView, spec: ServiceSpec) -> str:
-    """Why the task must be replaced although it runs; '' when it stays. A node that is down keeps
-    its tasks until `deadlines` gives them up."""
-    if view.task.slot.isdigit() is (spec.mode is Mode.GLOBAL):
-        return "the service's mode has changed"
-    if not view.task.node or fit.lost(world, view):
-        return ""
-    if view.status.failing:
-        return view.status.error
-    node = fit.node_view(world, view.task.node)
-    if node is None or not node.keeps or not fit.fits(node, spec.placement):
-        return "its node is being drained or does not fit any more"
-    return ""
+def _known(
+    world: World, views: Sequence[TaskView], spec: ServiceSpec, state: ServiceState | None
+) -> tuple[TaskView, ...]:
+    """The tasks that count. One of a global service that is on a node that is down, and of the
+    revision that runs everywhere, is left to itself: nothing else could take its place, and if it
+    is still there when the node is back, nothing has to be begun anew."""
+    if spec.mode is not Mode.GLOBAL or state is None:
+        return tuple(views)
+    everywhere = {r for r, count in state.counts.items() if count == global_.EVERYWHERE}
+    return tuple(
+        v
+        for v in views
+        if not (v.live and v.wanted and v.task.revision in everywhere and fit.lost(world, v))
+    )
 
 
 def ask_to_go(view: TaskView, reason: str, cause: str, now: float) -> list[Record]:

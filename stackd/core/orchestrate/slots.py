@@ -28,6 +28,8 @@ class Scene:
     """Two tasks never share a slot: a new one waits until the old one has ended (stop-first)."""
     leaving: Mapping[TaskId, str] = field(default_factory=dict)
     """Tasks that must be replaced although they run, and why: their node is drained, say."""
+    later: frozenset[TaskId] = frozenset()
+    """Tasks that must be replaced too, but whose turn has not come."""
     target: str = ""
     """The revision of the last rollout; its tasks from before `began` do not count as attempts."""
     began: float = 0
@@ -126,21 +128,26 @@ def _excess(mine: Sequence[TaskView], present: _Present, count: int, scene: Scen
         for view in moving
         if scene.exclusive or view.task.slot in ready or view.task.slot not in scene.wanted
     ]
-    surplus = len(staying) - count
+    replaced = {v.task.slot for v in staying}
+    going = {stop.task.task.id for stop in stops}
+    alone = [v for v in moving if v.task.slot not in replaced and v.task.id not in going]
+    surplus = len(staying) + len(alone) - count
     if surplus > 0:
-        ranked = sorted(staying, key=lambda v: _first_to_go(v, present, scene))
+        ranked = sorted([*staying, *alone], key=lambda v: _first_to_go(v, present, scene))
         stops += [Stop(view, _why(view, present, scene)) for view in ranked[:surplus]]
     return stops
 
 
 def _first_to_go(
     view: TaskView, present: _Present, scene: Scene
-) -> tuple[bool, bool, bool, int, int, str]:
-    """Sort key: slots no longer wanted, then tasks not ready, then slots that another revision
-    has ready, then the busiest node, then the highest slot."""
+) -> tuple[bool, bool, bool, bool, int, int, str]:
+    """Sort key: slots no longer wanted, then tasks not ready, then those that must be replaced
+    anyway, then slots that another revision has ready, then the busiest node, then the highest
+    slot."""
     return (
         view.task.slot in scene.wanted,
         view.ready,
+        view.task.id not in scene.leaving and view.task.id not in scene.later,
         not any(v.ready for v in _others(view, present)),
         -present.on_node[view.task.node],
         -order(view.task.slot)[0],

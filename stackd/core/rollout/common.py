@@ -170,8 +170,4 @@ def allowed_end(view: TaskView, spec: ServiceSpec) -> bool:
 
 def limits(policy: Strategy, total: int) -> tuple[int, int]:
     """(tasks above `total` at most, tasks below `total` at most); never both 0."""
-    surge = policy.max_surge.of(total, up=True)
-    unavailable = policy.max_unavailable.of(total, up=False)
-    if surge <= 0 and unavailable <= 0:
-        unavailable = 1
-    return surge, min(unavailable, total)
+    return policy.limits(total)

@@ -9,7 +9,7 @@ from stackd.core.model.container import MountKind
 from stackd.core.model.network import VolumeBinding
 from stackd.core.model.node import Node
 from stackd.core.model.release import Revision
-from stackd.core.model.states import NodeState
+from stackd.core.model.states import Availability, NodeState
 from stackd.core.model.task import Task
 from stackd.core.model.world import World
 
@@ -25,11 +25,6 @@ def names(world: World, stack: str, revision: Revision) -> tuple[str, ...]:
     )
 
 
-def slot_name(task: Task) -> str:
-    """How a binding names a slot."""
-    return f"{task.stack}/{task.service}.{task.slot}"
-
-
 def homes(world: World, task: Task, volumes: Sequence[str]) -> dict[str, str]:
     """Node id -> volume: where the task must go because its data is there; empty = anywhere.
 
@@ -41,7 +36,7 @@ def homes(world: World, task: Task, volumes: Sequence[str]) -> dict[str, str]:
     for binding in world.all(VolumeBinding) if volumes else ():
         if binding.name not in volumes or binding.removing:
             continue
-        if slot_name(task) in binding.slots:
+        if fit.slot_name(task) in binding.slots:
             own[binding.node] = binding.name
         elif not any(slot.startswith(service) for slot in binding.slots):
             others[binding.node] = binding.name
@@ -63,9 +58,13 @@ def away(world: World, task: Task, home: dict[str, str]) -> str:
     node = world.get(Node, node_id)
     view = fit.node_view(world, node_id)
     name = node.name if node else node_id
-    state = "gone" if view is None else "full, paused or unfit"
+    state = "gone" if view is None else "full or unfit"
     if view is not None and view.status.state is not NodeState.READY:
         state = view.status.state.value
+    elif view is not None and view.node.availability is Availability.DRAIN:
+        state = "being drained"
+    elif view is not None and view.node.availability is Availability.PAUSE:
+        state = "paused"
     return f"slot {task.slot} stays on {name}, which holds its volume {volume} and is {state}"
 
 
@@ -81,7 +80,7 @@ def bind(
         new = known or VolumeBinding(
             name=name, node=node, stack="" if name in external else task.stack, created=now
         )
-        if slot_name(task) not in new.slots:
-            new = msgspec.structs.replace(new, slots=(*new.slots, slot_name(task)))
+        if fit.slot_name(task) not in new.slots:
+            new = msgspec.structs.replace(new, slots=(*new.slots, fit.slot_name(task)))
             written.append(new)
     return written

@@ -16,6 +16,7 @@ from typing import assert_never
 
 import msgspec
 
+from stackd.core.model import fit
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.draft import Draft, Ids, earliest
 from stackd.core.model.ids import service_key
@@ -69,6 +70,8 @@ def decide(world: World, dirty: Dirty, now: float, ids: Ids) -> Decision:
     draft = Draft(now, ids)
     wake: float | None = None
     reports = _reports(world)
+    if not reports:
+        return draft.decision()  # nobody carries anything out, and nobody could say so
     scenes: dict[str, Scene] = {}
     for view in world.leaving():
         key = service_key(view.task.stack, view.task.service)
@@ -126,6 +129,7 @@ def _stays(world: World, entry: TrafficEntry, endpoint: Endpoint) -> bool:
         and view is not None
         and view.wanted
         and view.ready
+        and not fit.cut_off(world, view)
         and entry.weights.get(endpoint.revision, 0) > 0
     )
 

@@ -8,15 +8,17 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from stackd.core.model import fit
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.draft import Draft, Ids
 from stackd.core.model.ids import service_key
 from stackd.core.model.network import Network, ServiceAddresses
+from stackd.core.model.node import NodeStatus
 from stackd.core.model.record import Delete, Ref, ref
 from stackd.core.model.release import Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import ServiceSpec
-from stackd.core.model.states import Leaving, TaskState
+from stackd.core.model.states import Leaving, NodeState, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.traffic import Endpoint, EndpointState, IngressPort, TrafficEntry
 from stackd.core.model.world import TaskView, World
@@ -52,6 +54,8 @@ def concerned(world: World, dirty: Dirty) -> list[str]:
             keys.update(_of_task(world, changed.key))
         elif changed.table in (ServiceState.TABLE, TrafficEntry.TABLE, ServiceAddresses.TABLE):
             keys.add(changed.key)
+        elif changed.table == NodeStatus.TABLE:
+            keys.update(_of_nodes(world, changed.key))
         elif changed.table == Stack.TABLE:
             prefix = changed.key + "/"
             keys.update(e.key for e in world.all(TrafficEntry) if e.key.startswith(prefix))
@@ -70,6 +74,14 @@ def _of_task(world: World, task_id: str) -> list[str]:
         return [service_key(task.stack, task.service)]
     listed = (e for e in world.all(TrafficEntry) if any(p.task == task_id for p in e.endpoints))
     return [e.key for e in listed]
+
+
+def _of_nodes(world: World, node: str) -> set[str]:
+    """Services on a node that has come or gone; those on others that are lost, too, since what is
+    done with them depends on whether any node is heard."""
+    down = {status.id for status in world.all(NodeStatus) if status.state is NodeState.DOWN}
+    views = (view for name in {*down, node} for view in world.tasks_on(name) if view.live)
+    return {service_key(view.task.stack, view.task.service) for view in views}
 
 
 def _added(have: TrafficEntry | None, new: TrafficEntry) -> list[Ref]:
@@ -96,7 +108,7 @@ def entry(world: World, key: str, networks: Mapping[str, Network]) -> TrafficEnt
     base = have or TrafficEntry(stack=stack, service=service)
     if spec is not None:
         base = _declare(world, base, spec, networks)
-    endpoints = _endpoints(views, have)
+    endpoints = _endpoints(world, views, have)
     state = world.get(ServiceState, key)
     wanted = dict(state.weights) if state else {}
     base = msgspec.structs.replace(
@@ -107,13 +119,15 @@ def entry(world: World, key: str, networks: Mapping[str, Network]) -> TrafficEnt
     return msgspec.structs.replace(base, listening=_listening(views, base))
 
 
-def _endpoints(views: list[TaskView], have: TrafficEntry | None) -> tuple[Endpoint, ...]:
+def _endpoints(
+    world: World, views: list[TaskView], have: TrafficEntry | None
+) -> tuple[Endpoint, ...]:
     known = {e.task: e for e in have.endpoints} if have else {}
     found: list[Endpoint] = []
     new = 0
     for view in views:
         state = _state(view, known.get(view.task.id))
-        if state is None:
+        if state is None or fit.cut_off(world, view):
             continue
         new += view.task.id not in known
         if view.task.id in known or new <= MAX_NEW:

@@ -1,12 +1,21 @@
 """What is forgotten, and what is kept."""
 
+from stackd.core.model.container import ContainerSpec, Grant
 from stackd.core.model.event import Event
 from stackd.core.model.ids import RevisionId, TaskId
 from stackd.core.model.record import Delete
-from stackd.core.model.release import Release, Revision
+from stackd.core.model.release import (
+    ContentHead,
+    ContentKind,
+    ContentVersion,
+    Release,
+    Revision,
+)
+from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.states import TaskState
 from stackd.core.model.task import Task, TaskStatus
 from stackd.core.orchestrate import reap
+from stackd.manager.reaper import UNUSED
 from tests.fakes.simulation import Simulation, web
 
 
@@ -74,3 +83,44 @@ def test_ten_releases_are_kept_and_older_ones_only_for_what_still_runs() -> None
         f"shop/{number:08d}" for number in (1, 3, 4)
     }
     assert {r.key for r in gone if r.table == Revision.TABLE} == spare
+
+
+def version(name: str, number: str) -> ContentVersion:
+    return ContentVersion(
+        kind=ContentKind.SECRET, name=name, version=number, value=b"sealed", size=6
+    )
+
+
+def versions(sim: Simulation) -> set[str]:
+    return {v.key.removeprefix("secret/") for v in sim.world.all(ContentVersion)}
+
+
+def with_key(number: str) -> ServiceSpec:
+    grant = Grant(name="key", target="/run/secrets/key", version=number)
+    return web(container=ContainerSpec(image="web", secrets=(grant,)))
+
+
+def test_contents_go_with_the_last_revision_that_grants_them() -> None:
+    sim = Simulation(1)
+    for number in range(1, 15):
+        sim.write(version("shop_key", f"v{number}"))
+        sim.write(
+            ContentHead(
+                kind=ContentKind.SECRET, name="shop_key", version=f"v{number}", stack="shop"
+            )
+        )
+        sim.deploy("shop", {"web": (with_key(f"v{number}"), f"r{number}")})
+        sim.advance(60)
+    kept = {f"shop_key/v{number}" for number in range(5, 15)}
+    sim.advance(2 * UNUSED)
+    assert versions(sim) == kept, "those that one of the last ten releases names"
+
+
+def test_the_current_version_is_kept_also_when_nothing_uses_it() -> None:
+    sim = Simulation(1)
+    sim.write(version("key", "v1"), version("key", "v2"))
+    sim.write(ContentHead(kind=ContentKind.SECRET, name="key", version="v2"))
+    sim.advance(UNUSED - 1)
+    assert versions(sim) == {"key/v1", "key/v2"}, "its revision may be on its way"
+    sim.advance(2)
+    assert versions(sim) == {"key/v2"}

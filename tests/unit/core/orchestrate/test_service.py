@@ -5,7 +5,7 @@ import msgspec
 from stackd.core.model.ids import service_key
 from stackd.core.model.record import Put
 from stackd.core.model.rollout import ServiceState
-from stackd.core.model.stack import Amount, Port, Strategy, StrategyKind
+from stackd.core.model.stack import Port
 from stackd.core.model.states import TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.orchestrate import service
@@ -73,10 +73,3 @@ def test_a_failing_task_is_replaced_before_it_goes() -> None:
     assert new.ready
     asked = [r for r in decided(sim) if isinstance(r, TaskDesired) and r.stop]
     assert [(r.id, r.reason) for r in asked] == [(old.task.id, "monitor lost: gone")]
-
-
-def test_stop_first_and_recreate_never_share_a_slot() -> None:
-    stop_first = Strategy(max_surge=Amount(value=0), max_unavailable=Amount(value=1))
-    assert service.exclusive(web(strategy=stop_first))
-    assert service.exclusive(web(strategy=Strategy(kind=StrategyKind.RECREATE)))
-    assert not service.exclusive(web())
