@@ -7,7 +7,7 @@ from stackd.core.model.draft import Ids, join
 from stackd.core.model.event import Event
 from stackd.core.model.network import VolumeBinding
 from stackd.core.model.node import Node, NodeReport, NodeStatus
-from stackd.core.model.release import Stack
+from stackd.core.model.release import ContentHead, ContentVersion, Revision, Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.world import World
@@ -27,11 +27,15 @@ WATCHES = (
     NodeReport,
     VolumeBinding,
     Event,
+    Revision,
+    ContentHead,
+    ContentVersion,
 )
 _VOLUMES = (VolumeBinding.TABLE, NodeReport.TABLE, Node.TABLE)
+_CONTENTS = (ContentVersion.TABLE, ContentHead.TABLE, Revision.TABLE)
 
 UNUSED = 600.0
-"""Seconds a revision is unused before it is forgotten."""
+"""Seconds a revision or a version of a content is unused before it is forgotten."""
 
 
 class _Reaper:
@@ -43,6 +47,7 @@ class _Reaper:
         self._tasks = Keyed(concerned.services, _forget_tasks)
         self._releases = Keyed(_stacks, self._forget_releases)
         self._unused: dict[str, float] = {}
+        self._contents: dict[str, float] = {}
 
     def __call__(self, world: World, dirty: Dirty, now: float, ids: Iterator[str]) -> Decision:
         if self._since is None:
@@ -51,6 +56,7 @@ class _Reaper:
         decisions = [part(world, dirty, now, ids) for part in parts]
         if dirty.everything or any(r.table in _VOLUMES for r in dirty.refs):
             decisions.append(reap.volumes(world, now, ids.__next__))
+        decisions.append(self._forget_contents(world, dirty, now, ids.__next__))
         return join([*decisions, reap.events(world, now, ids.__next__)])
 
     def _deadline(self, world: World, key: str, now: float, ids: Ids) -> Decision:
@@ -66,6 +72,17 @@ class _Reaper:
         decision = reap.releases(world, key, spare, now, ids)
         later = min((at + UNUSED for r, at in since.items() if r not in spare), default=None)
         return Decision(commits=decision.commits, wake_at=later)
+
+    def _forget_contents(self, world: World, dirty: Dirty, now: float, ids: Ids) -> Decision:
+        """As with revisions: a version is written before the revision that names it."""
+        wake = min(self._contents.values(), default=now) + UNUSED
+        if not (dirty.everything or wake <= now or any(r.table in _CONTENTS for r in dirty.refs)):
+            return Decision(wake_at=wake if self._contents else None)
+        self._contents = {v: self._contents.get(v, now) for v in reap.unneeded(world)}
+        spare = {v for v, at in self._contents.items() if at + UNUSED <= now}
+        decision = reap.contents(world, spare, now, ids)
+        later = [at + UNUSED for v, at in self._contents.items() if v not in spare]
+        return Decision(commits=decision.commits, wake_at=min(later, default=None))
 
 
 def _stacks(world: World, dirty: Dirty) -> set[str]:
