@@ -4,6 +4,7 @@ Written by whoever makes the node (`up`, `join`), read by `agent.main`.
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,14 @@ def load(layout: NodeLayout) -> AgentFile:
             f"Node {layout.name} has no usable {NAME} in {layout.data}: {error}.",
             "Set the node up again.",
         ) from error
+
+
+def managers(layout: NodeLayout) -> tuple[str, ...]:
+    """Where the node's settings say managers are now: `up` writes it anew when that changes.
+    Nowhere while they cannot be read."""
+    with contextlib.suppress(Refused):
+        return load(layout).managers
+    return ()
 
 
 async def joined(layout: NodeLayout) -> AgentFile:

@@ -167,6 +167,7 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
         renewal=renewal.due,
         certificate=renewal.take,
         connected=blobs.connected,
+        told=lambda: config.managers(layout),
     )
     sessions = Sessions(_hello(settings), settings.managers, worker, reporter)
     return Agent(runtime, network, proxy, traffic, dns, worker, sessions, hooks)

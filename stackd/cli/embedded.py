@@ -9,6 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
+import msgspec
+
 from stackd.agent import config
 from stackd.aio import process
 from stackd.aio.layout import RUN_ROOT, ClusterLayout, NodeLayout
@@ -150,6 +152,23 @@ def _address(node: NodeLayout, found: ClusterFile) -> str:
     if switch is None or node.name == FIRST:
         return found.address
     return switch.address(number(node))
+
+
+def refresh(layout: ClusterLayout, found: ClusterFile) -> None:
+    """Tell members where the manager is now and which addresses are theirs: agents that start
+    take all of it, agents that run find the manager again."""
+    for node in nodes(layout, found):
+        if not (node.data / config.NAME).exists():
+            continue
+        old = config.load(node)
+        new = msgspec.structs.replace(
+            old,
+            managers=(f"{found.address}:{found.control_port}",),
+            address=_address(node, found),
+            pool=found.pool,
+        )
+        if new != old:
+            config.save(node, new)
 
 
 async def _join(node: NodeLayout, found: ClusterFile) -> None:

@@ -124,26 +124,73 @@ def grow(data: Path, cluster: ClusterFile, nodes: int) -> ClusterFile:
     return grown
 
 
-def check(cluster: ClusterFile) -> None:
-    """Raises Refused when something else on this machine uses what a kept cluster needs. For a
-    cluster whose manager does not run."""
-    for port in (cluster.control_port, cluster.http_port, cluster.enrol_port):
-        if problem := listening.problem(port, ()):
-            held, _, _ = problem.partition(". ")
-            raise Refused(f"{held}, and this cluster uses it.", "Stop that process first.")
-    pool = ipaddress.IPv4Network(cluster.pool)
-    for device, route in _device_routes():
-        if not device.startswith(cluster.id) and route.overlaps(pool):
-            raise Refused(
-                f"The address pool {pool} of this cluster overlaps the route {route} of {device}.",
-                "Stop what uses it (another cluster, a VPN) first.",
-            )
+def resume(data: Path, cluster: ClusterFile) -> tuple[ClusterFile, list[str]]:
+    """A kept cluster whose manager does not run, with another port, pool or address wherever
+    something else has taken its own meanwhile; kept so, with one sentence for each.
+
+    What the cluster's own network still holds stays as it is. Raises Refused when nothing is free.
+    """
+    notes: list[str] = []
+    ports: list[int] = []
+    for own, what in (
+        (cluster.control_port, "the control port"),
+        (cluster.http_port, "the HTTP port"),
+        (cluster.enrol_port, "the port for joiners"),
+    ):
+        held, _, _ = listening.problem(own, ()).partition(". ")
+        ports.append(_free_port(0, [], what, avoid=ports) if held else own)
+        notes += [f"{held}: {what} is {ports[-1]} now."] if held else []
+    kept = msgspec.structs.replace(
+        cluster,
+        control_port=ports[0],
+        http_port=ports[1],
+        enrol_port=ports[2],
+        pool=_kept_pool(cluster, notes),
+        address=_kept_address(cluster, notes),
+    )
+    if kept != cluster:
+        write(data, kept)
+    return kept, notes
+
+
+def _kept_pool(cluster: ClusterFile, notes: list[str]) -> str:
+    """The cluster's pool, or a free one when another route overlaps it."""
+    pool, routes = ipaddress.IPv4Network(cluster.pool), _device_routes()
+    own = any(device.startswith(cluster.id) for device, _ in routes)
+    clash = next(((d, r) for d, r in routes if r.overlaps(pool)), None)
+    if own or clash is None:
+        return cluster.pool
+    taken = [route for _, route in routes]
+    if cluster.underlay:
+        taken.append(ipaddress.IPv4Network(cluster.underlay))
+    found = free_pool([*taken, *neighbours.addresses()])
+    notes.append(
+        f"The address pool {pool} overlaps the route {clash[1]} of {clash[0]}: tasks get addresses "
+        f"from {found} now."
+    )
+    return found
+
+
+def _kept_address(cluster: ClusterFile, notes: list[str]) -> str:
+    """The cluster's address while it is one of this machine, else the one it has now."""
+    within = cluster.underlay and cluster.address == str(ipaddress.IPv4Network(cluster.underlay)[1])
+    with socket.socket() as probe:
+        try:
+            probe.bind((cluster.address, 0))
+            return cluster.address
+        except OSError:
+            if within:  # made with the switch
+                return cluster.address
+    found = _own_address(cluster.underlay)
+    notes.append(f"This machine has no address {cluster.address} any more: it is {found} now.")
+    return found
 
 
 def _free_port(wanted: int, notes: list[str], what: str, avoid: Sequence[int] = ()) -> int:
+    """`wanted` if it is free, else one of a range; `wanted` 0: one of the range."""
     candidates: list[int] = [wanted, *range(17420, 18420)]
     for port in candidates:
-        if port in avoid:
+        if not port or port in avoid:
             continue
         with socket.socket() as probe:
             try:

@@ -5,6 +5,7 @@ reported, and is undone by `remove`. Used by `host.datapath`, in the host namesp
 """
 
 import errno
+import ipaddress
 import socket
 import struct
 import zlib
@@ -159,12 +160,27 @@ class Uplink:
                 f"The address pool {self._config.pool} has a route of something else.",
                 "Stop what uses it (another cluster, a VPN) first.",
             )
-        lost = foreign.intersection(missing)
+        lost = {
+            route for route in missing if route != self._config.pool and _overlapped(route, foreign)
+        }
         said, self._lost = self._lost, lost
         missing = [route for route in missing if route not in lost]
         self._outer.request([rtnl.add_route(Route(r, index, self._inside)) for r in missing])
         done = [f"The route to {route} was set." for route in missing]
         return done + [f"{route} has a route of something else." for route in sorted(lost - said)]
+
+
+_GET_ROUTES = Message(rtnl.GETROUTE, 0, struct.pack("=BBBBBBBBI", 2, *[0] * 8))
+
+
+def _has_default(netlink: NetlinkSocket) -> bool:
+    return any(not answer.body[1] for answer in netlink.dump(_GET_ROUTES))
+
+
+def _overlapped(route: str, others: Iterable[str]) -> bool:
+    """Whether a route would take addresses from others, which stay theirs."""
+    net = ipaddress.IPv4Network(route)
+    return any(net.overlaps(ipaddress.IPv4Network(other)) for other in others)
 
 
 def _routes(netlink: NetlinkSocket) -> list[tuple[str, int]]:

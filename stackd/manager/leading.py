@@ -16,7 +16,7 @@ from stackd.aio.layout import ClusterLayout
 from stackd.core.model.cluster import ClusterFile
 from stackd.core.model.node import Role
 from stackd.core.model.release import Digest, Revision
-from stackd.core.network import allocate, ipam
+from stackd.core.network import allocate, ipam, renumber
 from stackd.errors import Refused
 from stackd.manager import drains, loop, traffic
 from stackd.manager.allocator import allocator
@@ -117,6 +117,7 @@ async def lead(manager: Manager, context: Context) -> None:
     services = _services(manager, context)
     await services.tokens.prepare()
     services.membership.managers = (manager.address,)
+    await _renumber(manager, context)
     loops = (
         rollouts(),
         orchestrator(),
@@ -258,6 +259,14 @@ def _node_of(cluster: str, uri: str) -> str:
 
 def _allocation(cluster: ClusterFile) -> allocate.Settings:
     return allocate.Settings(cluster.id, ipam.Pool(cluster.pool, SUBNET_BITS))
+
+
+async def _renumber(manager: Manager, context: Context) -> None:
+    """Before any loop runs: `up` may have changed the pool."""
+    now, pool = context.clock.now(), _allocation(manager.cluster).pool
+    decision = renumber.decide(context.tables.world, pool, now, context.ids.__next__)
+    for changes in decision.commits:
+        await context.tables.commit(changes, context.fence)
 
 
 def _in_use(tables: Tables) -> Iterable[str]:

@@ -54,6 +54,7 @@ class Agent:
     reporter: Reporter = field(default_factory=Reporter)
     connections: list[ManagerConnection | None] = field(default_factory=list)
     heard: list[object] = field(default_factory=list)
+    told: tuple[str, ...] = ()
 
     @contextlib.asynccontextmanager
     async def running(self, address: str) -> AsyncIterator["Agent"]:
@@ -71,6 +72,7 @@ class Agent:
             renewal=_never,
             certificate=self.heard.append,
             connected=self.connections.append,
+            told=lambda: self.told,
         )
         await worker.start()
         async with asyncio.TaskGroup() as group:

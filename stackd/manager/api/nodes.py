@@ -8,7 +8,7 @@ import msgspec
 from stackd.aio.clock import Clock
 from stackd.core.model.api import NameRequest, NodeRequest, NodeRow, NodeRows
 from stackd.core.model.event import Event
-from stackd.core.model.node import Node, NodeStatus
+from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.record import Changes, Put
 from stackd.core.model.states import Availability
 from stackd.errors import Conflict, Refused
@@ -39,7 +39,8 @@ class NodeApi:
     async def list(self, request: NameRequest, caller: Caller) -> NodeRows:
         """Every node, by name."""
         nodes = sorted(self._tables.world.all(Node), key=lambda n: _natural(n.name))
-        return NodeRows(nodes=tuple(map(self._row, nodes)))
+        heard = tuple(report.id for report in self._tables.world.all(NodeReport))
+        return NodeRows(nodes=tuple(map(self._row, nodes)), heard=heard)
 
     async def inspect(self, request: NameRequest, caller: Caller) -> NodeRows:
         """One node, by name or id."""

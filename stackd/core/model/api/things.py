@@ -82,6 +82,9 @@ class NodeRows(Answer, frozen=True, kw_only=True):
     """`node ls`."""
 
     nodes: tuple[NodeRow, ...]
+    heard: tuple[str, ...] = ()
+    """Ids of those that have said what they run since the manager that answers began: until
+    then a state is what the one before it knew."""
 
 
 class ContentRequest(Value, frozen=True, kw_only=True):

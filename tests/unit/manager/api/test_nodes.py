@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from stackd.core.model.api import NameRequest, NodeRequest
-from stackd.core.model.node import Node
+from stackd.core.model.ids import NodeId
+from stackd.core.model.node import Node, NodeReport
 from stackd.errors import Refused
 from stackd.manager.api.nodes import NodeApi
 from tests.fakes.harness import Harness
@@ -30,6 +31,15 @@ async def test_a_row_has_exactly_the_keys_of_the_contract() -> None:
         [row] = (await api(on).list(NameRequest(), CALLER)).nodes
     assert row.__struct_fields__ == KEYS
     assert (row.name, row.state, row.address, row.tasks) == ("node1", "ready", "192.0.2.1", 2)
+
+
+async def test_what_a_former_manager_knew_is_told_from_what_this_one_has_heard() -> None:
+    async with Harness() as on:
+        await running(on)
+        assert (await api(on).list(NameRequest(), CALLER)).heard == ()
+        on.tables.remember(NodeReport(id=NodeId(f"{1:012d}")))
+        answer = await api(on).list(NameRequest(), CALLER)
+    assert answer.heard == tuple(row.id for row in answer.nodes)
 
 
 @pytest.mark.parametrize("name", ["node1", f"{1:012d}"])
