@@ -21,6 +21,7 @@ import uvloop
 from stackd import __version__
 from stackd.agent import config
 from stackd.agent.blobs import Blobs
+from stackd.agent.condition import Condition
 from stackd.agent.config import AgentFile, Papers
 from stackd.agent.dns import DnsServer
 from stackd.agent.machine import Machine
@@ -30,7 +31,7 @@ from stackd.agent.reporter import Reporter
 from stackd.agent.session import Hooks, Sessions
 from stackd.agent.traffic import Carriers, TrafficApplier
 from stackd.agent.tunnels import Tunnels
-from stackd.agent.worker import Worker
+from stackd.agent.worker import Voice, Worker
 from stackd.aio import process
 from stackd.aio.clock import SystemClock
 from stackd.aio.layout import RUN_ROOT, ClusterLayout, NodeLayout
@@ -63,6 +64,7 @@ class Agent:
     worker: Worker
     sessions: Sessions
     hooks: Hooks
+    condition: Condition
 
 
 def main(arguments: list[str]) -> int:
@@ -114,7 +116,7 @@ async def run_agent(layout: NodeLayout) -> None:
                 agent.dns.run(),
                 agent.worker.run(),
                 agent.sessions.run(agent.hooks, clock),
-                agent.network.guard(_repaired),
+                agent.network.guard(agent.condition),
             )
             tasks = [group.create_task(work) for work in works]
             await stop.wait()
@@ -156,9 +158,10 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
         clock,
     )
     machine = Machine(runtime, NodeImages(layout, LayerStore(layout), blobs.fetch), network, clock)
-    record = NodeRecord(layout.data / "record")
+    record = NodeRecord(layout.data / "record", layout.run / "record")
     stack.callback(record.close)
-    worker = Worker(machine, record, reporter, traffic)
+    condition = Condition(reporter, clock)
+    worker = Worker(machine, record, Voice(reporter, condition), traffic)
     renewal = Renewal(papers, clock)
     hooks = Hooks(
         connect=lambda address: ManagerConnection(address, renewal.identity),
@@ -170,7 +173,7 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
         told=lambda: config.managers(layout),
     )
     sessions = Sessions(_hello(settings), settings.managers, worker, reporter)
-    return Agent(runtime, network, proxy, traffic, dns, worker, sessions, hooks)
+    return Agent(runtime, network, proxy, traffic, dns, worker, sessions, hooks, condition)
 
 
 def _network_config(layout: NodeLayout, settings: AgentFile) -> NetworkConfig:
@@ -198,10 +201,6 @@ def _hello(settings: AgentFile) -> Hello:
         version=__version__,
         instance=secrets.token_hex(8),
     )
-
-
-def _repaired(text: str) -> None:
-    _log.warning("network: %s", text)
 
 
 def _write_pid(layout: NodeLayout) -> None:

@@ -5,6 +5,8 @@ and a journal of what came after it, so that a change costs its own size; conten
 secrets) are never written. A torn last entry, left by a crash, is ignored.
 """
 
+import contextlib
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -29,10 +31,17 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class NodeRecord:
     """One file. Nothing in it is fsynced but a snapshot: after a power loss the containers are
-    gone too, and the manager sends everything again."""
+    gone too, and the manager sends everything again.
 
-    def __init__(self, path: Path) -> None:
+    A disk that is full must not keep the node from working: then the record is kept at `spare`,
+    in memory, and `trouble` says why. Nothing here raises OSError.
+    """
+
+    def __init__(self, path: Path, spare: Path) -> None:
+        """`spare`: on another file system, one that a reboot empties."""
         self._path = path
+        self._spare = spare
+        self.trouble = ""
         self._file = -1
         self._written = 0
         self._limit = COMPACT_BYTES
@@ -53,16 +62,35 @@ class NodeRecord:
 
     def rewrite(self, assigned: Assigned, statuses: dict[str, TaskStatus]) -> None:
         """Replace the file by a snapshot, all or nothing."""
+        lines = [_Line(assignment=without_contents(assigned.snapshot()))]
+        lines += [_Line(status=status) for status in statuses.values()]
+        self.trouble = ""
+        try:
+            self._replace(self._path, lines)
+            self._spare.unlink(missing_ok=True)
+        except OSError as error:
+            self.trouble = f"{self._path} cannot be written: {error.strerror}."
+            try:
+                self._replace(self._spare, lines)
+            except OSError as worse:
+                self.close()
+                self.trouble += f" {self._spare} neither: {worse.strerror}."
+
+    def _replace(self, path: Path, lines: list[_Line]) -> None:
         self.close()
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = self._path.with_suffix(".new")
-        self._file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        self._written = 0
-        self._append(_Line(assignment=without_contents(assigned.snapshot())))
-        for status in statuses.values():
-            self._append(_Line(status=status))
-        os.fsync(self._file)
-        os.rename(fresh, self._path)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = path.with_suffix(".new")
+        try:
+            self._file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            self._written = 0
+            for line in lines:
+                self._write(line)
+            os.fsync(self._file)
+            os.rename(fresh, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
+            raise
         self._limit = COMPACT_BYTES + 2 * self._written
 
     def assignment(self, assignment: Assignment) -> bool:
@@ -80,15 +108,28 @@ class NodeRecord:
             self._file = -1
 
     def _append(self, line: _Line) -> bool:
-        data = self._encoder.encode(line)
-        self._written += os.write(self._file, _HEAD.pack(len(data)) + data)
+        try:
+            self._write(line)
+        except OSError:
+            return True  # the end is torn
         return self._written > self._limit
 
+    def _write(self, line: _Line) -> None:
+        data = self._encoder.encode(line)
+        size = _HEAD.size + len(data)
+        if os.write(self._file, _HEAD.pack(len(data)) + data) < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._written += size
+
+    def _read(self) -> bytes:
+        """The spare is there only while it is the newer one."""
+        for path in (self._spare, self._path):
+            with contextlib.suppress(FileNotFoundError):
+                return path.read_bytes()
+        return b""
+
     def _lines(self) -> Iterator[_Line]:
-        try:
-            data = self._path.read_bytes()
-        except FileNotFoundError:
-            return
+        data = self._read()
         decoder, at = msgspec.msgpack.Decoder(_Line), 0
         while at + _HEAD.size <= len(data):
             (size,) = _HEAD.unpack_from(data, at)

@@ -5,13 +5,18 @@ known is said again. No timer: what gathers while a message is being sent is the
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from stackd.core.model.node import NodeReport
+from stackd.core.model.ids import NodeId
+from stackd.core.model.node import NodeReport, Notice
 from stackd.core.model.task import TaskStatus
 from stackd.wire.messages import STATUS_BATCH, Report, Statuses
+
+NOTICES = 20
+"""Most notices that wait to be told; older ones are in the log only."""
 
 
 class Reporter:
@@ -20,15 +25,17 @@ class Reporter:
     def __init__(self) -> None:
         self._known: dict[str, TaskStatus] = {}
         self._pending: dict[str, TaskStatus] = {}
-        self._report: NodeReport | None = None
+        self._report = NodeReport(id=NodeId(""))
         self._report_pending = False
         self._removed: Mapping[str, float] = {}
+        self._troubles: dict[str, str] = {}
+        self._notices: deque[Notice] = deque(maxlen=NOTICES)
         self._ready = asyncio.Event()
 
     @property
     def applied(self) -> int:
         """The traffic version this node last said it applied."""
-        return self._report.applied if self._report else 0
+        return self._report.applied
 
     @property
     def statuses(self) -> Mapping[str, TaskStatus]:
@@ -58,12 +65,18 @@ class Reporter:
             self._removed, self._report_pending = dict(volumes), True
             self._ready.set()
 
+    def happened(self, notice: Notice | None, troubles: Mapping[str, str]) -> None:
+        """Something happened on the node itself, and what is wrong with it now."""
+        if notice is not None:
+            self._notices.append(notice)
+        self._troubles, self._report_pending = dict(troubles), True
+        self._ready.set()
+
     def resend(self) -> None:
         """A new session begins: everything is to be said again."""
         self._pending = dict(self._known)
-        self._report_pending = self._report is not None
-        if self._pending or self._report_pending:
-            self._ready.set()
+        self._report_pending = True
+        self._ready.set()
 
     async def next(self) -> Report | Statuses:
         """The next message, as soon as there is one. What a failed send lost, `resend` says
@@ -72,8 +85,16 @@ class Reporter:
             if self._pending:
                 batch = list(self._pending)[:STATUS_BATCH]
                 return Statuses(tuple(self._pending.pop(task) for task in batch))
-            if self._report_pending and self._report is not None:
+            if self._report_pending:
                 self._report_pending = False
-                return Report(msgspec.structs.replace(self._report, removed=self._removed))
+                return Report(self._whole())
             self._ready.clear()
             await self._ready.wait()
+
+    def _whole(self) -> NodeReport:
+        return msgspec.structs.replace(
+            self._report,
+            removed=self._removed,
+            troubles=self._troubles,
+            notices=tuple(self._notices),
+        )

@@ -7,6 +7,7 @@ newest table must be made in order.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -187,8 +188,15 @@ def _load(path: Path) -> Table | None:
 
 def _save(path: Path, table: Table) -> None:
     """Not synced: it only has to outlive the agent; after a crash of the machine nothing that
-    it describes runs any more."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    it describes runs any more. On a full disk there is none rather than an old one: what the
+    agent's record holds is served then."""
     new = path.with_suffix(".new")
-    new.write_bytes(msgspec.msgpack.encode(table))
-    os.replace(new, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_bytes(msgspec.msgpack.encode(table))
+        os.replace(new, path)
+    except OSError as error:
+        _log.warning("the traffic table cannot be kept: %s", error.strerror)
+        for stale in (new, path):
+            with contextlib.suppress(OSError):
+                stale.unlink(missing_ok=True)

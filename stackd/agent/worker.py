@@ -6,11 +6,13 @@ Messages come from `agent.session`; at start the node's own record stands in for
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
 from stackd.agent.assigned import Assigned, Changed
+from stackd.agent.condition import Condition
 from stackd.agent.machine import Machine
 from stackd.agent.record import NodeRecord
 from stackd.agent.removals import Removals
@@ -23,6 +25,8 @@ from stackd.core.model.task import TaskStatus
 from stackd.errors import StackdError
 
 _log = logging.getLogger(__name__)
+TEND = 2.0
+"""Seconds until a record that could not be written is tried again."""
 NETWORKING = frozenset({ItemKind.NODE, ItemKind.NETWORK, ItemKind.ATTACHMENT})
 
 
@@ -34,15 +38,24 @@ class Traffic(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Where what is observed goes: of tasks, and of the node itself."""
+
+    reporter: Reporter
+    condition: Condition
+
+
 class Worker:
     """Owns the runners. `start` once, then `take` every message, `run` all along."""
 
     def __init__(
-        self, machine: Machine, record: NodeRecord, reporter: Reporter, traffic: Traffic
+        self, machine: Machine, record: NodeRecord, voice: Voice, traffic: Traffic
     ) -> None:
         self._machine = machine
         self._record = record
-        self._reporter = reporter
+        self._reporter = reporter = voice.reporter
+        self._condition = voice.condition
         self._traffic = traffic
         self._removals = Removals(machine.runtime, reporter, machine.clock)
         self._assigned = Assigned()
@@ -60,6 +73,7 @@ class Worker:
         """Take up what a former agent left: traffic first, then adopt the containers of recorded
         tasks and reap those that nobody knows."""
         self._assigned, statuses = self._record.load()
+        self._condition.trouble("record", self._record.trouble)
         self._tell_traffic()
         self._removals.wanted(self._assigned.volumes())
         await self._configure()
@@ -101,7 +115,7 @@ class Worker:
         if changed.gap:
             return False
         if self._record.assignment(message):
-            self._record.rewrite(self._assigned, dict(self._reporter.statuses))
+            self._rewrite()
         self._update(changed)
         return True
 
@@ -138,17 +152,29 @@ class Worker:
         def report(status: TaskStatus) -> None:
             if self._assigned.task(task) is None:
                 return
-            if self._record.status(status):
-                self._record.rewrite(self._assigned, dict(self._reporter.statuses))
             self._reporter.status(status)
+            if self._record.status(status):
+                self._rewrite()
 
         return report
+
+    def _rewrite(self) -> None:
+        self._record.rewrite(self._assigned, dict(self._reporter.statuses))
+        self._condition.trouble("record", self._record.trouble)
+
+    async def _tend_record(self) -> None:
+        """A record that could not be kept where it belongs goes there as soon as it can."""
+        while True:
+            await self._machine.clock.sleep(TEND)
+            if self._record.trouble:
+                self._rewrite()
 
     async def run(self) -> None:
         """Make it true, again and again. Cancelling leaves every container as it is."""
         backoff = Backoff(first=0.5, most=30.0)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._removals.run())
+            group.create_task(self._tend_record())
             while True:
                 await self._work.wait()
                 self._work.clear()
@@ -179,6 +205,8 @@ class Worker:
                 list(self._assigned.attachments()),
             )
         except StackdError as error:
-            _log.error("networks: %s", error.cause)
+            self._condition.trouble("networks", error.cause)
             self._network_stale = True
+        else:
+            self._condition.trouble("networks", "")
         return not self._network_stale

@@ -6,11 +6,13 @@ the host's namespace, one that keeps namespaces for tasks ready. Made by `agent.
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Protocol
 
 from stackd.core.model.assignment import AttachmentItem, NodeItem
 from stackd.core.model.driver import NetworkSetup, NetworkView
@@ -19,7 +21,7 @@ from stackd.core.model.traffic import TrafficEntry
 from stackd.core.network import links
 from stackd.core.network.links import Wanted
 from stackd.errors import Unavailable
-from stackd.host import netns, probes
+from stackd.host import netns, netwatch, probes
 from stackd.host.fabric import Underlay
 from stackd.host.netlink import ROUTE, NetlinkSocket
 from stackd.host.netns import NamespaceThread
@@ -30,7 +32,20 @@ from stackd.host.taskns import Pool
 from stackd.host.uplink import NetworkConfig, Uplink
 
 _LOOK_EVERY = 30.0
+_AGAIN = 1.0
 _SETTLE = 0.05
+
+
+class Listener(Protocol):
+    """Who is told what the guard finds."""
+
+    def repaired(self, text: str) -> None:
+        """Something had been broken and is whole again."""
+        ...
+
+    def trouble(self, part: str, cause: str) -> None:
+        """`part` does not work because of `cause`; '' = it does."""
+        ...
 
 
 class HostNetwork:
@@ -48,7 +63,8 @@ class HostNetwork:
         self._opened: list[Nft | NetlinkSocket | Uplink | Plane] = []
         self._plane: Plane
         self._uplink: Uplink
-        self._watch: Watch
+        self._watches: list[Watch] = []
+        self._disturbed = asyncio.Event()
         self.notes: tuple[str, ...] = ()
         self._closed = False
 
@@ -85,10 +101,22 @@ class HostNetwork:
         )
         opened.append(self._plane)
         self.notes = tuple(await threads.host.run(self._uplink.start))
-        writer = await threads.plane.run(thread_id)
-        self._watch = await threads.plane.run(Watch, writer, self._plane.fabric.port_id)
-        self._watch.listen(self._plane.fabric.expected)
+        await self._listen()
         threads.spare(self._pool.fill)
+
+    async def _listen(self) -> None:
+        """Notice what others change, in the data plane and in the host's namespace."""
+        threads, fabric, uplink = self._threads, self._plane.fabric, self._uplink
+        outer, inner = uplink.port_ids
+        judge = netwatch.plane(fabric.expected)
+        writer = await threads.plane.run(thread_id)
+        within = (fabric.port_id, inner)
+        self._watches.append(await threads.plane.run(Watch, writer, within, netwatch.PLANE, judge))
+        judge = netwatch.host(uplink.name, uplink.routes)
+        writer = await threads.host.run(thread_id)
+        self._watches.append(await threads.host.run(Watch, writer, (outer,), netwatch.HOST, judge))
+        for watch in self._watches:
+            watch.listen(self._disturbed)
 
     async def configure(
         self,
@@ -144,17 +172,23 @@ class HostNetwork:
             inside = await self._threads.plane.run(self._plane.verify)
             return [*inside, *await self._threads.host.run(self._uplink.ensure)]
 
-    async def guard(self, report: Callable[[str], None]) -> None:
-        """Never returns: repair whenever others change something, and look every 30 s. Each
-        repair is reported as a sentence, and so is a repair that failed."""
+    async def guard(self, listener: Listener) -> None:
+        """Never returns: repair whenever others change something, and look every 30 s; soon
+        again after a repair that failed."""
+        pause = _LOOK_EVERY
         while True:
-            await self._watch.disturbed(_LOOK_EVERY)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._disturbed.wait(), pause)
             await asyncio.sleep(_SETTLE)
+            self._disturbed.clear()
+            pause = _LOOK_EVERY
             try:
                 for sentence in await self.check():
-                    report(sentence)
+                    listener.repaired(sentence)
+                listener.trouble("network", "")
             except Unavailable as error:
-                report(error.cause)
+                listener.trouble("network", error.cause)
+                pause = _AGAIN
 
     async def connect(self, task_id: str, address: str, port: int, timeout: float) -> str:
         """Try one TCP connection to the task's own address; '' or why it failed."""
@@ -196,7 +230,8 @@ class HostNetwork:
         if self._closed:
             return
         self._closed = True
-        self._watch.close()
+        for watch in self._watches:
+            watch.close()
         failed: list[str] = []
         if purge:
             failed = await self._threads.plane.run(self._plane.purge)

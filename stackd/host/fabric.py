@@ -241,7 +241,8 @@ class Fabric:
         requests = [rtnl.delete_neighbour(*entry) for entry in gone]
         tunnels = {(self._index[overlays[n].vxlan], mac) for n, mac in wanted.forwarding}
         devices = {self._index[o.vxlan] for o in overlays.values()}
-        for index, mac in survey.forwarding_entries(self._netlink) - tunnels:
+        found = {(index, mac) for index, mac, _ in survey.forwarding_entries(self._netlink)}
+        for index, mac in found - tunnels:
             if index in devices and mac.startswith("02:00:"):
                 requests.append(rtnl.delete_forwarding(index, mac))
                 requests.append(rtnl.delete_forwarding(index, mac, tunnel=True))

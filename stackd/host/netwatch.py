@@ -1,38 +1,47 @@
 """Notices when somebody else changes a node's network, as it happens.
 
-Listens to the kernel's notifications in the data-plane namespace; our own changes and those of
-things we do not own are passed over. Used by `host.datapath`, whose check then repairs.
+Listens to the kernel's notifications in the data-plane namespace and in the host's; our own
+changes and those of things we do not own are passed over. Used by `host.datapath`, whose check
+then repairs.
 """
 
 import asyncio
 import contextlib
+import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from stackd.host import rtnl
 from stackd.host.netlink import NETFILTER, ROUTE, NetlinkSocket, attributes, messages
 from stackd.host.survey import Expected
 
-_LINK, _NEIGHBOUR, _ADDRESS = 1, 3, 5
+_LINK, _NEIGHBOUR, _ADDRESS, _ROUTE, _SETTINGS = 1, 3, 5, 7, 24
+PLANE = (_LINK, _NEIGHBOUR, _ADDRESS, _ROUTE, _SETTINGS)
+HOST = (_LINK, _ROUTE, _SETTINGS)
+"""Groups of notifications that matter there."""
 _NFTABLES = 7
 _NEWGEN = 0xA0F
+Judge = Callable[[int, bytes], bool]
+"""Kind and body of a routing message of somebody else -> whether to look."""
 
 
 class Watch:
-    """Made in the data plane's thread; `listen` and everything after in the event loop."""
+    """Made in the thread of the namespace; `listen` and everything after in the event loop."""
 
-    def __init__(self, writer: int, own_port: int) -> None:
+    def __init__(
+        self, writer: int, own_ports: Collection[int], groups: Sequence[int], judge: Judge
+    ) -> None:
         self._writer = writer
         """Thread whose nft transactions are our own."""
-        self._own_port = own_port
-        self._route = NetlinkSocket(ROUTE, (_LINK, _NEIGHBOUR, _ADDRESS))
+        self._own_ports = frozenset(own_ports)
+        self._judge = judge
+        self._route = NetlinkSocket(ROUTE, groups)
         self._nft = NetlinkSocket(NETFILTER, (_NFTABLES,))
         self._disturbed = asyncio.Event()
-        self._expected: Callable[[], Expected] | None = None
 
-    def listen(self, expected: Callable[[], Expected]) -> None:
-        """Begin; `expected` tells what should be there."""
-        self._expected = expected
+    def listen(self, disturbed: asyncio.Event) -> None:
+        """Begin; `disturbed` is set when something of ours was changed by others."""
+        self._disturbed = disturbed
         loop = asyncio.get_running_loop()
         for netlink, judge in ((self._route, self._judge_route), (self._nft, self._judge_nft)):
             netlink.socket.setblocking(False)
@@ -44,13 +53,6 @@ class Watch:
         for netlink in (self._route, self._nft):
             loop.remove_reader(netlink.socket.fileno())
             netlink.close()
-
-    async def disturbed(self, timeout: float) -> None:
-        """Return when something of ours was changed by others, at the latest after `timeout`
-        seconds, in case an event was lost."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._disturbed.wait(), timeout)
-        self._disturbed.clear()
 
     def _read(self, netlink: NetlinkSocket, judge: Callable[[bytes], bool]) -> None:
         while not self._disturbed.is_set():
@@ -75,39 +77,79 @@ class Watch:
         return False
 
     def _judge_route(self, data: bytes) -> bool:
-        foreign = [
-            (kind, body) for kind, _, _, port, body in messages(data) if port != self._own_port
-        ]
-        if not foreign or self._expected is None:
-            return False
-        expected = self._expected()
-        names = expected.names()
-        addresses = {port.address for port in expected.ports.values()}
-        addresses |= {address for _, address in expected.wanted.neighbours}
+        return any(
+            self._judge(kind, body)
+            for kind, _, _, port, body in messages(data)
+            if port not in self._own_ports
+        )
+
+
+def plane(expected: Callable[[], Expected]) -> Judge:
+    """Of a data plane; `expected` tells what should be there."""
+
+    def judge(kind: int, body: bytes) -> bool:
+        now = expected()
+        match kind:
+            case rtnl.NEWLINK | rtnl.DELLINK:
+                link = rtnl.parse_link(body)
+                floods = link.name.startswith("v") and rtnl.floods(body)
+                lost = kind == rtnl.DELLINK or not link.up or floods
+                return lost and link.name in now.names()
+            case rtnl.DELADDR:
+                address = _text(attributes(body[8:]).get(2, b""))
+                return address in {overlay.gateway for overlay in now.wanted.overlays.values()}
+            case rtnl.DELNEIGH:
+                return _entry(now, body)
+            case rtnl.NEWNETCONF:
+                return _setting(body, forwarding=0) or _setting(body, rp_filter=1)
+            case rtnl.DELROUTE:
+                return not body[1]  # the default route
+            case _:
+                return False
+
+    return judge
+
+
+def host(uplink: str, routes: Callable[[], Collection[str]]) -> Judge:
+    """Of a host: its end of the uplink, the routes to the networks, whether it forwards."""
+
+    def judge(kind: int, body: bytes) -> bool:
+        match kind:
+            case rtnl.NEWLINK | rtnl.DELLINK:
+                link = rtnl.parse_link(body)
+                return link.name == uplink and (kind == rtnl.DELLINK or not link.up)
+            case rtnl.DELROUTE:
+                address = attributes(body[12:]).get(1, b"")
+                return len(address) == 4 and f"{_text(address)}/{body[1]}" in routes()
+            case rtnl.NEWNETCONF:
+                return _setting(body, forwarding=0)
+            case _:
+                return False
+
+    return judge
+
+
+def _entry(expected: Expected, body: bytes) -> bool:
+    """Whether a neighbour or forwarding entry that went is one of ours."""
+    fields = attributes(body[12:])
+    if struct.unpack_from("=B", body)[0] == rtnl.AF_BRIDGE:
         macs = {port.mac for port in expected.ports.values()}
         macs |= {mac for _, mac in expected.wanted.forwarding}
-        gateways = {overlay.gateway for overlay in expected.wanted.overlays.values()}
-        for kind, body in foreign:
-            match kind:
-                case rtnl.NEWLINK | rtnl.DELLINK:
-                    link = rtnl.parse_link(body)
-                    floods = link.name.startswith("v") and rtnl.floods(body)
-                    lost = kind == rtnl.DELLINK or not link.up or floods
-                    if lost and link.name in names:
-                        return True
-                case rtnl.DELADDR:
-                    if _text(attributes(body[8:]).get(2, b"")) in gateways:
-                        return True
-                case rtnl.DELNEIGH:
-                    fields = attributes(body[12:])
-                    bridged = struct.unpack_from("=B", body)[0] == rtnl.AF_BRIDGE
-                    if bridged and fields.get(2, b"").hex(":") in macs:
-                        return True
-                    if not bridged and _text(fields.get(1, b"")) in addresses:
-                        return True
-                case _:
-                    pass
+        return fields.get(2, b"").hex(":") in macs
+    addresses = {port.address for port in expected.ports.values()}
+    addresses |= {address for _, address in expected.wanted.neighbours}
+    return _text(fields.get(1, b"")) in addresses
+
+
+def _setting(body: bytes, *, forwarding: int | None = None, rp_filter: int | None = None) -> bool:
+    """Whether the message says that a setting of IPv4 now has this value."""
+    if body[0] != socket.AF_INET:
         return False
+    fields = attributes(body[4:])
+    for kind, value in ((2, forwarding), (3, rp_filter)):
+        if value is not None and fields.get(kind) == struct.pack("=i", value):
+            return True
+    return False
 
 
 def _text(packed: bytes) -> str:

@@ -26,6 +26,20 @@ _SETS = (
     *("src4", "self", "vips", "slots", "svc"),
 )
 _TCP = 6
+_SETTINGS = {
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv4/conf/default/send_redirects": "0",
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "0",
+    "ipv6/conf/all/disable_ipv6": "1",
+    "ipv6/conf/default/disable_ipv6": "1",
+    "bridge/bridge-nf-call-iptables": "0",
+    "bridge/bridge-nf-call-ip6tables": "0",
+    "bridge/bridge-nf-call-arptables": "0",
+    "ipv4/ip_forward": "1",
+}
+"""Of a data plane; those that this kernel does not have are left out."""
+_OF_LINKS = {"forwarding": "1", "rp_filter": "0"}
 
 
 def prepare() -> None:
@@ -35,13 +49,8 @@ def prepare() -> None:
         netlink.request([rtnl.set_up(1)])
     finally:
         netlink.close()
-    for scope in ("all", "default"):
-        netns.write_sysctl(f"ipv4/conf/{scope}/send_redirects", "0")
-        netns.write_sysctl(f"ipv4/conf/{scope}/rp_filter", "0")
-        netns.write_sysctl(f"ipv6/conf/{scope}/disable_ipv6", "1")
-    for family in ("ip", "ip6", "arp"):
-        netns.write_sysctl(f"bridge/bridge-nf-call-{family}tables", "0")
-    netns.write_sysctl("ipv4/ip_forward", "1")
+    for name, value in _SETTINGS.items():
+        netns.write_sysctl(name, value)
 
 
 class Plane:
@@ -209,10 +218,21 @@ class Plane:
         done = []
         if not self._table.verify():
             done.append(f"The nft table {self._table.name} had been changed and was restored.")
-        if netns.read_sysctl("ipv4/ip_forward") != "1":
-            prepare()
-            done.append("Forwarding in the data plane had been turned off and was restored.")
-        return done + self.fabric.verify()
+        done += self.fabric.verify()
+        return done + self._settings()
+
+    def _settings(self) -> list[str]:
+        """Put back settings that somebody has changed; one sentence each."""
+        wanted = dict(_SETTINGS)
+        for link in (naming.UPLINK, *(o.bridge for o in self.fabric.wanted.overlays.values())):
+            wanted |= {f"ipv4/conf/{link}/{name}": value for name, value in _OF_LINKS.items()}
+        done = []
+        for name, value in wanted.items():
+            found = netns.read_sysctl(name)
+            if found not in (None, value):
+                netns.write_sysctl(name, value)
+                done.append(f"{name.replace('/', '.')} of the data plane was {found}: set again.")
+        return done
 
     def purge(self) -> list[str]:
         """Detach all tasks and delete all overlay links; what could not be, in sentences."""

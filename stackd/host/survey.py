@@ -119,9 +119,11 @@ def _entry_faults(
         bridge = links.get(overlays[network].bridge)
         if bridge is not None and neighbours.get((bridge.index, address)) != mac:
             faults.entries = True
-    for network, mac in wanted.forwarding:
+    for (network, mac), node in wanted.forwarding.items():
         vxlan = links.get(overlays[network].vxlan)
-        if vxlan is not None and (vxlan.index, mac) not in forwarding:
+        if vxlan is None:
+            continue
+        if not {(vxlan.index, mac, ""), (vxlan.index, mac, node)} <= forwarding:
             faults.entries = True
     if faults.entries:
         faults.sentences.append("Entries for other nodes had been lost and were set again.")
@@ -130,7 +132,7 @@ def _entry_faults(
         if link is None or bridge is None or port.task in faults.tasks:
             continue
         entry = neighbours.get((bridge.index, port.address)) == port.mac
-        if not entry or (link.index, port.mac) not in forwarding:
+        if not entry or (link.index, port.mac, "") not in forwarding:
             faults.tasks.add(port.task)
             faults.sentences.append(
                 f"Entries of task {port.task} had been lost and were set again."
@@ -179,11 +181,14 @@ def neighbour_entries(netlink: NetlinkSocket) -> dict[tuple[int, str], str]:
     return found
 
 
-def forwarding_entries(netlink: NetlinkSocket) -> set[tuple[int, str]]:
-    """(link index, MAC) of all forwarding entries of bridges."""
+def forwarding_entries(netlink: NetlinkSocket) -> set[tuple[int, str, str]]:
+    """(link index, MAC, address of the other end or '') of all forwarding entries: a bridge's
+    have none, a VXLAN device's tell the node."""
     found = set()
     header = struct.pack("=BxxxiHBB", rtnl.AF_BRIDGE, 0, 0, 0, 0)
     for answer in netlink.dump(Message(rtnl.GETNEIGH, 0, header)):
         index = struct.unpack_from("=i", answer.body, 4)[0]
-        found.add((index, attributes(answer.body[12:]).get(2, b"").hex(":")))
+        fields = attributes(answer.body[12:])
+        node = str(ipaddress.IPv4Address(fields[1])) if len(fields.get(1, b"")) == 4 else ""
+        found.add((index, fields.get(2, b"").hex(":"), node))
     return found

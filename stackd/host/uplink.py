@@ -9,7 +9,7 @@ import ipaddress
 import socket
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,8 +82,7 @@ class Uplink:
         """Everything there; one sentence for each thing made. Raises Unavailable."""
         done = self._ip_forward()
         try:
-            if self._link():
-                done.append(f"The uplink {self._name} was made.")
+            done += self._link()
             done += self._add_routes()
         except (NetlinkError, Refused) as error:
             raise Unavailable(f"The uplink cannot be set up: {error}.") from error
@@ -121,11 +120,17 @@ class Uplink:
             changed = forwarding.claim(self._table.name)
         return ["net.ipv4.ip_forward was 0 on this host and is now 1."] if changed else []
 
-    def _link(self) -> bool:
+    def _link(self) -> list[str]:
         outer, inner = rtnl.find(self._outer, self._name), rtnl.find(self._inner, naming.UPLINK)
-        made = outer is None or inner is None
+        done = []
+        if outer is None or inner is None:
+            done.append(f"The uplink {self._name} was made.")
+        elif self.address and not (outer.up and inner.up):
+            done.append(f"The uplink {self._name} had been set down and was set up again.")
+        elif self.address and not _has_default(self._inner):
+            done.append("The data plane's default route had been removed and was set again.")
         have = [a for a in survey.address_entries(self._outer) if outer and a[0] == outer.index]
-        if made:
+        if outer is None or inner is None:
             if outer is not None:
                 self._outer.request([rtnl.delete_link(outer.index)], ignore=(errno.ENODEV,))
             veth = rtnl.Veth(self._name, naming.UPLINK, self._fd, 1500)
@@ -141,7 +146,22 @@ class Uplink:
                 rtnl.add_route(Route("0.0.0.0/0", peer, self.address)),
             ]
         )
-        return made
+        return done
+
+    @property
+    def port_ids(self) -> tuple[int, int]:
+        """The netlink ports of the host and of the data plane whose changes are our own."""
+        outer, inner = self._outer.socket.getsockname(), self._inner.socket.getsockname()
+        return int(outer[0]), int(inner[0])
+
+    @property
+    def name(self) -> str:
+        """The host's end of the uplink."""
+        return self._name
+
+    def routes(self) -> Collection[str]:
+        """The destinations that the host reaches through it."""
+        return self._routes
 
     def _choose(self) -> str:
         taken = [f"{a}/{prefix}" for _, a, prefix in survey.address_entries(self._outer)]
@@ -186,7 +206,7 @@ def _overlapped(route: str, others: Iterable[str]) -> bool:
 def _routes(netlink: NetlinkSocket) -> list[tuple[str, int]]:
     """(destination, link index) of the main table's IPv4 routes, default routes left out."""
     found = []
-    for answer in netlink.dump(Message(rtnl.GETROUTE, 0, struct.pack("=BBBBBBBBI", 2, *[0] * 8))):
+    for answer in netlink.dump(_GET_ROUTES):
         prefix, table = answer.body[1], answer.body[4]
         fields = attributes(answer.body[12:])
         if table == 254 and 1 in fields and prefix:

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stackd.agent.condition import Condition
 from stackd.agent.machine import Machine
 from stackd.agent.record import NodeRecord
 from stackd.agent.reporter import Reporter
 from stackd.agent.session import Hooks, Sessions
 from stackd.agent.tunnels import Tunnels
-from stackd.agent.worker import Worker
+from stackd.agent.worker import Voice, Worker
 from stackd.aio.clock import SystemClock
 from stackd.aio.ids import fresh_ids
 from stackd.core.model.container import ContainerSpec, Grant
@@ -61,8 +62,9 @@ class Agent:
         clock = SystemClock()
         machine = Machine(self.runtime, self.images, self.network, clock)
         self.reporter = Reporter()
-        record = NodeRecord(self.folder / f"{self.node}.record")
-        worker = Worker(machine, record, self.reporter, self.traffic)
+        record = NodeRecord(self.folder / f"{self.node}.record", self.folder / "spare")
+        voice = Voice(self.reporter, Condition(self.reporter, machine.clock))
+        worker = Worker(machine, record, voice, self.traffic)
         hello = Hello(self.node, address="192.0.2.1", instance=self.instance)
         sessions = Sessions(hello, (address,), worker, self.reporter)
         hooks = Hooks(

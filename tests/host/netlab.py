@@ -135,6 +135,28 @@ class Lab:
         self._open.clear()
 
 
+class Repairs:
+    """What the guard has told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.troubles: dict[str, str] = {}
+        self._more = asyncio.Event()
+
+    def repaired(self, text: str) -> None:
+        self.told.append(text)
+        self._more.set()
+
+    def trouble(self, part: str, cause: str) -> None:
+        self.troubles[part] = cause
+
+    async def next(self) -> str:
+        """The latest, once there is another one."""
+        self._more.clear()
+        await self._more.wait()
+        return self.told[-1]
+
+
 def by_id(addresses: Mapping[str, str]) -> dict[str, str]:
     ids = {network.name: str(network.id) for network in NETWORKS}
     return {ids[name]: address for name, address in addresses.items()}

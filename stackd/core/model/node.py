@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from stackd.core.model.ids import NodeId
-from stackd.core.model.record import Record
+from stackd.core.model.record import Record, Value
 from stackd.core.model.states import Availability, NodeState
 
 
@@ -60,9 +60,18 @@ class NodeStatus(Record, frozen=True, kw_only=True):
         return self.id
 
 
+class Notice(Value, frozen=True, kw_only=True):
+    """Something that happened on a node by itself: the manager makes it an event, once."""
+
+    at: float
+    """Unix seconds, on the node's clock."""
+    kind: str
+    text: str
+
+
 class NodeReport(Record, frozen=True, kw_only=True):
-    """What a node's agent last said of its traffic. Kept in memory only, never stored: a new
-    leader collects it again before it takes the next step."""
+    """What a node's agent last said of its traffic and of itself. Kept in memory only, never
+    stored: a new leader collects it again before it takes the next step."""
 
     TABLE: ClassVar[str] = "mem_reports"
     id: NodeId
@@ -76,6 +85,10 @@ class NodeReport(Record, frozen=True, kw_only=True):
     """`STACK/SERVICE` -> why part of its traffic could not be applied (a port that is taken)."""
     removed: Mapping[str, float] = msgspec.field(default_factory=dict)
     """Volume whose data has gone -> the time at which that was asked for."""
+    troubles: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Part of the node (network, record …) -> what is wrong with it now."""
+    notices: tuple[Notice, ...] = ()
+    """The latest of them, oldest first; said again after a reconnect."""
 
     @property
     def key(self) -> str:

@@ -118,7 +118,17 @@ def _service_lines(world: World, stack: str, service: str) -> tuple[str, ...]:
         for report in world.all(NodeReport)
         if key in report.problems
     ]
+    for node in sorted({v.task.node for v in world.tasks_of(stack, service) if v.task.node}):
+        lines += [f"node {names.node_name(world, node)}: {text}" for text in _troubles(world, node)]
     return tuple(lines) + _events(world, key)
+
+
+def _troubles(world: World, node: str) -> tuple[str, ...]:
+    """What is wrong with the node itself."""
+    report = world.get(NodeReport, node)
+    return (
+        tuple(f"{part}: {text}" for part, text in sorted(report.troubles.items())) if report else ()
+    )
 
 
 def _standing(view: TaskView) -> str:
@@ -146,7 +156,8 @@ def _node(world: World, node: Node) -> WhyAnswer:
     since = f" since {rfc3339(status.since)}" if status else ""
     message = f": {status.message}" if status and status.message else ""
     text = f"{state}{since}, {node.availability.value}{message}"
-    return WhyAnswer(name=node.name, phase=state, text=text, lines=_events(world, node.name))
+    lines = (*_troubles(world, node.id), *_events(world, node.name))
+    return WhyAnswer(name=node.name, phase=state, text=text, lines=lines)
 
 
 def _events(world: World, name: str, cause: str = "", count: int = 5) -> tuple[str, ...]:

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stackd.agent.condition import Condition
 from stackd.agent.machine import Machine
 from stackd.agent.record import NodeRecord
 from stackd.agent.reporter import Reporter
-from stackd.agent.worker import Worker
+from stackd.agent.worker import Voice, Worker
 from stackd.aio.clock import ManualClock, settle
 from stackd.core.model.assignment import (
     Assignment,
@@ -72,8 +73,10 @@ def items(name: str) -> tuple[Item, ...]:
 
 async def test_a_task_waits_for_its_network_also_while_others_are_made(tmp_path: Path) -> None:
     network, reporter = SlowNetwork(), Reporter()
-    machine = Machine(FakeRuntime(), FakeImages(), network, ManualClock())
-    worker = Worker(machine, NodeRecord(tmp_path / "record"), reporter, FakeTraffic())
+    clock = ManualClock()
+    machine = Machine(FakeRuntime(), FakeImages(), network, clock)
+    record = NodeRecord(tmp_path / "record", tmp_path / "spare")
+    worker = Worker(machine, record, Voice(reporter, Condition(reporter, clock)), FakeTraffic())
     network.go.release()
     await worker.start()
     async with asyncio.TaskGroup() as group:
