@@ -132,13 +132,14 @@ def resume(data: Path, cluster: ClusterFile) -> tuple[ClusterFile, list[str]]:
     """
     notes: list[str] = []
     ports: list[int] = []
+    before = (cluster.control_port, cluster.http_port, cluster.enrol_port)
     for own, what in (
         (cluster.control_port, "the control port"),
         (cluster.http_port, "the HTTP port"),
         (cluster.enrol_port, "the port for joiners"),
     ):
         held, _, _ = listening.problem(own, ()).partition(". ")
-        ports.append(_free_port(0, [], what, avoid=ports) if held else own)
+        ports.append(_free_port(0, [], what, avoid=(*before, *ports)) if held else own)
         notes += [f"{held}: {what} is {ports[-1]} now."] if held else []
     kept = msgspec.structs.replace(
         cluster,

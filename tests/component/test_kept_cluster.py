@@ -61,6 +61,14 @@ def test_ports_that_are_all_taken_become_different_ones(tmp_path: Path) -> None:
     assert len({getattr(after, port) for port in PORTS} - {one, two, three}) == 3
 
 
+def test_a_port_of_its_own_is_no_free_port(tmp_path: Path) -> None:
+    with listener() as taken:
+        first, _ = cluster.resume(tmp_path, kept(control_port=taken))
+        next_free = kept(control_port=taken, http_port=first.control_port)
+        after, _ = cluster.resume(tmp_path, next_free)
+    assert after.http_port == first.control_port != after.control_port
+
+
 def test_connections_that_linger_do_not_take_a_port(tmp_path: Path) -> None:
     """A manager that ended a moment ago leaves them behind."""
     with socket.create_server(("127.0.0.1", 0)) as server:
