@@ -18,7 +18,7 @@ help:
 	@echo "make unit        tests that need no root"
 	@echo "make sim         rollouts in virtual time: scenarios and properties"
 	@echo "make fuzz        properties with many more examples (about 10 minutes)"
-	@echo "make soak N=10   lost requests and killed processes, again and again"
+	@echo "make soak N=10   lost requests and killed processes, again and again; 2 N crashes at every step"
 	@echo "make proto       generate stackd/wire/gen from schemas/rpc"
 	@echo "make schema      generate schemas/stack.schema.json"
 	@echo "make lock        resolve requirements.lock again"
@@ -48,6 +48,7 @@ soak: demo-image
 	for i in $$(seq $(N)); do \
 	  echo "soak $$i of $(N)"; $(PYTEST) tests/e2e/test_lossless.py tests/e2e/test_faults.py || exit 1; \
 	done
+	$(PYTEST) tests/e2e/test_crashpoints.py --crashes $$((2 * $(N)))
 
 demo-image: setup
 	@$(PY) examples/demo-image/build.py

@@ -64,10 +64,7 @@ class Keeper:
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.add_signal_handler(signal.SIGINT, self._stop.set)
         loop.add_signal_handler(signal.SIGUSR1, self._renew.set)
-        running = envoy_instance.running(self._layout.run)
-        current = running.pop() if running else self._start()
-        for older in running:
-            await envoy_instance.retire(older)
+        current = await self._adopt() or self._start()
         restarts = Restarts()
         while not self._stop.is_set():
             started = loop.time()
@@ -81,6 +78,17 @@ class Keeper:
             await asyncio.sleep(restarts.pause(loop.time() - started))
             current = self._start()
         await current.end()
+
+    async def _adopt(self) -> Instance | None:
+        """The Envoy that a former keeper left. One that was killed in a handover left two, of
+        which either may not serve yet or no more: the handover is brought to its end."""
+        running = envoy_instance.running(self._layout.run)
+        envoy_instance.forget_dead(self._layout.run, running)
+        current = running[0] if running else None
+        for newer in running[1:]:
+            assert current is not None
+            current = await self._replace(current, newer)
+        return current
 
     def _start(self) -> Instance:
         output = self._layout.run / "envoy.log"
@@ -105,13 +113,17 @@ class Keeper:
     async def _hand_over(self, old: Instance) -> Instance:
         """A second Envoy on the same ports; once it serves what the first does, that one goes."""
         self._renew.clear()
-        new = self._start()
+        return await self._replace(old, self._start())
+
+    async def _replace(self, old: Instance, new: Instance) -> Instance:
+        """Let `old` go once `new` serves what it does; who serves then."""
         try:
             await envoy_instance.caught_up(new, old)
         except Unavailable as error:
-            log.warning("the new Envoy is given up: %s", error)
-            await new.end()
-            return old
+            if await envoy_instance.serves(old):
+                log.warning("the new Envoy is given up: %s", error)
+                await new.end()
+                return old
         await envoy_instance.retire(old)
         return new
 

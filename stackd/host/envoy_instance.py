@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import urllib.parse
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,14 +188,32 @@ def _barrier_listener(socket: Path) -> dict[str, Any]:
     }
 
 
+def forget_dead(run: Path, alive: Collection[Instance]) -> None:
+    """Remove the files of instances that have ended while no keeper looked."""
+    numbers = {instance.number for instance in alive}
+    for file in run.glob("envoy-*.*"):
+        matched = re.match(r"envoy-(\d+)\.", file.name)
+        if matched is not None and int(matched[1]) not in numbers:
+            file.unlink(missing_ok=True)
+
+
+async def serves(instance: Instance) -> bool:
+    """Whether it takes new connections: once its listeners are drained it does not."""
+    try:
+        return bool(await _version(instance))
+    except Unavailable:
+        return False
+
+
 async def caught_up(new: Instance, old: Instance) -> None:
-    """Return when `new` listens on every port of `old` and has the same version.
+    """Return when `new` listens on every port of `old` and has the same version, or `old` does
+    not serve any more.
 
     Raises Unavailable after CATCH_UP seconds.
     """
     try:
         async with asyncio.timeout(CATCH_UP):
-            while not await _equal(new, old):
+            while await serves(old) and not await _equal(new, old):
                 if not new.alive:
                     raise Unavailable("the new Envoy has ended")
                 await asyncio.sleep(0.05)
