@@ -29,8 +29,9 @@ MAX_PACK = 512 * 1024 * 1024
 MAX_MEMORY = 4 * 1024**3
 """Bytes of address space, packs that it maps included."""
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/proc", "/dev")
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
 _PASSED_ON = (
-    "PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy",
+    "PATH", *_CERTIFICATES, "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy",
 )  # fmt: skip
 _OPTIONS = (
     "core.hooksPath=/dev/null",
@@ -158,7 +159,7 @@ def _program() -> str:
 
 def _system() -> list[str]:
     """Programs, libraries, certificates and what name resolution reads."""
-    named = [os.environ.get(name, "") for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")]
+    named = [os.environ.get(name, "") for name in _CERTIFICATES]
     found = [*os.environ.get("PATH", os.defpath).split(os.pathsep), *named]
     resolver = os.path.realpath("/etc/resolv.conf")
     return [*_SYSTEM, *(path for path in found if path), resolver]

@@ -1,10 +1,5 @@
 """Repositories over ssh, from a private sshd on loopback: keys, host keys, and what is refused."""
 
-import contextlib
-import os
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +10,8 @@ from stackd.errors import Refused
 from stackd.git.environment import Credential, Git
 from stackd.git.repo import GitRepo
 from stackd.git.urls import check_url
+from tests.fakes.githost import make_key, ssh_host
 from tests.fakes.gitrepo import Repo
-from tests.fakes.ports import free_port
 
 pytestmark = pytest.mark.host
 
@@ -31,48 +26,13 @@ class Server:
     source: Repo
 
 
-def make_key(path: Path) -> bytes:
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True, cwd=path.parent
-    )
-    return path.read_bytes()
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("sshd")
-    key = make_key(folder / "user")
-    make_key(folder / "host")
-    (folder / "authorized").write_bytes((folder / "user.pub").read_bytes())
-    port = free_port()
-    os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
-    process = subprocess.Popen(
-        [
-            "setpriv", "--pdeathsig", "KILL", "/usr/sbin/sshd", "-D", "-q", "-f", "/dev/null",
-            "-h", folder / "host", "-p", str(port), "-o", "ListenAddress=127.0.0.1",
-            "-o", f"AuthorizedKeysFile={folder}/authorized", "-o", "StrictModes=no",
-            "-o", "PidFile=none", "-o", "UsePAM=no", "-o", "PermitRootLogin=prohibit-password",
-        ]
-    )  # fmt: skip
-    host_key = (folder / "host.pub").read_text().split()[:2]
     source = Repo(folder / "stacks")
     source.commit({"a.stack.yml": "services: {}\n"})
-    known = f"[127.0.0.1]:{port} {' '.join(host_key)}\n"
-    try:
-        wait_until_open(port)
-        yield Server(f"ssh://root@127.0.0.1:{port}{source.path}", key, known, source)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def wait_until_open(port: int) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.02)
-    raise AssertionError("sshd does not come up")
+    with ssh_host(folder) as host:
+        yield Server(host.url(source.path), host.key, host.known_hosts, source)
 
 
 def mirror_of(server: Server, root: Path, credential: Credential) -> GitRepo:
