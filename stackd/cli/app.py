@@ -42,7 +42,10 @@ VERBS: Mapping[str, tuple[str, ...]] = {
     "version": ("version",),
 }
 """File -> the verbs that its `register` adds."""
-NOUNS = ("repo", "image", "registry", "node", "network", "volume", "cluster", "token", "rehearse")
+NOUNS = (
+    *("repo", "image", "registry", "node", "network", "volume", "cluster", "token", "rehearse"),
+    "analysis",
+)
 CONTENTS = ("secret", "config")
 LATER: Mapping[str, tuple[str, ...]] = {
     "": (

@@ -49,9 +49,10 @@ def _plain(annotation: Any) -> Any:
             return annotation
 
 
-def section_at(path: Path) -> type[Section] | None:
-    """The section that the value at `path` of a stack file is, if it is one."""
-    annotation: Any = StackSection
+def section_at(path: Path, top: type[Section] = StackSection) -> type[Section] | None:
+    """The section that the value at `path` of a stack file is, if it is one; or of a file that is
+    itself the section `top`."""
+    annotation: Any = top
     for part in path:
         annotation = _plain(annotation)
         if isinstance(annotation, type) and issubclass(annotation, Section):
@@ -110,13 +111,24 @@ class _Found:
     """Where real faults are."""
 
 
-def _report(root: Node, error: ValidationError, lenient: bool, report: Report) -> _Found:
+def report_faults(root: Node, error: ValidationError, top: type[Section], report: Report) -> None:
+    """Turn the faults of a file that is one section into problems."""
+    _report(root, error, False, report, top)
+
+
+def _report(
+    root: Node,
+    error: ValidationError,
+    lenient: bool,
+    report: Report,
+    top: type[Section] = StackSection,
+) -> _Found:
     """Turn pydantic's errors into problems."""
     found = _Found([], [])
     for item in error.errors(include_url=False, include_context=False, include_input=False):
         path = item["loc"]
         if item["type"] == "extra_forbidden":
-            text, harmless = _unknown(section_at(path[:-1]), str(path[-1]))
+            text, harmless = _unknown(section_at(path[:-1], top), str(path[-1]))
             place = key_place_of(root, path)
             if harmless and lenient:
                 report.warning(place, f"{text}; it is left out", dotted(path))
