@@ -61,7 +61,7 @@ def register(app: typer.Typer) -> None:
         target = Target(data.resolve()) if data else where(context)
         _examine()
         with contextlib.ExitStack() as stack:
-            if cluster.read(target.data) is None:
+            if not _running(target.data):
                 stack.enter_context(cluster.alone())
             layout, found, notes = _prepare(target.data, nodes, heartbeat)
             for note in notes:
@@ -71,6 +71,17 @@ def register(app: typer.Typer) -> None:
         emit(document, output, lambda _: print_lines(_ready(target, layout, found)))
         if not detach:
             _show_until_interrupted(target, layout, found)
+
+
+def _running(data: Path) -> bool:
+    """Whether the cluster has a manager now."""
+    found = cluster.read(data)
+    if found is None:
+        return False
+    manager = supervisor.running(embedded.managing(ClusterLayout(data, found.id)))
+    if manager is not None:
+        os.close(manager)
+    return manager is not None
 
 
 def _examine() -> None:
@@ -90,14 +101,13 @@ def _prepare(
     if found is None:
         found, notes = cluster.create(data, nodes or 1, heartbeat)
     layout = ClusterLayout(data, found.id)
-    manager = supervisor.running(embedded.managing(layout))
-    if manager is None:
+    if _running(data):
+        notes.append(f"Cluster {found.id} runs already.")
+    else:
         found, taken = cluster.resume(data, found)
         notes += taken
+        cluster.claim(layout.run, found)
         embedded.refresh(layout, found)
-    else:
-        os.close(manager)
-        notes.append(f"Cluster {found.id} runs already.")
     if nodes is not None and nodes != found.nodes:
         found = cluster.grow(data, found, nodes)
         notes.append(f"Nodes: {nodes}.")

@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -86,9 +86,10 @@ def create(data: Path, nodes: int, heartbeat: float = 5.0) -> tuple[ClusterFile,
             f"{data} is not empty and holds no cluster.", "Choose an empty folder with --data."
         )
     notes: list[str] = []
-    control = _free_port(7420, notes, "the control port")
-    http = _free_port(7421, notes, "the HTTP port", avoid=(control,))
-    enrol = _free_port(7422, notes, "the port for joiners", avoid=(control, http))
+    claimed = _claimed("")
+    control = _free_port(7420, notes, "the control port", avoid=claimed)
+    http = _free_port(7421, notes, "the HTTP port", avoid=(control, *claimed))
+    enrol = _free_port(7422, notes, "the port for joiners", avoid=(control, http, *claimed))
     pool = _free_pool(notes)
     underlay = _free_underlay(pool) if nodes > 1 else ""
     cluster = ClusterFile(
@@ -104,6 +105,23 @@ def create(data: Path, nodes: int, heartbeat: float = 5.0) -> tuple[ClusterFile,
     )
     write(data, cluster)
     return cluster, notes
+
+
+def claim(run: Path, cluster: ClusterFile) -> None:
+    """Show in the cluster's runtime folder which ports are its own until it is taken down: while
+    its manager is just started again they look free to others."""
+    run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write(run, cluster)
+
+
+def _claimed(but: str) -> set[int]:
+    """Ports of the other clusters on this machine; what cannot be read claims nothing."""
+    ports: set[int] = set()
+    for folder in RUN_ROOT.glob("*"):
+        with contextlib.suppress(Refused):
+            other = read(folder) if folder.name != but else None
+            ports |= {other.control_port, other.http_port, other.enrol_port} if other else set()
+    return ports
 
 
 def grow(data: Path, cluster: ClusterFile, nodes: int) -> ClusterFile:
@@ -133,13 +151,16 @@ def resume(data: Path, cluster: ClusterFile) -> tuple[ClusterFile, list[str]]:
     notes: list[str] = []
     ports: list[int] = []
     before = (cluster.control_port, cluster.http_port, cluster.enrol_port)
+    claimed = _claimed(cluster.id)
     for own, what in (
         (cluster.control_port, "the control port"),
         (cluster.http_port, "the HTTP port"),
         (cluster.enrol_port, "the port for joiners"),
     ):
         held, _, _ = listening.problem(own, ()).partition(". ")
-        ports.append(_free_port(0, [], what, avoid=(*before, *ports)) if held else own)
+        if own in claimed:
+            held = f"Port {own} is another cluster's"
+        ports.append(_free_port(0, [], what, avoid=(*before, *ports, *claimed)) if held else own)
         notes += [f"{held}: {what} is {ports[-1]} now."] if held else []
     kept = msgspec.structs.replace(
         cluster,
@@ -187,7 +208,7 @@ def _kept_address(cluster: ClusterFile, notes: list[str]) -> str:
     return found
 
 
-def _free_port(wanted: int, notes: list[str], what: str, avoid: Sequence[int] = ()) -> int:
+def _free_port(wanted: int, notes: list[str], what: str, avoid: Collection[int] = ()) -> int:
     """`wanted` if it is free, else one of a range; `wanted` 0: one of the range."""
     candidates: list[int] = [wanted, *range(17420, 18420)]
     for port in candidates:

@@ -2,6 +2,8 @@
 
 import contextlib
 import ipaddress
+import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +69,22 @@ def test_a_port_of_its_own_is_no_free_port(tmp_path: Path) -> None:
         next_free = kept(control_port=taken, http_port=first.control_port)
         after, _ = cluster.resume(tmp_path, next_free)
     assert after.http_port == first.control_port != after.control_port
+
+
+def test_a_port_of_another_cluster_is_its_own_also_while_its_manager_is_away(
+    tmp_path: Path,
+) -> None:
+    other = ClusterLayout(tmp_path / "other", "t" + secrets.token_hex(4))
+    mine = kept()
+    try:
+        cluster.claim(other.run, kept(id=other.cluster, http_port=mine.http_port))
+        after, [note] = cluster.resume(tmp_path, mine)
+        assert note.startswith(f"Port {mine.http_port} is another cluster's: the HTTP port is ")
+        again = msgspec.structs.replace(mine, id=other.cluster)
+        assert cluster.resume(tmp_path, again) == (again, [])
+    finally:
+        shutil.rmtree(other.run, ignore_errors=True)
+    assert after.http_port != mine.http_port
 
 
 def test_connections_that_linger_do_not_take_a_port(tmp_path: Path) -> None:

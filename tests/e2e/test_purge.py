@@ -2,9 +2,11 @@
 Everything is compared with the machine as it was before, read from the kernel."""
 
 import contextlib
+import ipaddress
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,17 +111,43 @@ def test_down_keeps_data_up_resumes_and_purge_leaves_nothing(fresh: Cluster) -> 
     assert set(left(name, fresh.data)) <= {"files"}, left(name, fresh.data)
     interrupted_up(fresh, port)
     assert set(left(name, fresh.data)) <= {"files"}, left(name, fresh.data)
-    fresh.must("up", "--detach")
+    with what_it_had_taken(fresh):
+        said = fresh.must("up", "--detach").err
+    assert "is held by " in said, said
+    assert ": tasks get addresses from " in said, said
+    assert fresh.status("keeper")["phase"] != "healthy"  # nothing of it runs yet
     fresh.must("up", "--detach")
     ready(fresh, "keeper", 1)
     until(lambda: answers(port), "the port is served again")
     assert kept(fresh) == "for later"
     assert fresh.status("keeper")["release"] == 1
+    [network] = fresh.must("network", "ls", "-o", "json").json
+    assert ipaddress.ip_network(network["subnet"]).subnet_of(pool(fresh))
     assert fresh.id == name
     fresh.must("down", "--purge")
     gone(name, fresh.data)
     assert machine() == before
     assert not fresh.data.exists()
+
+
+def pool(cluster: Cluster) -> ipaddress.IPv4Network:
+    """Where addresses of tasks come from."""
+    shown = cluster.must("cluster", "show", "-o", "json").json
+    return ipaddress.IPv4Network(shown["settings"]["pool"])
+
+
+@contextlib.contextmanager
+def what_it_had_taken(cluster: Cluster) -> Iterator[None]:
+    """Somebody else has the control port of a cluster that is down, and a part of its pool."""
+    found = json.loads((cluster.data / "cluster.json").read_text())
+    base = ipaddress.IPv4Network(found.get("pool", "10.64.0.0/10"))
+    route = ["ip", "route", "{}", str(next(base.subnets())), "dev", "lo"]
+    with socket.create_server(("0.0.0.0", found.get("control_port", 7420))):
+        subprocess.run([word.format("add") for word in route], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run([word.format("del") for word in route], check=True)
 
 
 def interrupted_up(cluster: Cluster, port: int) -> None:
