@@ -122,7 +122,7 @@ def test_down_keeps_data_up_resumes_and_purge_leaves_nothing(fresh: Cluster) -> 
     assert kept(fresh) == "for later"
     assert fresh.status("keeper")["release"] == 1
     [network] = fresh.must("network", "ls", "-o", "json").json
-    assert ipaddress.ip_network(network["subnet"]).subnet_of(pool(fresh))
+    assert ipaddress.IPv4Network(network["subnet"]).subnet_of(pool(fresh))
     assert fresh.id == name
     fresh.must("down", "--purge")
     gone(name, fresh.data)
