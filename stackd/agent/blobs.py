@@ -1,4 +1,5 @@
-"""Where this node gets blobs from: its own store, else the connected manager, verified.
+"""Where this node gets blobs from: its own store, the cluster's if that is on this machine, else
+the connected manager, verified.
 
 `host.images` asks here for each manifest and layer.
 """
@@ -18,8 +19,10 @@ LIMIT = 20 * 1024**3
 class Blobs:
     """Fetches over whichever session stands; `connected` is told of each."""
 
-    def __init__(self, store: BlobStore) -> None:
+    def __init__(self, store: BlobStore, beside: BlobStore) -> None:
+        """`beside`: the cluster's store, where a manager on this machine has it."""
         self._store = store
+        self._beside = beside
         self._connection: ManagerConnection | None = None
 
     def connected(self, connection: ManagerConnection | None) -> None:
@@ -29,7 +32,7 @@ class Blobs:
     async def fetch(self, digest: str) -> Path:
         """The blob's file. Raises Rejected when the manager has none or it is not sound,
         Unavailable when no manager answers."""
-        if not self._store.has(digest):
+        if not (self._store.has(digest) or self._store.share(digest, self._beside)):
             connection = self._connection
             if connection is None:
                 raise Unavailable(f"No manager is connected to fetch {digest[:19]} from.")

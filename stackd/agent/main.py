@@ -149,7 +149,8 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
     stack.push_async_callback(proxy.close, stop=False)
     store = BlobStore(layout.data / "blobs")
     store.prepare()
-    blobs, reporter, papers = Blobs(store), Reporter(), Papers.of(layout)
+    blobs = Blobs(store, BlobStore(layout.cluster.blobs))
+    reporter, papers = Reporter(), Papers.of(layout)
     dns = DnsServer(network)
     traffic = TrafficApplier(
         Carriers(network, proxy, dns.services),

@@ -126,3 +126,22 @@ def test_damaged_names_are_not_guessed(tmp_path: Path) -> None:
     (tmp_path / "names.json").write_bytes(b"[{")
     with pytest.raises(Corrupt):
         Names(tmp_path / "names.json")
+
+
+async def test_a_blob_of_another_store_is_shared_not_copied(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    other = BlobStore(tmp_path / "other")
+    other.prepare()
+    digest = digest_of(b"layer")
+    assert not store.share(digest, other), "it is not there"
+    await other.put(digest, stream(b"layer"), 5)
+    assert store.share(digest, other)
+    assert store.share(digest, other), "again changes nothing"
+    assert store.path(digest).samefile(other.path(digest))
+    other.discard(digest)
+    assert store.read(digest, 5) == b"layer"
+
+
+def test_no_other_store_on_this_machine(store: BlobStore, tmp_path: Path) -> None:
+    assert not store.share(digest_of(b"layer"), BlobStore(tmp_path / "nowhere"))
