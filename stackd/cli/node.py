@@ -5,10 +5,11 @@ from typing import Annotated
 import typer
 
 from stackd.cli.connect import call
-from stackd.cli.options import Output, checked_output, where
+from stackd.cli.options import Output, Timeout, Wait, checked_output, duration, where
 from stackd.cli.output import print_json
 from stackd.cli.table import print_table
-from stackd.core.model.api import NameRequest, NodeRequest, NodeRows
+from stackd.cli.wait import wait_for
+from stackd.core.model.api import NameRequest, NodeRequest, NodeRows, WaitRequest
 from stackd.errors import Refused
 
 
@@ -27,13 +28,13 @@ def register(app: typer.Typer) -> None:
         checked_output(output)
         _show(call(where(context), "NodeInspect", NameRequest(name=name), NodeRows), output)
 
+    app.command("drain")(drain)
     for verb, (availability, text) in _AVAILABILITIES.items():
         _add(app, verb, availability, text)
     app.command("label")(label)
 
 
 _AVAILABILITIES = {
-    "drain": ("drain", "Move all tasks off a node; it gets no new ones."),
     "pause": ("pause", "Give a node no new tasks; those it has stay."),
     "activate": ("active", "Let a node get tasks again."),
 }
@@ -44,6 +45,28 @@ def _add(app: typer.Typer, verb: str, availability: str, text: str) -> None:
     @app.command(verb, help=f"{text} Example: stackd node {verb} node1")
     def command(context: typer.Context, name: str, output: Output = "text") -> None:
         _update(context, NodeRequest(name=name, availability=availability), output)
+
+
+def drain(
+    context: typer.Context,
+    name: str,
+    wait: Wait = False,
+    timeout: Timeout = "15m",
+    output: Output = "text",
+) -> None:
+    """Move all tasks off a node, each service at the pace of its rollouts; it gets no new ones.
+
+    With --wait: 0 nothing is left, 3 what is left waits for a person (a volume that is there, no
+    other node that may take it), 4 timeout, 5 no longer drained. Example: stackd node drain node1
+    """
+    checked_output(output)
+    request = NodeRequest(name=name, availability="drain")
+    if not wait:
+        return _update(context, request, output)
+    target = where(context)
+    call(target, "NodeUpdate", request, NodeRows)
+    waiting = WaitRequest(name=name, timeout=duration(timeout))
+    raise SystemExit(wait_for(target, waiting, output, "NodeWait"))
 
 
 def label(

@@ -39,9 +39,9 @@ def register(app: typer.Typer) -> None:
         raise SystemExit(wait_for(where(context), request, output))
 
 
-def wait_for(target: Target, request: WaitRequest, output: str) -> int:
+def wait_for(target: Target, request: WaitRequest, output: str, method: str = "Wait") -> int:
     """Wait, showing progress on standard error; returns the exit code."""
-    last = run(_follow(target, request))
+    last = run(_follow(target, request, method))
     if output == "json":
         print_json(last)
     else:
@@ -49,11 +49,11 @@ def wait_for(target: Target, request: WaitRequest, output: str) -> int:
     return last.code
 
 
-async def _follow(target: Target, request: WaitRequest) -> WaitAnswer:
+async def _follow(target: Target, request: WaitRequest, method: str) -> WaitAnswer:
     last = WaitAnswer(code=4, text="no answer")
     shown = ""
     async with client(target) as connection:
-        async for answer in connection.stream("Wait", request, WaitAnswer):
+        async for answer in connection.stream(method, request, WaitAnswer):
             last = answer
             if answer.code >= 0:
                 break

@@ -23,6 +23,7 @@ from stackd.manager.allocator import allocator
 from stackd.manager.api.cluster import ClusterApi
 from stackd.manager.api.contents import ContentApi
 from stackd.manager.api.deploying import DeployApi
+from stackd.manager.api.draining import DrainApi
 from stackd.manager.api.events import EventApi
 from stackd.manager.api.history import HistoryApi
 from stackd.manager.api.images import ImageApi, RegistryApi
@@ -173,6 +174,7 @@ def _handlers(manager: Manager, context: Context, services: _Services, source: S
         cluster=ClusterApi(tables, manager.cluster, services.tokens),
         contents=ContentApi(tables, services.contents),
         deploying=DeployApi(tables, services.deployer, source),
+        draining=DrainApi(tables, clock),
         events=EventApi(tables),
         history=HistoryApi(tables),
         images=ImageApi(services.images),

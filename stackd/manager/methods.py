@@ -7,6 +7,7 @@ from stackd.core.model import api
 from stackd.manager.api.cluster import ClusterApi
 from stackd.manager.api.contents import ContentApi
 from stackd.manager.api.deploying import DeployApi
+from stackd.manager.api.draining import DrainApi
 from stackd.manager.api.events import EventApi
 from stackd.manager.api.history import HistoryApi
 from stackd.manager.api.images import ImageApi, RegistryApi
@@ -29,6 +30,7 @@ class Handlers:
     cluster: ClusterApi
     contents: ContentApi
     deploying: DeployApi
+    draining: DrainApi
     events: EventApi
     history: HistoryApi
     images: ImageApi
@@ -85,6 +87,7 @@ def _objects(on: Handlers) -> Mapping[str, Method]:
         "RepoSync": Method(api.RepoRequest, on.repositories.sync),
         "NodeList": Method(api.NameRequest, on.nodes.list),
         "NodeInspect": Method(api.NameRequest, on.nodes.inspect),
+        "NodeWait": Method(api.WaitRequest, on.draining.wait),
         "NodeUpdate": Method(api.NodeRequest, on.nodes.update),
         "ContentCreate": Method(api.ContentRequest, on.contents.create),
         "ContentList": Method(api.ContentRequest, on.contents.list),
