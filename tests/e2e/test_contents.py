@@ -76,19 +76,21 @@ def test_contents_from_everywhere_with_their_modes(shop: Stack, user: str, owner
     grants = f"""
     user: "{user}"
     configs: [inline, env, outside, {{source: file, target: /c/file, {given}}}]
-    secrets: [env, outside, {{source: file, target: plain, {given}}}]
+    secrets: [inline, env, outside, {{source: file, target: plain, {given}}}]
 """
     contents = "".join(
         f"{kind}s:\n"
+        f"  inline: {{content: 'inline {kind} $$ ${{VALUE}}'}}\n"
         f"  env: {{environment: VALUE}}\n"
         f"  outside: {{external: true, name: outside-{kind}}}\n"
         f"  file: {{file: {file}}}\n"
         for kind in ("config", "secret")
-    ).replace("configs:\n", "configs:\n  inline: {content: 'inline config $$'}\n")
+    )
     ran = shop.apply(grants.replace('    user: ""\n', "") + DEPLOY, contents, VALUE="from env")
     assert ran.code == 0, ran.err
     places = {
-        "/inline": "inline config $",
+        "/inline": "inline config $ from env",
+        "/run/secrets/inline": "inline secret $ from env",
         "/env": "from env",
         "/outside": "external config",
         "/run/secrets/env": "from env",

@@ -51,6 +51,7 @@ class ContentSection(Section):
     PLANNED: ClassVar[frozenset[str]] = frozenset({"template_driver"})
 
     name: Name | None = None
+    content: Text | None = None
     file: Text | None = None
     environment: Text | None = None
     external: Flag | None = None
@@ -59,28 +60,19 @@ class ContentSection(Section):
     @property
     def sources(self) -> tuple[str, ...]:
         """The keys that say where the content comes from."""
-        given = [key for key in ("file", "environment") if getattr(self, key) is not None]
+        keys = ("content", "file", "environment")
+        given = [key for key in keys if getattr(self, key) is not None]
         return tuple([*given, "external"] if self.external else given)
 
 
 class ConfigSection(ContentSection):
     """One top-level config."""
 
-    content: Text | None = None
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The keys that say where the content comes from."""
-        return super().sources if self.content is None else ("content", *super().sources)
-
 
 class SecretSection(ContentSection):
     """One top-level secret."""
 
     PLANNED: ClassVar[frozenset[str]] = frozenset({"template_driver", "driver", "driver_opts"})
-    FOREIGN: ClassVar[Mapping[str, str]] = {
-        "content": "a secret does not stand in the stack file: use `file` or `external: true`"
-    }
 
 
 def build(stack: str, key: str, section: ContentSection) -> ContentSpec:
@@ -99,9 +91,7 @@ def content(kind: ContentKind, section: ContentSection, context: Context) -> byt
         ValueError: there is not exactly one source, or it gives nothing, or too much.
     """
     if len(section.sources) != 1:
-        words = "`file`, `environment` or `external`"
-        if kind is ContentKind.CONFIG:
-            words = f"`content`, {words}"
+        words = "`content`, `file`, `environment` or `external`"
         given = f", not {' and '.join(section.sources)}" if section.sources else ""
         raise ValueError(f"a {kind} has exactly one of {words}{given}")
     found = _bytes(section, context)
@@ -111,7 +101,7 @@ def content(kind: ContentKind, section: ContentSection, context: Context) -> byt
 
 
 def _bytes(section: ContentSection, context: Context) -> bytes | None:
-    if isinstance(section, ConfigSection) and section.content is not None:
+    if section.content is not None:
         return section.content.encode()
     if section.file is not None:
         name = paths.resolve(section.file, context.origin)

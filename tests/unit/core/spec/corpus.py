@@ -139,7 +139,7 @@ TOPS_ACCEPTED = (
     "networks: {a: {driver_opts: {com.docker.network.driver.mtu: 1400}}}",
     "volumes: {a: {driver: local, shared: true}, b: {external: true, name: c}}",
     "configs: {a: {content: x}, b: {file: ./b, labels: [c=d]}}",
-    "secrets: {a: {environment: A}, b: {external: yes}}",
+    "secrets: {a: {environment: A}, b: {external: yes}, c: {content: x}}",
 )
 
 TOPS_REFUSED = (
@@ -154,6 +154,6 @@ TOPS_REFUSED = (
     "volumes: {a: {shared: maybe}}",
     "configs: {a: }",
     "configs: {a: {template_driver: golang}}",
-    "secrets: {a: {content: x}}",
+    "secrets: {a: {content: [x]}}",
     "secrets: []",
 )

@@ -58,6 +58,18 @@ def test_the_environment_is_a_source_on_the_command_line_only() -> None:
     assert "Git has none" in errors(text, GIT)[0]
 
 
+def test_a_secrets_content_is_beside_the_spec_and_in_no_complaint() -> None:
+    text = document("") + "secrets: {pw: {content: '${PW}!'}, own: {content: s3cret}}"
+    bundle = loaded(text, Context(Origin.CLI, {"PW": "hunter2"})).bundle
+    assert bundle is not None
+    assert bundle.contents == {"secret/pw": b"hunter2!", "secret/own": b"s3cret"}
+    assert "hunter2" not in repr(bundle)
+    for wrong in ("[hunter2]", "{a: hunter2}", "hunter2, file: x", '"hunter2', "hunter2: b: c"):
+        found = errors(document("") + f"secrets: {{pw: {{content: {wrong}}}}}")
+        assert found
+        assert "hunter2" not in " ".join(found)
+
+
 def test_sizes_are_capped() -> None:
     text = document("") + "secrets: {pw: {file: pw}}\nconfigs: {app: {file: app}}"
     most = Context(Origin.GIT, files={"pw": b"x" * 512_000, "app": b"x" * 1_024_000})
@@ -75,7 +87,7 @@ def test_sizes_are_capped() -> None:
         ("configs: {a: {}}", "4:14 a config has exactly one of `content`, `file`"),
         ("configs: {a: {file: x, content: y}}", "not content and file"),
         ("secrets: {a: {file: x, external: true}}", "not file and external"),
-        ("secrets: {a: {content: x}}", "4:15 content is not supported by stackd: a secret does"),
+        ("secrets: {a: {content: x, external: true}}", "not content and external"),
         ("secrets: {a: {driver: vault}}", "driver is not supported yet"),
         (
             "configs: {a: {file: x, template_driver: golang}}",
