@@ -5,7 +5,7 @@ carries the reason in its status; one whose back-off is not over waits for it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -37,6 +37,8 @@ class _Pass:
     nodes: tuple[NodeView, ...]
     bound: set[str] = field(default_factory=set)
     """Keys of volume bindings written: a place is written once in a pass."""
+    given: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Service -> the nodes that got tasks of it in this pass."""
     allowed: dict[tuple[Placement, tuple[tuple[str, str], ...]], "_Allowed"] = field(
         default_factory=dict
     )
@@ -51,6 +53,8 @@ class _Allowed:
 
     nodes: tuple[NodeView, ...]
     reasons: tuple[str, ...]
+    named: Mapping[str, NodeView]
+    idle: rank.Idle
 
 
 def decide(world: World, pending: Iterable[str], loads: Loads, now: float, ids: Ids) -> Decision:
@@ -107,20 +111,32 @@ def _place(this: _Pass, group: Sequence[TaskView]) -> None:
             _cannot(this, view, filters.explain([*fixed, *refused]))
         else:
             _assign(this, view, found.node.id, needs, [])
+    ranking.close()
 
 
 def _ranking(
     this: _Pass, needs: Needs, group: Sequence[TaskView]
-) -> tuple[rank.Ranking, list[str]]:
+) -> tuple[rank.Ranking | rank.Shared, list[str]]:
     allowed = _allowed(this, needs)
     task = group[0].task
     tasks = this.world.tasks_of(task.stack, task.service)
     avoid = rank.failing(tasks, task.revision, this.draft.now)
+    if needs.placement.spread:
+        return _tree(this, needs, allowed, avoid), list(allowed.reasons)
+    shared = rank.Shared(needs.service, allowed.idle, this.load)
+    busy = {view.task.node for view in tasks} | this.given[needs.service] | avoid
+    for node in busy & allowed.named.keys():
+        if node in avoid or this.load(node).of(needs.service):
+            shared.add(allowed.named[node], avoid=node in avoid)
+    return shared, list(allowed.reasons)
+
+
+def _tree(this: _Pass, needs: Needs, allowed: _Allowed, avoid: set[str]) -> rank.Ranking:
     ranking = rank.Ranking(needs.service, needs.placement.spread, avoid, this.load)
     for view in allowed.nodes:
         ranking.add(view)
     ranking.seal()
-    return ranking, list(allowed.reasons)
+    return ranking
 
 
 def _allowed(this: _Pass, needs: Needs) -> _Allowed:
@@ -128,9 +144,12 @@ def _allowed(this: _Pass, needs: Needs) -> _Allowed:
     found = this.allowed.get(key)
     if found is None:
         reasons = [(view, filters.fixed(needs, view)) for view in this.nodes]
+        nodes = tuple(view for view, reason in reasons if not reason)
         found = _Allowed(
-            tuple(view for view, reason in reasons if not reason),
+            nodes,
             tuple(reason for _, reason in reasons if reason),
+            {view.node.id: view for view in nodes},
+            rank.Idle(nodes, this.load),
         )
         this.allowed[key] = found
     return found
@@ -172,6 +191,7 @@ def _in(view: NodeView, only: set[str]) -> bool:
 def _assign(this: _Pass, view: TaskView, node: str, needs: Needs, also: Sequence[Record]) -> None:
     now = this.draft.now
     this.load(node).add(needs.service, view.task.slot, needs.resources)
+    this.given[needs.service].add(node)
     status = msgspec.structs.replace(
         view.status, state=TaskState.ASSIGNED, at=now, seen=now, error=""
     )
@@ -204,10 +224,7 @@ def can_place(world: World, stack: str, spec: ServiceSpec, count: int) -> Room:
     )
     this = _Pass(world, Draft(0, str), Loads(), tuple(fit.node_views(world)))
     allowed = _allowed(this, needs)
-    ranking = rank.Ranking(needs.service, spec.placement.spread, set(), this.load)
-    for view in allowed.nodes:
-        ranking.add(view)
-    ranking.seal()
+    ranking = _tree(this, needs, allowed, set())
     reasons = list(allowed.reasons)
     for number in range(count):
         slot = f"new-{number}"

@@ -1,12 +1,14 @@
 """Which of the nodes that can take a task is the best: spread first, then the least busy.
 
-Called by `assign`. A tree has one level per spread preference; its leaves are heaps of nodes.
-Order in a leaf: nodes with 5 or more failures of this revision in the last 5 minutes last, then
-fewest tasks of this service, then fewest tasks in all, then by id.
+Called by `assign`. A `Ranking` is a tree with one level per spread preference; its leaves are
+heaps of nodes. Without preferences `Shared` does the same with one heap of idle nodes for all
+services of a pass, so that a service costs what it has, not what the cluster has. Order: nodes
+with 5 or more failures of this revision in the last 5 minutes last, then fewest tasks of this
+service, then fewest tasks in all, then by id.
 """
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from stackd.core.model import fit
@@ -73,6 +75,9 @@ class Ranking:
         """After the last `add`."""
         _heapify(self._root)
 
+    def close(self) -> None:
+        """Nothing is shared."""
+
     def take(
         self, usable: Callable[[NodeView], str], *, retry: bool = False
     ) -> tuple[NodeView | None, list[str]]:
@@ -106,6 +111,95 @@ class Ranking:
 
     def _path(self, view: NodeView) -> list[str]:
         return [fit.fact(view, key) or "" for key in self._spread]
+
+
+class Idle:
+    """Nodes by how much they carry, shared by all groups of a pass that the same nodes allow."""
+
+    def __init__(self, nodes: Iterable[NodeView], loads: Callable[[str], Load]) -> None:
+        self._loads = loads
+        self._heap = [(loads(view.node.id).tasks, str(view.node.id), view) for view in nodes]
+        heapq.heapify(self._heap)
+
+    def take(self) -> NodeView | None:
+        """The node with the fewest tasks; it is gone from here until it is put back."""
+        while self._heap:
+            tasks, name, view = self._heap[0]
+            now = self._loads(name).tasks
+            if now == tasks:
+                heapq.heappop(self._heap)
+                return view
+            heapq.heapreplace(self._heap, (now, name, view))
+        return None
+
+    def put(self, view: NodeView) -> None:
+        """It may be taken again."""
+        name = str(view.node.id)
+        heapq.heappush(self._heap, (self._loads(name).tasks, name, view))
+
+
+class Shared:
+    """Candidates of one group of like tasks without spread preferences, best first: idle nodes,
+    then those with tasks of the service, then those where it fails."""
+
+    def __init__(self, service: str, idle: Idle, loads: Callable[[str], Load]) -> None:
+        self._service = service
+        self._idle = idle
+        self._loads = loads
+        self._own: list[tuple[Score, NodeView]] = []
+        self._names: set[str] = set()
+        self._held: list[NodeView] = []
+
+    def add(self, view: NodeView, *, avoid: bool) -> None:
+        """A candidate that has tasks of the service already, or is to be avoided."""
+        self._names.add(view.node.id)
+        heapq.heappush(self._own, (self._score(view, avoid=avoid), view))
+
+    def take(
+        self, usable: Callable[[NodeView], str], *, retry: bool = False
+    ) -> tuple[NodeView | None, list[str]]:
+        """As `Ranking.take`."""
+        reasons: list[str] = []
+        again: list[tuple[Score, NodeView]] = []
+        found: NodeView | None = None
+        while found is None and (best := self._next()) is not None:
+            score, view = best
+            reason = usable(view)
+            if reason:
+                reasons.append(reason)
+                again.append(best)
+                continue
+            found = view
+            self._names.add(view.node.id)
+            self._push(view, avoid=score[0])
+        for entry in again if retry else ():
+            self._names.add(entry[1].node.id)
+            heapq.heappush(self._own, entry)
+        return found, reasons
+
+    def close(self) -> None:
+        """Give the idle nodes back, once their loads are what they are now."""
+        for view in self._held:
+            self._idle.put(view)
+        self._held.clear()
+
+    def _next(self) -> tuple[Score, NodeView] | None:
+        if self._own and self._own[0][0][:2] == (False, 0):
+            return heapq.heappop(self._own)  # idle too: it had no room for another task
+        while (view := self._idle.take()) is not None:
+            self._held.append(view)
+            if view.node.id not in self._names:
+                return self._score(view, avoid=False), view
+        return heapq.heappop(self._own) if self._own else None
+
+    def _score(self, view: NodeView, *, avoid: bool) -> Score:
+        load = self._loads(view.node.id)
+        return avoid, load.of(self._service), load.tasks, view.node.id
+
+    def _push(self, view: NodeView, *, avoid: bool) -> None:
+        load, name = self._loads(view.node.id), view.node.id
+        score = (avoid, load.of(self._service) + 1, load.tasks + 1, name)
+        heapq.heappush(self._own, (score, view))
 
 
 def _heapify(branch: Branch) -> None:

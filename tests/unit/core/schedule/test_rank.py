@@ -1,5 +1,8 @@
 """The best of the nodes that can take a task."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from stackd.core.model.container import Resources
 from stackd.core.model.fit import NodeView
 from stackd.core.model.ids import NodeId, RevisionId, TaskId
@@ -8,7 +11,7 @@ from stackd.core.model.states import NodeState, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.world import TaskView
 from stackd.core.schedule.load import Load
-from stackd.core.schedule.rank import Ranking, failing
+from stackd.core.schedule.rank import Idle, Ranking, Shared, failing
 
 
 def node(name: str, zone: str = "") -> NodeView:
@@ -85,3 +88,65 @@ def test_five_failures_in_five_minutes_make_a_node_failing() -> None:
     assert failing(views, "b", 1_200) == set()
     assert failing(views, "a", 1_300) == set()
     assert failing(views[:4], "a", 1_200) == set()
+
+
+def placed(
+    views: list[NodeView],
+    loads: dict[str, Load],
+    groups: list[tuple[str, int, frozenset[str]]],
+    cap: int,
+    *,
+    shared: bool,
+) -> list[str | None]:
+    """Where groups of tasks go, one group after the other; a node takes `cap` tasks in all."""
+    idle = Idle(views, loads.__getitem__)
+    taken: list[str | None] = []
+    for service, count, avoid in groups:
+        ranking: Ranking | Shared
+        if shared:
+            ranking = Shared(service, idle, loads.__getitem__)
+            for view in views:
+                if loads[view.node.id].of(service) or view.node.id in avoid:
+                    ranking.add(view, avoid=view.node.id in avoid)
+        else:
+            ranking = Ranking(service, (), set(avoid), loads.__getitem__)
+            for view in views:
+                ranking.add(view)
+            ranking.seal()
+        for number in range(count):
+            found, _ = ranking.take(
+                lambda view: "full" if loads[view.node.id].tasks >= cap else "",
+                retry=number % 2 == 0,
+            )
+            taken.append(None if found is None else str(found.node.id))
+            if found is not None:
+                loads[found.node.id].add(service, f"{service}{len(taken)}", Resources())
+        ranking.close()
+    return taken
+
+
+@given(
+    loads=st.lists(st.integers(0, 6), min_size=1, max_size=8),
+    groups=st.lists(
+        st.tuples(
+            st.sampled_from("abc"), st.integers(1, 12), st.frozensets(st.sampled_from("0123"))
+        ),
+        max_size=8,
+    ),
+    cap=st.integers(1, 9),
+)
+def test_shared_heap_places_as_a_heap_of_ones_own(
+    loads: list[int], groups: list[tuple[str, int, frozenset[str]]], cap: int
+) -> None:
+    views = [node(str(number)) for number in range(len(loads))]
+
+    def known() -> dict[str, Load]:
+        made = {str(number): Load() for number in range(len(loads))}
+        for number, tasks in enumerate(loads):
+            for slot in range(tasks):
+                made[str(number)].add("abx"[slot % 3], str(slot), Resources())
+        return made
+
+    assert placed(views, known(), groups, cap, shared=True) == placed(
+        views, known(), groups, cap, shared=False
+    )
