@@ -9,6 +9,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import assert_never
 
+import msgspec
+
 from stackd.agent import health
 from stackd.agent.machine import Machine
 from stackd.agent.preparation import prepare
@@ -74,7 +76,7 @@ class TaskRunner:
         """Go on with what a former agent left: its container, and what it last said of it."""
         if status is not None:
             self._status = status
-        if self._never_ran(found):
+        if self._never_ran(found) or self._made_anew(found):
             self._dirty = True  # half made, or without a monitor: its maker may have died in it
         elif found is not None and not found.running:
             self._exit, self._stage = found.exit, Stage.ENDED
@@ -90,6 +92,11 @@ class TaskRunner:
         if found is None or found.started:
             return False
         return found.running or self._status.state < TaskState.STARTING
+
+    def _made_anew(self, found: Found | None) -> bool:
+        """A former agent had found that and begun again; it may have been killed in that, too."""
+        begun = TaskState.READY <= self._status.state <= TaskState.STARTING
+        return begun and not self._status.pid and not (found and found.running and found.started)
 
     async def run(self) -> None:
         """Live the task to its end. Never raises but when cancelled, which leaves the container
@@ -195,6 +202,8 @@ class TaskRunner:
 
     async def _prepare(self) -> None:
         if self._dirty:
+            self._status = msgspec.structs.replace(self._status, pid=0)
+            self._report(self._status)  # before what shows that it never ran goes: `_made_anew`
             await self._sweep()
 
         def hindered(cause: str) -> None:

@@ -163,12 +163,12 @@ class History:
                 if status.state >= TaskState.FAILED and before != status:
                     self.unwanted.append(f"{status.id}: {status.state.name} {status.error}")
                 self._status[status.id] = status
-                yield from self._floor(status.id, change.revision)
+                yield from self._floor(status, change.revision)
             case TrafficEntry() as entry:
                 yield from self._entry(entry, change.revision)
 
-    def _floor(self, task: str, revision: int) -> Iterator[str]:
-        owner = self._tasks[task]
+    def _floor(self, said: TaskStatus, revision: int) -> Iterator[str]:
+        owner = self._tasks[said.id]
         name = f"{owner.stack}/{owner.service}"
         if name not in self.floors:
             return
@@ -180,7 +180,7 @@ class History:
         if ready >= self.floors[name]:
             self._reached.add(name)
         elif name in self._reached:
-            yield f"I5: {name} had {ready} ready tasks at revision {revision}"
+            yield f"I5: {name} had {ready} ready tasks at revision {revision}: {said}"
 
     def _entry(self, entry: TrafficEntry, revision: int) -> Iterator[str]:
         total = sum(entry.weights.values())
@@ -309,7 +309,10 @@ def present(cluster: Cluster, raw: Raw) -> list[str]:
     problems = [] if raw.settled() else ["I6: tasks are still on their way"]
     for kind, found in node.kinds().items():
         if found != sorted(live):
-            missing, extra = Counter(live.keys()) - Counter(found), Counter(found) - Counter(live)
+            missing, extra = (
+                Counter(live.keys()) - Counter(found),
+                Counter(found) - Counter(live.keys()),
+            )
             problems.append(f"I6: {kind}: missing {list(missing)}, left {list(extra.elements())}")
     addresses = sorted(a for task in live.values() for a in task.addresses.values())
     if node.links() != len(addresses):

@@ -12,15 +12,22 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from examples.demo.load import Load, Mix, Tally, Target
+from stackd.core.model.ids import RevisionId, TaskId
+from stackd.core.model.record import Record
 from stackd.core.model.release import Stack
+from stackd.core.model.states import TaskState
+from stackd.core.model.task import Task, TaskStatus
+from stackd.core.model.traffic import Endpoint, EndpointState, TrafficEntry
 from tests.crash import hook
 from tests.crash.points import AGENT, MANAGER, POINTS, SPAWNER
 from tests.e2e import invariants, truth
@@ -311,3 +318,66 @@ def test_every_step_was_come_to(crashes: Crashes, pytestconfig: pytest.Config) -
     late = [] if soaked else points_of("store.reaper")  # comes to work after many rounds
     assert set(POINTS) - crashes.seen() <= {*late}
     assert not invariants.leaks(crashes.cluster, CANARY)
+
+
+ORPHAN = "0rphan000000"
+
+
+def test_what_is_left_over_would_be_noticed(crashes: Crashes) -> None:
+    """The checks of the kernel, on a cluster where something was put by hand."""
+    cluster = crashes.cluster
+    node = invariants.Node(cluster)
+    folders = [
+        node.data / "containers" / ORPHAN,
+        node.run / "b" / ORPHAN,
+        *(path / ORPHAN for path in invariants.CGROUPS.glob(f"*/stackd-{cluster.id}/node1")),
+    ]
+    files = [node.run / "net" / f"t-{ORPHAN}", node.data / "record.new"]
+    inside = ["nsenter", f"--net={node.run / 'net' / 'node'}"]
+    try:
+        for folder in folders:
+            folder.mkdir()
+        for file in files:
+            file.touch()
+        subprocess.run([*inside, *"ip link add left0 type veth peer left1".split()], check=True)
+        found = "\n".join(invariants.present(cluster, invariants.read(cluster)))
+    finally:
+        subprocess.run([*inside, *"ip link del left0".split()], check=False)
+        for file in files:
+            file.unlink(missing_ok=True)
+        for folder in folders:
+            folder.rmdir()
+    for words in ("writable layers", "bundles", "control groups", "network namespaces"):
+        assert f"{words}: missing [], left ['{ORPHAN}']" in found
+    assert "links for" in found
+    assert "record.new" in found
+    crashes.check("afterwards")
+
+
+def change(revision: int, record: Record) -> invariants.Change:
+    return invariants.Change(revision, record.TABLE, record.key, record)
+
+
+def test_what_went_wrong_would_be_noticed() -> None:
+    """The checks of the log, on one that no cluster writes."""
+    task = Task(id=TaskId("a"), stack="s", service="w", slot="1", revision=RevisionId("r"))
+    moved = msgspec.structs.replace(task, node="n2")
+    task = msgspec.structs.replace(task, node="n1")
+    good = TaskStatus(id=task.id, state=TaskState.RUNNING, ready=True, ready_at=1)
+    lost = msgspec.structs.replace(good, ready=False)
+    back = msgspec.structs.replace(good, state=TaskState.READY)
+    end = Endpoint(
+        task=TaskId("b"),
+        revision=task.revision,
+        node="n1",
+        state=EndpointState.READY,
+        addresses={},
+    )
+    entry = TrafficEntry(stack="s", service="w", weights={"r": 9_999}, endpoints=(end,))
+    history = invariants.History(floors={"s/w": 1})
+    records = (task, good, lost, back, moved)
+    raw = invariants.Raw(5, [change(n + 1, record) for n, record in enumerate(records)])
+    raw.changes.append(change(6, entry))
+    found = history.check(raw)
+    assert [problem[:3].strip(":") for problem in found] == ["I5", "I4", "I5", "I4", "I12", "I12"]
+    assert history.check(invariants.Raw(3)) == ["I2: revision 3 after 5"]

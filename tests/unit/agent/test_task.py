@@ -346,6 +346,32 @@ async def test_adopted_task_that_never_ran_is_made_anew(found: Found) -> None:
         assert life.state() is TaskState.RUNNING
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(None, id="all removed"),
+        pytest.param(Found(T1, False, False, 0, Exit(None, lost="x")), id="killed"),
+        pytest.param(Found(T1, False, True, 0, Exit(None, lost="x")), id="without its fifo"),
+    ],
+)
+async def test_an_agent_killed_while_it_made_a_task_anew_is_followed_by_one_that_does(
+    found: Found | None,
+) -> None:
+    first = Life(item())
+    first.runtime.containers[T1] = FakeContainer(None)  # type: ignore[arg-type]
+    created = TaskStatus(id=T1, state=TaskState.STARTING, pid=7)
+    first.runner.adopt(Found(T1, True, False, 7), created)
+    async with first.lived():
+        pass
+    said = next(status for status in first.said if not status.pid)
+    assert said.state is TaskState.STARTING
+    second = Life(item())
+    second.runner.adopt(found, said)
+    async with second.lived():
+        assert second.state() is TaskState.RUNNING
+        assert second.container.started
+
+
 async def test_half_prepared_task_begins_again_on_a_clean_place() -> None:
     life = Life(item())
     life.runner.adopt(None, TaskStatus(id=T1, state=TaskState.PREPARING))
