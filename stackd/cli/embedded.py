@@ -20,6 +20,7 @@ from stackd.errors import StackdError
 from stackd.host import cluster, noderun, power, supervisor
 from stackd.host.supervisor import Program
 from stackd.host.switch import Switch
+from stackd.host.switchkeeper import Member, SwitchKeeper
 from stackd.pki import token
 from stackd.pki.request import new_key, new_request
 from stackd.wire import agent_client
@@ -48,7 +49,10 @@ def number(node: NodeLayout) -> int:
 
 def switching(layout: ClusterLayout, found: ClusterFile) -> Switch | None:
     """The switch between the nodes; None while there is only one."""
-    return Switch(layout, found.underlay, RUN_ROOT / "shared") if found.underlay else None
+    if not found.underlay:
+        return None
+    ports = (("tcp", found.control_port), ("tcp", found.enrol_port), ("udp", found.vxlan_port))
+    return Switch(layout, found.underlay, RUN_ROOT / "shared", found.address, ports)
 
 
 def supervising(layout: ClusterLayout) -> Program:
@@ -117,9 +121,13 @@ async def _supervise(layout: ClusterLayout, found: ClusterFile) -> None:
     assert current is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
     switch = switching(layout, found)
-    if switch is not None:
-        await asyncio.to_thread(switch.ensure)
-    async with asyncio.TaskGroup() as group:
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        if switch is not None:
+            members = [Member(n, number(n)) for n in nodes(layout, found) if n.name != FIRST]
+            keeper = SwitchKeeper(switch, members)
+            stack.callback(keeper.close)
+            await keeper.start()
+            group.create_task(keeper.run())
         group.create_task(supervisor.keep(managing(layout)))
         for node in nodes(layout, found):
             group.create_task(_keep_node(node, found))

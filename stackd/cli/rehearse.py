@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stackd.aio.layout import RUN_ROOT, ClusterLayout, NodeLayout
+from stackd.aio.layout import ClusterLayout, NodeLayout
 from stackd.cli import embedded
 from stackd.cli.options import Output, checked_output, where
 from stackd.cli.output import emit, print_lines
@@ -81,4 +81,6 @@ def _find(data: Path, name: str) -> tuple[NodeLayout, Switch]:
         raise Refused(f"{name} is not a node on this machine.", f"Its nodes: {', '.join(names)}.")
     if name == embedded.FIRST:
         raise Refused(f"{name} is this machine itself.", "Choose another node.")
-    return layout.node(name), Switch(layout, found.underlay, RUN_ROOT / "shared")
+    switch = embedded.switching(layout, found)
+    assert switch is not None  # there is another node than the first
+    return layout.node(name), switch

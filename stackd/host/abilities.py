@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from stackd.aio import proc
 from stackd.errors import Unavailable
-from stackd.host import forwardrules, netns, rtnl
+from stackd.host import foreignrules, netns, rtnl
 from stackd.host.netlink import ROUTE, Message, NetlinkSocket
 from stackd.host.nftables import Nft
 from stackd.host.preflight import Finding
@@ -129,7 +129,7 @@ def _forward_policy() -> Finding:
     """Others' rules that drop forwarded packets: what a cluster does about them."""
     nft = Nft(threading.Lock())
     try:
-        chains = [str(chain) for chain in forwardrules.dropping(nft)]
+        chains = [str(chain) for chain in foreignrules.dropping(nft)]
     except Unavailable as error:
         return Finding("forward rules", f"cannot be read: {error}", remedy="Check nftables.")
     finally:

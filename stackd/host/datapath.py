@@ -125,7 +125,8 @@ class HostNetwork:
         attachments: Sequence[AttachmentItem],
     ) -> None:
         """Make exactly these networks, peers and neighbours true. Raises Unavailable, Refused."""
-        wanted = links.wanted(self._config.node, networks, nodes, attachments)
+        here, mtu = self._config.node, self._uplink.mtu
+        wanted = links.wanted(here, networks, nodes, attachments, mtu)
         self.view = NetworkView(self._config.node, tuple(networks), tuple(attachments))
         async with self._lock:
             await self._threads.host.run(self._uplink.apply, wanted, self._published)
@@ -186,6 +187,7 @@ class HostNetwork:
                 for sentence in await self.check():
                     listener.repaired(sentence)
                 listener.trouble("network", "")
+                listener.trouble("firewall", " ".join(self._uplink.refused))
             except Unavailable as error:
                 listener.trouble("network", error.cause)
                 pause = _AGAIN

@@ -10,7 +10,7 @@ from pathlib import Path
 from stackd.aio.layout import NodeLayout
 from stackd.core.network import naming
 from stackd.errors import Unavailable
-from stackd.host import bundle, cgroups, containers, forwardrules, reap, rtnl
+from stackd.host import bundle, cgroups, containers, foreignrules, reap, rtnl
 from stackd.host.forwarding import Forwarding
 from stackd.host.netlink import ROUTE, NetlinkError, NetlinkSocket
 from stackd.host.nftables import Nft
@@ -41,7 +41,7 @@ def sweep(cluster: str, shared: Path) -> None:
 def remove(nft: Nft, netlink: NetlinkSocket, cluster: str, shared: Path) -> None:
     """Tables, marked rules in others' chains, links (their routes go with them) and the claim on
     forwarding. Raises Unavailable, NetlinkError."""
-    forwardrules.remove(nft, naming.rule_mark(cluster))
+    foreignrules.remove(nft, cluster)
     tables = [item["table"] for item in nft.objects("list tables") if "table" in item]
     for table in tables:
         if str(table["name"]).startswith(naming.host_tables(cluster)):

@@ -1,8 +1,8 @@
 """Notices when somebody else changes a node's network, as it happens.
 
 Listens to the kernel's notifications in the data-plane namespace and in the host's; our own
-changes and those of things we do not own are passed over. Used by `host.datapath`, whose check
-then repairs.
+changes and those of things we do not own are passed over. Used by `host.datapath` and
+`host.switchkeeper`, whose check then repairs.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from stackd.host.survey import Expected
 _LINK, _NEIGHBOUR, _ADDRESS, _ROUTE, _SETTINGS = 1, 3, 5, 7, 24
 PLANE = (_LINK, _NEIGHBOUR, _ADDRESS, _ROUTE, _SETTINGS)
 HOST = (_LINK, _ROUTE, _SETTINGS)
+SWITCHED = (_LINK, _ADDRESS, _SETTINGS)
+LINKS = (_LINK,)
 """Groups of notifications that matter there."""
 _NFTABLES = 7
 _NEWGEN = 0xA0F
@@ -127,6 +129,29 @@ def host(uplink: str, routes: Callable[[], Collection[str]]) -> Judge:
                 return False
 
     return judge
+
+
+def switched(link: str, own: str) -> Judge:
+    """Of a machine with a link to the switch between embedded nodes, and its address there."""
+
+    def judge(kind: int, body: bytes) -> bool:
+        match kind:
+            case rtnl.NEWLINK | rtnl.DELLINK:
+                found = rtnl.parse_link(body)
+                return found.name == link and (kind == rtnl.DELLINK or not found.up)
+            case rtnl.DELADDR:
+                return _text(attributes(body[8:]).get(2, b"")) == own
+            case rtnl.NEWNETCONF:
+                return _setting(body, forwarding=0)
+            case _:
+                return False
+
+    return judge
+
+
+def links(kind: int, body: bytes) -> bool:
+    """Of the switch: whatever happens to a link there, at its other end too."""
+    return kind in (rtnl.NEWLINK, rtnl.DELLINK) and body[0] != rtnl.AF_BRIDGE
 
 
 def _entry(expected: Expected, body: bytes) -> bool:

@@ -18,47 +18,94 @@ from typing import TypeVar
 from stackd.aio.layout import ClusterLayout, NodeLayout
 from stackd.core.network import naming, ruleset
 from stackd.errors import Unavailable
-from stackd.host import forwardrules, netns, rtnl
+from stackd.host import foreignrules, netns, rtnl, uplink
 from stackd.host.forwarding import Forwarding
 from stackd.host.netlink import ROUTE, NetlinkError, NetlinkSocket
-from stackd.host.nftables import Nft
+from stackd.host.nftables import Nft, Table
 from stackd.host.rtnl import Route, Veth
 
 _BRIDGE, _HOST, _NODE = "br0", "host", "eth0"
 _BRIDGE_MAC = "02:00:00:00:00:01"
-_MTU = 1500
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
     """See the module. `underlay`: its network in CIDR form; the machine has its first address and
-    the node with number n its n-th."""
+    the node with number n its n-th. `machine`: the machine's address that nodes speak to, `ports`:
+    (protocol, port) that they reach there."""
 
     layout: ClusterLayout
     underlay: str
     shared: Path
+    machine: str
+    ports: tuple[tuple[str, int], ...] = ()
 
     def address(self, number: int) -> str:
         """The address of the node with this number; the machine's for 1."""
         return str(ipaddress.IPv4Network(self.underlay)[number])
 
     def ensure(self) -> None:
-        """The switch and its link to the machine are there. Raises Unavailable."""
-        with _translated("The switch between the nodes"):
-            inside = _namespace(self.layout.switch, _prepare_switch)
+        """The switch, its link to the machine and the machine's rules are there. Raises
+        Unavailable."""
+        nft = Nft(threading.Lock())
+        try:
+            table = self.rules(nft)
             try:
-                self._link(inside)
+                table.load(())
+                self.check(nft, table)
+            finally:
+                table.close()
+        finally:
+            nft.close()
+
+    def rules(self, nft: Nft) -> Table:
+        """The table on the machine, not loaded yet."""
+        link, name = self.link, naming.switch_table(self.layout.cluster)
+        uplinks = naming.host_uplinks(self.layout.cluster)
+        text = ruleset.switch(name, self.underlay, link, uplinks)
+        return Table(nft, name, lambda _: text)
+
+    def check(self, nft: Nft, table: Table) -> list[str]:
+        """Everything is there again; a sentence for each thing that was not, or that others shut.
+        Writes only what differs: whoever watches the machine is not disturbed. Raises
+        Unavailable."""
+        with _translated("The switch between the nodes"):
+            inside = _namespace(self.layout.switch, _prepare_switch(self._mtu()))
+            try:
+                done = self._link(inside)
             finally:
                 os.close(inside)
-            self._forward()
+        if not table.verify():
+            done.append(f"The nft table {table.name} had been changed and was restored.")
+        mark = f"{naming.rule_mark(self.layout.cluster)}switch"
+        outcome = foreignrules.ensure(nft, self.openings, mark)
+        with Forwarding(self.shared) as forwarding:
+            if forwarding.claim(table.name):
+                done.append("net.ipv4.ip_forward was 0 on this host and is now 1.")
+        return [*done, *outcome.done, *outcome.refused]
+
+    @property
+    def link(self) -> str:
+        """The machine's link to the switch."""
+        return naming.host_switch(self.layout.cluster)
+
+    @property
+    def openings(self) -> tuple[foreignrules.Opening, ...]:
+        """What others' chains on the machine must let through."""
+        incoming = (
+            foreignrules.Opening(foreignrules.INPUT, "iifname", self.link, protocol, port)
+            for protocol, port in self.ports
+        )
+        return (*foreignrules.forwarded(self.link), *incoming)
 
     def connect(self, node: NodeLayout, number: int) -> None:
         """The node's namespace and its link to the switch are there. Raises Unavailable."""
         with _translated(f"The network of {node.name}"):
             host, switch = _namespace(node.netns, _prepare_node), _need(self.layout.switch)
+            mtu = self._mtu()
             try:
-                self._plug(node.name, host, switch)
+                self._plug(node.name, host, switch, mtu)
                 netns.within(host, self._address, number)
             finally:
                 os.close(host)
@@ -81,37 +128,42 @@ class Switch:
         """The switch goes; what is on the machine's side is found by the cluster's id."""
         netns.unpin(self.layout.switch)
 
-    def _link(self, inside: int) -> None:
-        name = naming.host_switch(self.layout.cluster)
+    def _mtu(self) -> int:
+        """What fits through the machine's own link fits between the nodes, and no more: then
+        nothing that they send out has to be cut up."""
         outer = NetlinkSocket(ROUTE)
         try:
-            if rtnl.find(outer, name) is None:
-                outer.request([rtnl.add_veth(Veth(name, _HOST, inside, _MTU))])
-            index = rtnl.need(outer, name)
+            link = rtnl.find(outer, self.link)
+            return link.mtu if link else uplink.mtu_of(outer, self.machine)
+        finally:
+            outer.close()
+
+    def _link(self, inside: int) -> list[str]:
+        outer = NetlinkSocket(ROUTE)
+        try:
+            link = rtnl.find(outer, self.link)
+            if link is not None and not netns.within(inside, _has, _HOST):
+                outer.request([rtnl.delete_link(link.index)], ignore=(errno.ENODEV,))
+                link = None
+            if link is None:
+                veth = Veth(self.link, _HOST, inside, self._mtu())
+                outer.request([rtnl.add_veth(veth)])
+            index = rtnl.need(outer, self.link)
             prefix = ipaddress.IPv4Network(self.underlay).prefixlen
             outer.request([rtnl.set_up(index), rtnl.add_address(index, self.address(1), prefix)])
         finally:
             outer.close()
         netns.within(inside, _enslave, _HOST)
+        if link is None:
+            return [f"The link {self.link} to the switch was made."]
+        return [] if link.up else [f"The link {self.link} had been set down and was set up again."]
 
-    def _forward(self) -> None:
-        cluster, name = self.layout.cluster, naming.host_switch(self.layout.cluster)
-        table = naming.switch_table(cluster)
-        nft = Nft(threading.Lock())
-        try:
-            nft.run(ruleset.switch(table, self.underlay, name))
-            forwardrules.ensure(nft, name, f"{naming.rule_mark(cluster)}switch")
-        finally:
-            nft.close()
-        with Forwarding(self.shared) as forwarding:
-            forwarding.claim(table)
-
-    def _plug(self, name: str, host: int, switch: int) -> None:
+    def _plug(self, name: str, host: int, switch: int, mtu: int) -> None:
         def make() -> None:
             netlink = NetlinkSocket(ROUTE)
             try:
                 if rtnl.find(netlink, _NODE) is None:
-                    netlink.request([rtnl.add_veth(Veth(_NODE, name, switch, _MTU))])
+                    netlink.request([rtnl.add_veth(Veth(_NODE, name, switch, mtu))])
             finally:
                 netlink.close()
 
@@ -172,11 +224,22 @@ def _prepare_node() -> None:
         netns.write_sysctl(f"bridge/bridge-nf-call-{family}tables", "0")
 
 
-def _prepare_switch() -> None:
-    _prepare_node()
+def _prepare_switch(mtu: int) -> Callable[[], None]:
+    def prepare() -> None:
+        _prepare_node()
+        netlink = NetlinkSocket(ROUTE)
+        try:
+            netlink.request([rtnl.add_bridge(_BRIDGE, _BRIDGE_MAC, mtu)])
+        finally:
+            netlink.close()
+
+    return prepare
+
+
+def _has(link: str) -> bool:
     netlink = NetlinkSocket(ROUTE)
     try:
-        netlink.request([rtnl.add_bridge(_BRIDGE, _BRIDGE_MAC, _MTU)])
+        return rtnl.find(netlink, link) is not None
     finally:
         netlink.close()
 

@@ -17,13 +17,14 @@ from stackd.core.model.assignment import NodeItem
 from stackd.core.network import addressing, elements, naming, ruleset
 from stackd.core.network.links import Wanted
 from stackd.errors import Refused, Unavailable
-from stackd.host import forwardrules, leftovers, rtnl, survey
+from stackd.host import foreignrules, leftovers, rtnl, survey
 from stackd.host.forwarding import Forwarding
 from stackd.host.netlink import ROUTE, Message, NetlinkError, NetlinkSocket, attributes
 from stackd.host.nftables import Nft, Table
 from stackd.host.rtnl import Route
 
 _SETS = ("nodes", "vnis", "published")
+_MTU = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,12 @@ class Uplink:
         self._comment = naming.rule_comment(config.cluster, config.node.index)
         self._routes: set[str] = {config.pool}
         self._lost: set[str] = set()
+        self._openings = openings(self._name)
+        self.refused: tuple[str, ...] = ()
+        """Sentences: others' chains that keep dropping this node's traffic."""
         self.address = ""
+        self.mtu = mtu_of(self._outer, config.node.address)
+        """Of the way to other nodes, and out."""
         table = naming.host_table(config.cluster, config.node.index)
         self._table = Table(
             nft, table, lambda _: ruleset.host(table, config.vxlan_port, self._name)
@@ -88,7 +94,9 @@ class Uplink:
             raise Unavailable(f"The uplink cannot be set up: {error}.") from error
         if not self._table.verify():
             done.append(f"The nft table {self._table.name} had been changed and was restored.")
-        return done + forwardrules.ensure(self._nft, self._name, self._comment)
+        outcome = foreignrules.ensure(self._nft, self._openings, self._comment)
+        self.refused = outcome.refused
+        return done + list(outcome.done)
 
     def apply(self, wanted: Wanted, published: Iterable[tuple[int, int]]) -> None:
         """Nodes, VNIs, (protocol number, port) published, and routes to networks outside the
@@ -133,15 +141,16 @@ class Uplink:
         if outer is None or inner is None:
             if outer is not None:
                 self._outer.request([rtnl.delete_link(outer.index)], ignore=(errno.ENODEV,))
-            veth = rtnl.Veth(self._name, naming.UPLINK, self._fd, 1500)
+            veth = rtnl.Veth(self._name, naming.UPLINK, self._fd, self.mtu)
             self._outer.request([rtnl.add_veth(veth)])
         if not self.address:
             self.address = have[0][1] if have else self._choose()
         index, peer = rtnl.need(self._outer, self._name), rtnl.need(self._inner, naming.UPLINK)
-        self._outer.request([rtnl.set_up(index), rtnl.add_address(index, self.address, 30)])
+        up = rtnl.set_up(index, mtu=self.mtu)
+        self._outer.request([up, rtnl.add_address(index, self.address, 30)])
         self._inner.request(
             [
-                rtnl.set_up(peer),
+                rtnl.set_up(peer, mtu=self.mtu),
                 rtnl.add_address(peer, self._inside, 30),
                 rtnl.add_route(Route("0.0.0.0/0", peer, self.address)),
             ]
@@ -188,6 +197,24 @@ class Uplink:
         self._outer.request([rtnl.add_route(Route(r, index, self._inside)) for r in missing])
         done = [f"The route to {route} was set." for route in missing]
         return done + [f"{route} has a route of something else." for route in sorted(lost - said)]
+
+
+def openings(uplink: str) -> tuple[foreignrules.Opening, ...]:
+    """What others' chains must let through for a node with this uplink: what its tasks send out
+    and are answered, and what they send to the host, of which our own table lets in the ports."""
+    return (
+        *foreignrules.forwarded(uplink),
+        foreignrules.Opening(foreignrules.INPUT, "iifname", uplink),
+    )
+
+
+def mtu_of(netlink: NetlinkSocket, address: str) -> int:
+    """The MTU of the link with this address: what leaves for other machines must fit into it.
+    1500 for a link that has no end (loopback) or is not there yet."""
+    indexes = {index for index, found, _ in survey.address_entries(netlink) if found == address}
+    links = rtnl.links(netlink).values()
+    found = [link.mtu for link in links if link.index in indexes and link.name != "lo"]
+    return min(found, default=_MTU)
 
 
 _GET_ROUTES = Message(rtnl.GETROUTE, 0, struct.pack("=BBBBBBBBI", 2, *[0] * 8))

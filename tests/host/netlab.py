@@ -141,6 +141,7 @@ class Repairs:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.troubles: dict[str, str] = {}
+        self._heard = 0
         self._more = asyncio.Event()
 
     def repaired(self, text: str) -> None:
@@ -151,9 +152,11 @@ class Repairs:
         self.troubles[part] = cause
 
     async def next(self) -> str:
-        """The latest, once there is another one."""
-        self._more.clear()
-        await self._more.wait()
+        """The latest, once there is one that was not told of by the call before."""
+        while len(self.told) == self._heard:
+            self._more.clear()
+            await self._more.wait()
+        self._heard = len(self.told)
         return self.told[-1]
 
 

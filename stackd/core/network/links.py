@@ -11,6 +11,9 @@ from stackd.core.model.assignment import AttachmentItem, NodeItem
 from stackd.core.model.network import Network
 from stackd.core.network import addressing
 
+UNDERLAY_MTU = 1500
+VXLAN_OVERHEAD = 50
+
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
@@ -67,8 +70,9 @@ def port_name(task: str, position: int) -> str:
     return f"t{task[:12]}{position:x}"
 
 
-def overlay(network: Network, index: int) -> Overlay:
-    """One network as the node with this index has it. Raises Refused (subnet too small)."""
+def overlay(network: Network, index: int, underlay_mtu: int = UNDERLAY_MTU) -> Overlay:
+    """One network as the node with this index has it. Its packets fit into the underlay's, which
+    could carry larger ones only in pieces. Raises Refused (subnet too small)."""
     return Overlay(
         id=network.id,
         bridge=bridge_name(network.id),
@@ -78,7 +82,7 @@ def overlay(network: Network, index: int) -> Overlay:
         prefix=int(network.subnet.partition("/")[2]),
         gateway=addressing.gateway(network.subnet, index),
         mac=addressing.bridge_mac(network.vni, index),
-        mtu=network.mtu,
+        mtu=min(network.mtu, underlay_mtu - VXLAN_OVERHEAD),
         internal=network.internal,
     )
 
@@ -88,9 +92,10 @@ def wanted(
     networks: Sequence[Network],
     nodes: Sequence[NodeItem],
     attachments: Sequence[AttachmentItem],
+    underlay_mtu: int = UNDERLAY_MTU,
 ) -> Wanted:
     """What node `here` should have. Raises Refused when a subnet has no gateway for it."""
-    overlays = {str(network.id): overlay(network, here.index) for network in networks}
+    overlays = {str(network.id): overlay(network, here.index, underlay_mtu) for network in networks}
     peers = {node.id: node for node in nodes if node.id != here.id}
     forwarding: dict[tuple[str, str], str] = {}
     neighbours: dict[tuple[str, str], str] = {}

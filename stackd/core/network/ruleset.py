@@ -136,9 +136,16 @@ def host(table: str, vxlan_port: int, uplink: str) -> str:
     return _reload(table, _HOST.format(uplink=uplink, vxlan_port=vxlan_port))
 
 
-def switch(table: str, subnet: str, link: str) -> str:
-    """The table that lets hosts behind `link` reach what the machine reaches."""
+def switch(table: str, subnet: str, link: str, uplinks: str) -> str:
+    """The table that lets hosts behind `link` reach what the machine reaches; towards them go
+    answers, and what comes from links whose names begin with `uplinks`."""
     body = f'''\
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    oifname "{link}" ct state established,related accept
+    iifname "{uplinks}*" oifname "{link}" accept
+    oifname "{link}" drop
+  }}
   chain post {{
     type nat hook postrouting priority srcnat; policy accept;
     ip saddr {subnet} oifname != {{ "lo", "{link}" }} masquerade
