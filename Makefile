@@ -16,7 +16,7 @@ help:
 	@echo "make test        every check and test, root ones included"
 	@echo "make check       ruff, mypy, import contracts"
 	@echo "make unit        tests that need no root"
-	@echo "make sim         rollouts in virtual time: scenarios and properties"
+	@echo "make sim         rollouts and analyses in virtual time, 1,000 seeds (about 10 minutes)"
 	@echo "make fuzz        properties with many more examples (about 10 minutes)"
 	@echo "make soak N=10   lost requests and killed processes, again and again; 2 N crashes at every step"
 	@echo "make proto       generate stackd/wire/gen from schemas/rpc"
@@ -40,6 +40,8 @@ test: check demo-image
 
 sim: setup
 	$(PYTEST) tests/scenarios tests/properties
+	$(PYTEST) tests/properties/test_analysis.py tests/properties/test_analysis_table.py \
+	  --hypothesis-profile deep --timeout 1800
 
 fuzz: setup
 	$(PYTEST) tests/properties --hypothesis-profile deep --timeout 3600

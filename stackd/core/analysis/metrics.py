@@ -1,6 +1,6 @@
 """The comparisons and limits of a policy over the sums so far: what fails, what is settled.
 
-Called by `look`. The probability of a false failure (`ALPHA`) is split evenly among the tests.
+Called by `look`. The probability of a false failure (`ALPHA`) is split among the tests.
 """
 
 import math
@@ -76,20 +76,38 @@ def asks_requests(policy: AnalysisPolicy) -> bool:
     return any(test is not None for test in asked)
 
 
-def alpha(policy: AnalysisPolicy) -> float:
-    """Each test's share of the probability of a false failure."""
+@dataclass(frozen=True)
+class Shares:
+    """The parts of the probability of a false failure."""
+
+    errors: float
+    """Of the comparison of errors."""
+    other: float
+    """Of each other test."""
+
+    def of(self, metric: Metric) -> float:
+        """Of the comparison of a metric."""
+        return self.errors if metric is Metric.ERRORS else self.other
+
+
+def shares(policy: AnalysisPolicy) -> Shares:
+    """Half for the comparison of errors, which finds most; the rest in equal parts."""
     compare, limits = policy.compare, policy.limits
-    asked = (compare.error_ratio, compare.latency, limits.error_rate, limits.latency_p99)
-    return ALPHA / max(1, sum(test is not None for test in asked))
+    asked = (compare.latency, limits.error_rate, limits.latency_p99)
+    others = sum(test is not None for test in asked)
+    if compare.error_ratio is None or not others:
+        return Shares(ALPHA, ALPHA / max(1, others))
+    return Shares(ALPHA / 2, ALPHA / 2 / others)
 
 
 def failed(policy: AnalysisPolicy, state: AnalysisState) -> str:
     """Why the canary's requests fail the analysis, or ''."""
-    share = alpha(policy)
+    parts = shares(policy)
     for comparison in comparisons(policy, state):
+        share = parts.of(comparison.metric)
         if is_worse(comparison.evidence, share):
             return _worse(comparison, state, share)
-    return _over(policy, state.canary_tally, share)
+    return _over(policy, state.canary_tally, parts.other)
 
 
 def _worse(comparison: Comparison, state: AnalysisState, share: float) -> str:
@@ -214,7 +232,7 @@ def readings(policy: AnalysisPolicy, state: AnalysisState) -> tuple[Reading, ...
                 stable=bounds.wilson(*theirs),
                 ratio=bounds.ratio(window),
                 evidence=_e(comparison.evidence),
-                fails_at=1 / alpha(policy),
+                fails_at=1 / shares(policy).of(comparison.metric),
                 fine=math.exp(min(comparison.evidence.fine, math.log(_MOST))),
                 passes_at=1 / BETA,
             )

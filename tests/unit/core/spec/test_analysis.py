@@ -1,4 +1,5 @@
 import pytest
+from msgspec.structs import replace
 
 from stackd.core.model.analysis import (
     AnalysisPolicy,
@@ -13,6 +14,7 @@ from stackd.core.model.analysis import (
 )
 from stackd.core.spec import SourceFile
 from stackd.core.spec.analysis import AnalysisSection, build, load_policy
+from tests.architecture.sources import ROOT
 
 WHOLE = """
 compare: {error_rate: {max_ratio: 2}, latency: {quantile: 0.9}}
@@ -70,6 +72,13 @@ def test_every_key() -> None:
 def test_the_keys_may_stand_below_analysis() -> None:
     inner = "".join(f"  {line}\n" for line in WHOLE.splitlines())
     assert policy(f"analysis:\n{inner}") == policy(WHOLE)
+
+
+def test_the_example_of_the_documentation_shows_the_defaults() -> None:
+    text = (ROOT / "docs" / "analysis.md").read_text()
+    found = policy(text.split("```yaml\n")[1].split("```")[0])
+    assert found == replace(AnalysisPolicy(), checks=found.checks)
+    assert [check.kind for check in found.checks] == list(CheckKind)
 
 
 def test_what_is_absent_has_its_default_and_what_is_given_is_all() -> None:
