@@ -145,7 +145,8 @@ class NodeNetwork(Protocol):
     async def attach(
         self, task_id: str, addresses: Mapping[str, str], aliases: Sequence[str]
     ) -> NetworkSetup:
-        """A namespace for the task with these addresses. Raises Rejected."""
+        """A namespace for the task with these addresses. Raises Rejected, Unavailable to try
+        again."""
         ...
 
     async def detach(self, task_id: str) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import uvloop
 
 from stackd import __version__
-from stackd.agent import config
+from stackd.agent import config, disk
 from stackd.agent.blobs import Blobs
 from stackd.agent.condition import Condition
 from stackd.agent.config import AgentFile, Papers
@@ -117,6 +117,7 @@ async def run_agent(layout: NodeLayout) -> None:
                 agent.worker.run(),
                 agent.sessions.run(agent.hooks, clock),
                 agent.network.guard(agent.condition),
+                disk.watch(layout.data, agent.condition, clock),
             )
             tasks = [group.create_task(work) for work in works]
             await stop.wait()

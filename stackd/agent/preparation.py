@@ -38,7 +38,8 @@ async def prepare(machine: Machine, item: TaskItem, hindered: Callable[[str], No
         *await _files(machine, item, ContentKind.SECRET, container.secrets),
     )
     aliases = sorted({name for join in container.networks for name in join.aliases})
-    network = await machine.network.attach(task.id, task.addresses, aliases)
+    attach = partial(machine.network.attach, task.id, task.addresses, aliases)
+    network = await _asked(machine, attach, hindered)
     launch = Launch(
         task=task,
         revision=item.revision,

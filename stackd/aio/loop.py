@@ -14,6 +14,7 @@ from stackd.aio.clock import Clock
 from stackd.errors import Corrupt, Unavailable
 
 log = logging.getLogger(__name__)
+_PATIENCE = 5.0
 
 
 class Bell:
@@ -46,8 +47,9 @@ class Bell:
 async def forever(name: str, clock: Clock, step: Callable[[], Awaitable[None]]) -> NoReturn:
     """Run `step` again and again; only cancelling or Corrupt ends it.
 
-    Unavailable is waited out; any other exception is a bug: logged with the loop's name and
-    tried again after a growing pause, so that one bad loop neither spins nor stops the others.
+    Unavailable is waited out, and looked at again after 5 s at the latest unless it says more;
+    any other exception is a bug: logged with the loop's name and tried again after a growing
+    pause, so that one bad loop neither spins nor stops the others.
     """
     backoff = Backoff(first=1.0, most=60.0)
     while True:
@@ -57,7 +59,7 @@ async def forever(name: str, clock: Clock, step: Callable[[], Awaitable[None]]) 
         except Corrupt:
             raise
         except Unavailable as error:
-            pause = max(error.retry_after, backoff.next())
+            pause = max(error.retry_after, min(backoff.next(), _PATIENCE))
             log.warning("%s: %s Again in %.0f s.", name, error.cause, pause)
             await clock.sleep(pause)
         except Exception:

@@ -89,6 +89,7 @@ def draw(answer: StatusAnswer, tasks: Iterable[TaskRow]) -> Group:
     parts: list[Tree | Text] = [_stack(s, rows, answer.service) for s in answer.stacks]
     if not parts:
         parts.append(Text("No stacks yet. Deploy one: stackd apply -f stack.yml"))
+    parts += [Text(clean(line), style="red") for line in answer.troubles]
     parts += [Text(clean(line), style="dim") for line in answer.events]
     return Group(*parts)
 

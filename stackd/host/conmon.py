@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stackd.errors import Rejected, Unavailable
+from stackd.host import room
 
 CONMON = "/usr/bin/conmon"
 RUNC = "/usr/sbin/runc"
@@ -56,7 +57,8 @@ class Monitor:
 async def create(spawner: Path, monitor: Monitor) -> int:
     """Have the container created; returns the pid of its first process, which waits to start.
 
-    Raises Rejected with runc's cause, Unavailable when the spawner does not answer. The caller
+    Raises Rejected with runc's cause, Unavailable when the spawner does not answer, when monitor
+    or runc was killed, or when the machine lacks something for now. The caller
     reaps what may be left: when it is cancelled too, so this ends only once the monitor has said
     what became of it; one that is on its way could not be found and would be left over.
     """
@@ -92,11 +94,14 @@ def _pid(line: bytes, stderr: Path) -> int:
     except (ValueError, KeyError, TypeError):
         tail = stderr.read_text("utf-8", "replace").strip() if stderr.exists() else ""
         last = tail.splitlines()[-1][:300] if tail else "it ended without a word"
-        raise Rejected(
+        reaction = Unavailable if not tail or room.passing(tail) else Rejected
+        raise reaction(
             f"The container's monitor failed: {last}.", "Check that conmon and runc work."
         ) from None
     if pid <= 0:
-        raise Rejected(*explain(str(answer.get("message", ""))))
+        message = str(answer.get("message", ""))
+        reaction = Unavailable if not message or room.passing(message) else Rejected
+        raise reaction(*explain(message))
     return pid
 
 

@@ -41,11 +41,17 @@ class NodeImages:
         cannot be had or is not sound, Unavailable to try again."""
         digest = manifest.digest_of(image)
         async with self._locks[digest]:
-            known = self._recorded(digest)
-            if known is not None and all(self._layers.has(item) for item in known.layers):
-                return known
-            found = await self._obtain(digest)
-            self._record(digest, found)
+            try:
+                known = self._recorded(digest)
+                if known is not None and all(self._layers.has(item) for item in known.layers):
+                    return known
+                found = await self._obtain(digest)
+                self._record(digest, found)
+            except OSError as error:
+                raise Unavailable(
+                    f"The image cannot be kept: {error.strerror or error}.",
+                    "Look at the disk of the node.",
+                ) from error
             return found
 
     def present(self) -> dict[str, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from stackd.core.network.elements import Change
 from stackd.core.network.links import Wanted
 from stackd.core.network.slots import VipTable
 from stackd.errors import Rejected, StackdError, Unavailable
-from stackd.host import netns, rtnl
+from stackd.host import netns, room, rtnl
 from stackd.host.conntrack import Conntrack
 from stackd.host.fabric import Attached, Fabric, Underlay
 from stackd.host.netlink import ROUTE, NetlinkError, NetlinkSocket
@@ -106,7 +106,8 @@ class Plane:
         return {i.address for a in self.fabric.tasks.values() for i in a.interfaces}
 
     def attach(self, task: str, addresses: Mapping[str, str], pool: Pool) -> NetworkSetup:
-        """A namespace with these addresses; the one there is kept if it fits. Raises Rejected."""
+        """A namespace with these addresses; the one there is kept if it fits. Raises Rejected,
+        Unavailable when the machine lacks something for now."""
         interfaces = self.fabric.interfaces(addresses)
         if self._left.intersection(addresses.values()):
             self.forget()
@@ -123,7 +124,9 @@ class Plane:
             self.fabric.plug(task, fresh=known is None)
         except (OSError, Unavailable) as error:
             self.detach(task)
-            raise Rejected(f"The task's network cannot be set up: {error}.") from error
+            short = isinstance(error, OSError) and room.passing(error)
+            reaction = Unavailable if short else Rejected
+            raise reaction(f"The task's network cannot be set up: {error}.") from error
         overlays = self.fabric.wanted.overlays
         resolver = overlays[interfaces[0].network].gateway if interfaces else ""
         return NetworkSetup(str(self._shelf.path(task)), dict(addresses), resolver)

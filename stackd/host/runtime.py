@@ -16,7 +16,7 @@ from stackd.aio import proc
 from stackd.aio.clock import Clock
 from stackd.aio.layout import NodeLayout
 from stackd.core.model.driver import ExecRequest, Exit, Found, Launch, LogLine
-from stackd.errors import Refused, Rejected
+from stackd.errors import Refused, Rejected, Unavailable
 from stackd.host import (
     bundle,
     cgroups,
@@ -30,6 +30,7 @@ from stackd.host import (
     pidfds,
     prepare,
     reap,
+    room,
     runc,
 )
 
@@ -106,7 +107,8 @@ class RuncRuntime:
             except BaseException as error:
                 await asyncio.shield(asyncio.to_thread(reap.reap, place, self._hierarchies))
                 if isinstance(error, OSError):
-                    raise Rejected(
+                    reaction = Unavailable if room.passing(error) else Rejected
+                    raise reaction(
                         f"The container cannot be prepared: {error.strerror or error}.",
                         "Look at the disk of the node.",
                     ) from error

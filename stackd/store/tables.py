@@ -78,6 +78,8 @@ class Tables:
         self._clock = clock
         self.world = World()
         self.quarantine: dict[Ref, Quarantined] = {}
+        self.trouble = ""
+        """Why the last write could not be made, in a sentence; '' when it was."""
         self._subscriptions: list[Subscription] = []
         self._applied = Applied()
         self._local_revision = 0
@@ -163,7 +165,12 @@ class Tables:
 
     async def submit(self, prepared: Prepared) -> int:
         """Write what was prepared; see `commit`."""
-        result = await self._kv.txn(prepared.compare, prepared.operations)
+        try:
+            result = await self._kv.txn(prepared.compare, prepared.operations)
+        except Unavailable as error:
+            self.trouble = error.cause
+            raise
+        self.trouble = ""
         await self._applied.wait(result.revision)
         if not result.succeeded:
             await self._check(prepared.fence)

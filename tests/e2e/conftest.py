@@ -7,6 +7,7 @@ purged by the next one.
 import contextlib
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ def abandoned() -> None:
         owner = folder.name.removeprefix(_PREFIX).split("-")[0]
         if not Path("/proc", owner).exists():
             Cluster(folder / "data").down()
+            if folder.is_mount():
+                subprocess.run(["umount", "--lazy", str(folder)], check=True)
             shutil.rmtree(folder)
 
 

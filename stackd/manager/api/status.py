@@ -20,7 +20,7 @@ from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
 from stackd.core.rollout.phase import behind, service_phase, stack_phase
 from stackd.core.traffic.effective import weights as effective_weights
-from stackd.manager.api import names
+from stackd.manager.api import names, troubles
 from stackd.manager.api.tasks import rfc3339
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller
@@ -58,6 +58,7 @@ class StatusApi:
         return StatusAnswer(
             stacks=tuple(stack_status(world, head, now) for head in heads),
             service=service,
+            troubles=troubles.of_cluster(self._tables),
             events=tuple(_recent(world, request.name)),
         )
 

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from stackd.aio.clock import Clock
 from stackd.core.model.api import NameRequest, WaitAnswer, WaitRequest, WhyAnswer
 from stackd.core.model.event import Event
@@ -12,7 +14,7 @@ from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.world import TaskView, World
 from stackd.core.rollout import outcome
 from stackd.core.rollout.phase import behind, service_phase, stack_phase
-from stackd.manager.api import names
+from stackd.manager.api import names, troubles
 from stackd.manager.api.status import WATCHED
 from stackd.manager.api.tasks import rfc3339
 from stackd.store.tables import Tables
@@ -67,9 +69,13 @@ class WaitingApi:
 
     async def why(self, request: NameRequest, caller: Caller) -> WhyAnswer:
         """The first thing in the way of a stack, service, task or node, and the latest events."""
+        answer = self._why(request.name)
+        lines = (*troubles.of_manager(self._tables), *answer.lines)
+        return msgspec.structs.replace(answer, lines=lines)
+
+    def _why(self, name: str) -> WhyAnswer:
         world = self._tables.world
         now = self._clock.now()
-        name = request.name
         names.check_word(world, name, nodes=True)
         for node in world.all(Node):
             if name in (node.name, node.id):
@@ -119,16 +125,8 @@ def _service_lines(world: World, stack: str, service: str) -> tuple[str, ...]:
         if key in report.problems
     ]
     for node in sorted({v.task.node for v in world.tasks_of(stack, service) if v.task.node}):
-        lines += [f"node {names.node_name(world, node)}: {text}" for text in _troubles(world, node)]
+        lines += troubles.of_node(world, node)
     return tuple(lines) + _events(world, key)
-
-
-def _troubles(world: World, node: str) -> tuple[str, ...]:
-    """What is wrong with the node itself."""
-    report = world.get(NodeReport, node)
-    return (
-        tuple(f"{part}: {text}" for part, text in sorted(report.troubles.items())) if report else ()
-    )
 
 
 def _standing(view: TaskView) -> str:
@@ -156,7 +154,7 @@ def _node(world: World, node: Node) -> WhyAnswer:
     since = f" since {rfc3339(status.since)}" if status else ""
     message = f": {status.message}" if status and status.message else ""
     text = f"{state}{since}, {node.availability.value}{message}"
-    lines = (*_troubles(world, node.id), *_events(world, node.name))
+    lines = (*troubles.of_node(world, node.id), *_events(world, node.name))
     return WhyAnswer(name=node.name, phase=state, text=text, lines=lines)
 
 

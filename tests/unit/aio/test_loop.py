@@ -99,6 +99,12 @@ async def test_unavailable_waits_as_long_as_it_says() -> None:
     assert await times(clock, failing, 30) == [0, 20]
 
 
+async def test_what_is_unavailable_for_long_is_found_soon_when_it_is_back() -> None:
+    clock = ManualClock()
+    failing = Failing(clock, *[Unavailable("full") for _ in range(6)])
+    assert await times(clock, failing, 30) == [0, 1, 3, 7, 12, 17, 22]
+
+
 async def test_corrupt_ends_the_loop() -> None:
     clock = ManualClock()
     with pytest.raises(Corrupt):

@@ -249,3 +249,13 @@ async def test_who_waits_for_the_world_is_told_when_it_stops() -> None:
         assert not waiting.done()
     with pytest.raises(Unavailable):
         await waiting
+
+
+async def test_a_store_that_takes_no_writes_is_known_until_it_does(h: Harness) -> None:
+    h.store.faults.unavailable = True
+    with pytest.raises(Unavailable):
+        await h.tables.commit(changes(stack("a")))
+    assert "does not answer" in h.tables.trouble
+    h.store.faults.unavailable = False
+    await h.tables.commit(changes(stack("a")))
+    assert not h.tables.trouble

@@ -56,7 +56,8 @@ class StatusAnswer(Answer, frozen=True, kw_only=True):
 
     stacks: tuple[StackStatus, ...]
     service: str = ""
-    nodes: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = ()
+    """What is wrong with the cluster itself: the manager's store, nodes."""
     events: tuple[str, ...] = ()
 
 
