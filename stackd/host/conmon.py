@@ -78,7 +78,7 @@ async def _create(spawner: Path, monitor: Monitor) -> int:
         async with asyncio.timeout(_CREATED_WITHIN):
             line = await _first_line(reader)
     except TimeoutError as error:
-        raise Rejected(
+        raise Unavailable(
             f"The container was not created within {_CREATED_WITHIN:g}s.",
             "Look at the load and the kernel log of the node.",
         ) from error
@@ -100,9 +100,14 @@ def _pid(line: bytes, stderr: Path) -> int:
         ) from None
     if pid <= 0:
         message = str(answer.get("message", ""))
-        reaction = Unavailable if not message or room.passing(message) else Rejected
+        torn = not message or _TORN.search(message) is not None
+        reaction = Unavailable if torn or room.passing(message) else Rejected
         raise reaction(*explain(message))
     return pid
+
+
+_TORN = re.compile(r"\bEOF$|reset by peer|broken pipe|signal: killed")
+"""What runc's processes say when another of them was killed."""
 
 
 _NOISE = re.compile(

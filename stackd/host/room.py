@@ -30,11 +30,7 @@ def shortage(path: Path) -> str:
 _PASSING = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 )
-_SAID = re.compile(
-    "|".join(re.escape(os.strerror(number)) for number in _PASSING)
-    + "|signal: killed|resource temporarily unavailable",
-    re.IGNORECASE,
-)
+_SAID = re.compile("|".join(re.escape(os.strerror(number)) for number in _PASSING), re.IGNORECASE)
 
 
 def passing(error: OSError | str) -> bool:

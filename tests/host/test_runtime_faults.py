@@ -1,6 +1,7 @@
 """What dies, what goes on, and that nothing stays behind."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -172,6 +173,41 @@ async def test_creation_killed_half_way_is_reaped(rig: rigs.Rig, delay: float) -
     assert rigs.traces(rig.layout, launch.task.id) == []
     await rig.restart_spawner()
     assert (await rig.runtime.wait(await rig.run("true"))).code == 0
+
+
+def creators(rig: rigs.Rig, task: str, name: str) -> list[int]:
+    """Processes called `name` that are making the task's container."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            if Path(os.fsdecode(words[0])).name == name and os.fsencode(task) in words:
+                found.append(int(path.name))
+    return found
+
+
+@pytest.mark.parametrize("name", ["conmon", "runc"])
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.03])
+async def test_a_creator_killed_half_way_is_no_fault_of_the_task(
+    rig: rigs.Rig, name: str, delay: float
+) -> None:
+    """Trying again is asked for, and works."""
+    launch = await rig.launch("true")
+    task = launch.task.id
+    creating = asyncio.ensure_future(rig.runtime.create(launch))
+    await rigs.until(lambda: creating.done() or bool(creators(rig, task, name)))
+    await asyncio.sleep(delay)
+    for pid in creators(rig, task, name):
+        with contextlib.suppress(ProcessLookupError):
+            kill(pid)
+    (result,) = await asyncio.gather(creating, return_exceptions=True)
+    if isinstance(result, BaseException):
+        assert isinstance(result, Unavailable), result
+        await rig.runtime.remove(task)
+        assert rigs.traces(rig.layout, task) == []
+        await rig.runtime.create(launch)
+    await rig.runtime.remove(task)
+    assert rigs.traces(rig.layout, task) == []
 
 
 async def test_cancelled_creation_leaves_nothing(rig: rigs.Rig) -> None:
