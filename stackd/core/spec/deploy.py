@@ -160,10 +160,13 @@ def resources(section: ResourcesSection | None) -> Resources:
         reserve_cpus=reserved.cpus or 0,
         reserve_memory=reserved.memory or 0,
     )
+    faults = []
     if 0 < found.memory < MIN_LIMIT:
-        raise ValueError("a memory limit is at least 6m: nothing starts in less")
+        faults.append("a memory limit is at least 6m: nothing starts in less")
     if 0 < found.reserve_memory < MIN_RESERVATION:
-        raise ValueError("a memory reservation is at least 4m")
+        faults.append("a memory reservation is at least 4m")
     if 0 < found.memory < found.reserve_memory or 0 < found.cpus < found.reserve_cpus:
-        raise ValueError("more is reserved than the limit allows")
+        faults.append("more is reserved than the limit allows")
+    if faults:
+        raise ValueError("; ".join(faults))
     return found

@@ -37,7 +37,7 @@ class Span:
     def check(self, value: float, text: str) -> None:
         """Raise ValueError when `value`, written as `text`, is outside."""
         if not self.low <= value <= self.high:
-            between = self.shown or f"{self.low:g} to {self.high:g}"
+            between = self.shown or f"{self.low:.15g} to {self.high:.15g}"
             raise ValueError(f"{text} is out of range: {between}")
 
 

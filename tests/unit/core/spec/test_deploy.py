@@ -82,6 +82,11 @@ def test_restart(keys: str, expected: RestartPolicy) -> None:
         ("{resources: {limits: {memory: 5m}}}", "a memory limit is at least 6m"),
         ("{resources: {reservations: {memory: 3m}}}", "a memory reservation is at least 4m"),
         (
+            "{resources: {limits: {memory: 5m}, reservations: {memory: 3m}}}",
+            "nothing starts in less; a memory reservation is at least 4m",
+        ),
+        ("{resources: {limits: {pids: -1}}}", "-1 is out of range: 0 to 4194304"),
+        (
             "{resources: {limits: {memory: 8m}, reservations: {memory: 9m}}}",
             "more is reserved than the limit allows",
         ),
