@@ -12,6 +12,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import dnslib
@@ -31,9 +32,33 @@ PORT = 53
 TTL = 1
 MOST_FORWARDED = 512
 MOST_PER_TASK = 64
-_PLAIN_UDP, _MOST_UDP = 512, 1232
+_PLAIN_UDP, _MOST_UDP, _MOST_TCP = 512, 1232, 65535
+_CUT = 0x02
+_ANSWER = struct.pack("!HHHLH", 0xC00C, dnslib.QTYPE.A, 1, TTL, 4)
+"""Of the name in the question, at offset 12: an address follows."""
+_ADDRESS_BYTES = len(_ANSWER) + 4
 _TCP_IDLE = 10.0
 _LONGEST = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """`head` holds the question and no answers. The answers are packed here, because a service of
+    hundreds of tasks is asked for often."""
+
+    head: "dnslib.DNSRecord"
+    addresses: Sequence[str] = ()
+
+    def packed(self, limit: int) -> bytes:
+        """Cut, with a sign to ask by TCP, when it is larger than `limit`. The question stays, or
+        resolvers take it for an answer to something else."""
+        packed = bytearray(self.head.pack())
+        count = len(self.addresses)
+        if len(packed) + count * _ADDRESS_BYTES > limit:
+            packed[2] |= _CUT
+            return bytes(packed)
+        struct.pack_into("!H", packed, 6, count)
+        return bytes(packed) + b"".join(_ANSWER + socket.inet_aton(a) for a in self.addresses)
 
 
 class Place(Protocol):
@@ -97,8 +122,8 @@ class DnsServer:
         answer = self._answer(data, peer[0])
         if answer is None:
             return
-        if isinstance(answer, dnslib.DNSRecord):
-            transport.sendto(_fit(answer, data), peer)
+        if isinstance(answer, _Reply):
+            transport.sendto(answer.packed(_largest(data)), peer)
             return
         if not self._room(peer[0]):
             transport.sendto(_failure(data, dnslib.RCODE.SERVFAIL), peer)
@@ -119,8 +144,8 @@ class DnsServer:
                 answer = self._answer(data, peer)
                 if answer is None:
                     return
-                if isinstance(answer, dnslib.DNSRecord):
-                    packed = bytes(answer.pack())
+                if isinstance(answer, _Reply):
+                    packed = answer.packed(_MOST_TCP)
                 elif self._room(peer):
                     packed = await self._forward(data, peer, stream=True)
                 else:
@@ -132,7 +157,7 @@ class DnsServer:
         finally:
             writer.close()
 
-    def _answer(self, data: bytes, address: str) -> "dnslib.DNSRecord | Outcome | None":
+    def _answer(self, data: bytes, address: str) -> "_Reply | Outcome | None":
         """The reply; ELSEWHERE to pass it on; None when it is not a question at all."""
         if len(data) > _LONGEST:
             return None
@@ -153,11 +178,11 @@ class DnsServer:
             reply.header.rcode = dnslib.RCODE.REFUSED
         else:
             return self._resolve(asker, query, reply)
-        return reply
+        return _Reply(reply)
 
     def _resolve(
         self, asker: Asker, query: "dnslib.DNSRecord", reply: "dnslib.DNSRecord"
-    ) -> "dnslib.DNSRecord | Outcome":
+    ) -> "_Reply | Outcome":
         resolution = self._table.resolve(asker, str(query.q.qname))
         if resolution.outcome is Outcome.ELSEWHERE:
             return resolution.outcome
@@ -167,10 +192,8 @@ class DnsServer:
         elif query.q.qtype in (dnslib.QTYPE.A, dnslib.QTYPE.ANY):
             addresses = list(resolution.addresses)
             random.shuffle(addresses)
-            for one in addresses:
-                record = dnslib.RR(query.q.qname, dnslib.QTYPE.A, rdata=dnslib.A(one), ttl=TTL)
-                reply.add_answer(record)
-        return reply
+            return _Reply(reply, addresses)
+        return _Reply(reply)
 
     def _room(self, address: str) -> bool:
         total = self._forwarding.total() < MOST_FORWARDED
@@ -204,14 +227,13 @@ class _Udp(asyncio.DatagramProtocol):
         self._server.receive(data, addr, self._transport)
 
 
-def _fit(reply: "dnslib.DNSRecord", data: bytes) -> bytes:
-    """Packed for UDP: cut, with a sign to ask by TCP, when it is larger than the asker takes."""
-    packed = bytes(reply.pack())
+def _largest(data: bytes) -> int:
+    """Bytes that the asker takes by UDP."""
     limit = _PLAIN_UDP
     for extra in dnslib.DNSRecord.parse(data).ar:
         if extra.rtype == dnslib.QTYPE.OPT:
             limit = max(limit, min(extra.edns_len, _MOST_UDP))
-    return packed if len(packed) <= limit else bytes(reply.truncate().pack())
+    return limit
 
 
 def _failure(data: bytes, code: int) -> bytes:

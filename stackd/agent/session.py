@@ -29,6 +29,7 @@ from stackd.wire.messages import (
 )
 
 _log = logging.getLogger(__name__)
+GATHER_SECONDS = 0.01
 WELCOME_SECONDS = 10.0
 BEATS = 5
 """Beats in a heartbeat's time: one that is late or lost brings the node no nearer to being down."""
@@ -143,7 +144,8 @@ class Sessions:
                 assert_never(never)
 
     async def _send(self, link: AgentLink, heartbeat: float) -> None:
-        """Whatever there is to say, at once; a beat when there was nothing for a while."""
+        """Whatever there is to say, at once, and what comes within a moment after that together; a
+        beat when there was nothing for a while."""
         while True:
             try:
                 async with asyncio.timeout(heartbeat / BEATS):
@@ -152,6 +154,7 @@ class Sessions:
                 await link.send(Beat())
                 continue
             await link.send(message)
+            await asyncio.sleep(GATHER_SECONDS)
 
     async def _renew(self, link: AgentLink, hooks: Hooks) -> None:
         while True:

@@ -22,7 +22,11 @@ _GET, _DELETE = 0x101, 0x102
 _ORIGINAL, _REPLY, _PROTOINFO, _ID, _FILTER = 1, 2, 4, 12, 25
 _FAMILY = struct.pack("!BBH", socket.AF_INET, 0, 0)
 _LAST_LIVE_STATE = 5  # up to CLOSE_WAIT both sides may still have something to say
-_FEW = 8
+_SOURCE, _SOURCE_END = 16, 20
+"""Where the client's address stands, after the family, two nests and a head of 4 bytes each."""
+_DST_NAT = struct.pack("!I", 1 << 5)
+_TRANSLATED = attr(3, _DST_NAT) + attr(26, _DST_NAT)
+"""Status and its mask: only flows whose destination was translated. Older kernels give all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Conntrack:
     def count(self, addresses: Collection[str]) -> dict[str, int]:
         """Address -> live TCP connections that reached it through a virtual address."""
         counts = {elements.address(a): 0 for a in addresses}
-        for flow in self._flows(counts):
+        for flow in self._flows(counts, _TRANSLATED):
             if flow.through_vip and flow.live and flow.server in counts:
                 counts[flow.server] += 1
         return {socket.inet_ntoa(packed): n for packed, n in counts.items()}
@@ -87,16 +91,27 @@ class Conntrack:
                 raise error
         return len(requests)
 
-    def _flows(self, concerned: Collection[bytes]) -> Iterator[Flow]:
-        """The flows that may concern these packed addresses. The kernel goes through all its
-        buckets for a dump, whatever is asked for, so there is one dump and no filter in it."""
-        few = len(concerned) <= _FEW
-        for answer in self._netlink.dump(Message(_GET, 0, _FAMILY)):
-            if few and not any(address in answer.body for address in concerned):
+    def _flows(self, concerned: Collection[bytes], wanted: bytes = b"") -> Iterator[Flow]:
+        """The flows from or to these packed addresses. The kernel goes through all its buckets
+        for a dump, whatever is asked for, so there is one dump for all addresses; `wanted` are
+        attributes that leave out flows, if the kernel knows them. There may be many thousands of
+        others, so that those are told apart before anything is parsed."""
+        for answer in self._netlink.dump(Message(_GET, 0, _FAMILY + wanted)):
+            body = answer.body
+            client, server = _ends(body)
+            if client not in concerned and server not in concerned:
                 continue
-            flow = _parse(answer.body[4:])
+            flow = _parse(body[4:])
             if flow is not None:
                 yield flow
+
+
+def _ends(body: bytes) -> tuple[bytes, bytes]:
+    """Who asks and who answers. The kernel writes the original direction first, then the reply,
+    each beginning with its addresses."""
+    (size,) = struct.unpack_from("=H", body, 4)
+    reply = 4 + ((size + 3) & ~3)
+    return body[_SOURCE:_SOURCE_END], body[reply + _SOURCE - 4 : reply + _SOURCE_END - 4]
 
 
 def _parse(body: bytes) -> Flow | None:

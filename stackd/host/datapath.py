@@ -60,6 +60,8 @@ class HostNetwork:
         self._wanted = Wanted()
         self.view = NetworkView(config.node)
         self._lock = asyncio.Lock()
+        self._walking = asyncio.Lock()
+        self._walk: asyncio.Future[None] | None = None
         self._opened: list[Nft | NetlinkSocket | Uplink | Plane] = []
         self._plane: Plane
         self._uplink: Uplink
@@ -146,7 +148,16 @@ class HostNetwork:
     async def detach(self, task_id: str) -> None:
         """Remove the task's namespace, links, entries and tracked connections. Idempotent."""
         await self._threads.plane.run(self._plane.detach, task_id)
-        await self._threads.plane.run(self._plane.forget)
+        if self._walk is None:
+            self._walk = asyncio.ensure_future(self._forget())
+            self._walk.add_done_callback(lambda walk: walk.cancelled() or walk.exception())
+        await asyncio.shield(self._walk)
+
+    async def _forget(self) -> None:
+        """All tasks that leave while the connections are gone through share the next walk."""
+        async with self._walking:
+            self._walk = None
+            await self._threads.plane.run(self._plane.forget)
 
     async def reap(self, keep: Set[str]) -> Sequence[str]:
         """Detach the tasks found at start that are not in `keep`; which."""

@@ -47,6 +47,8 @@ class Fabric:
         self._netlink = NetlinkSocket(ROUTE)
         self._index: dict[str, int] = {}
         self._looked = False
+        self._changes = 0
+        self._expected = (-1, survey.Expected(Wanted()))
         self.wanted = Wanted()
         self.tasks: dict[str, Attached] = {}
 
@@ -77,6 +79,7 @@ class Fabric:
                 except (NetlinkError, Unavailable) as error:
                     failed[network] = str(error)
             self.wanted = links.without(wanted, failed.keys())
+            self._changes += 1
             self._entries(before, changed - failed.keys())
             for task, attached in self.tasks.items():
                 if changed & {i.network for i in attached.interfaces}:
@@ -187,6 +190,7 @@ class Fabric:
         """Give a task's namespace its links and this side its entries; what is there already is
         kept (nothing is when `fresh`). Raises OSError."""
         attached = self.tasks[task]
+        self._changes += 1
         ends = self._ends(attached)
         for interface, overlay in ends:
             name = links.port_name(task, interface.position)
@@ -215,6 +219,7 @@ class Fabric:
     def unplug(self, task: str) -> Attached | None:
         """Forget a task and remove its entries here; its links go with its namespace."""
         attached = self.tasks.pop(task, None)
+        self._changes += 1
         if attached is None:
             return None
         requests = []
@@ -250,12 +255,17 @@ class Fabric:
         return {address for _, address in gone}
 
     def expected(self) -> survey.Expected:
-        """What a dump of the kernel should show."""
+        """What a dump of the kernel should show. Asked for by the watch's thread too, once for
+        each link and entry that goes, so that it is worked out only after changes."""
+        changes, (known, expected) = self._changes, self._expected
+        if known == changes:
+            return expected
         expected = survey.Expected(self.wanted)
-        for task, attached in self.tasks.items():
+        for task, attached in list(self.tasks.items()):
             for interface, overlay in self._ends(attached):
                 name = links.port_name(task, interface.position)
                 expected.add_port(name, task, overlay, interface.address)
+        self._expected = (changes, expected)
         return expected
 
     def verify(self) -> list[str]:

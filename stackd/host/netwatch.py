@@ -90,18 +90,17 @@ def plane(expected: Callable[[], Expected]) -> Judge:
     """Of a data plane; `expected` tells what should be there."""
 
     def judge(kind: int, body: bytes) -> bool:
-        now = expected()
         match kind:
             case rtnl.NEWLINK | rtnl.DELLINK:
                 link = rtnl.parse_link(body)
                 floods = link.name.startswith("v") and rtnl.floods(body)
                 lost = kind == rtnl.DELLINK or not link.up or floods
-                return lost and link.name in now.names()
+                return lost and link.name in expected().names()
             case rtnl.DELADDR:
                 address = _text(attributes(body[8:]).get(2, b""))
-                return address in {overlay.gateway for overlay in now.wanted.overlays.values()}
+                return address in {o.gateway for o in expected().wanted.overlays.values()}
             case rtnl.DELNEIGH:
-                return _entry(now, body)
+                return _entry(expected(), body)
             case rtnl.NEWNETCONF:
                 return _setting(body, forwarding=0) or _setting(body, rp_filter=1)
             case rtnl.DELROUTE:

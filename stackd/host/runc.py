@@ -18,7 +18,7 @@ from stackd.errors import Rejected, Unavailable
 from stackd.host import bundle, conmon, pidfds
 
 _START_WITHIN = 10.0
-_LOOK_EVERY = 0.001
+_LOOK_FIRST = 0.001
 _INIT = "runc:["
 """How runc calls its own process in a container."""
 
@@ -44,12 +44,11 @@ def state(place: bundle.Home) -> State | None:
 def started(place: bundle.Home) -> bool:
     """True once the command has been let go. Who let it go may have been killed before the start
     fifo was removed."""
-    return not (place.state / "exec.fifo").exists() or _runs(place)
+    return not (place.state / "exec.fifo").exists() or _runs(state(place))
 
 
-def _runs(place: bundle.Home) -> bool:
+def _runs(found: State | None) -> bool:
     """The command has taken the place of runc's own process."""
-    found = state(place)
     if found is None or pidfds.start_ticks(found.pid) != found.ticks:
         return False
     try:
@@ -62,7 +61,8 @@ async def start(place: bundle.Home, pidfd: int) -> None:
     """Let the first process go on to the command, and wait until it has: runc's own process would
     take a signal for itself. Raises Rejected when it has died meanwhile."""
     fifo = place.state / "exec.fifo"
-    if _runs(place):
+    first = state(place)
+    if _runs(first):
         fifo.unlink(missing_ok=True)
         return
     try:
@@ -77,8 +77,10 @@ async def start(place: bundle.Home, pidfd: int) -> None:
                 raise Rejected("The container ended before it was started.")
             fifo.unlink(missing_ok=True)
             # the kernel tells nobody of an exec
-            while not _runs(place) and not pidfds.ended(pidfd):  # noqa: ASYNC110
-                await asyncio.sleep(_LOOK_EVERY)
+            pause = _LOOK_FIRST
+            while not _runs(first) and not pidfds.ended(pidfd):
+                await asyncio.sleep(pause)
+                pause *= 2
     except TimeoutError as error:
         raise Rejected(f"The container did not start within {_START_WITHIN:g}s.") from error
     finally:

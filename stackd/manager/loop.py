@@ -20,6 +20,10 @@ from stackd.store.tables import Fence, Prepared, Tables
 Decide = Callable[[World, Dirty, float, Iterator[str]], Decision]
 """World, what changed in the watched tables, now (Unix seconds), fresh ids -> what to write."""
 
+_REST = 2.0
+_LONGEST_REST = 0.1
+"""A loop rests this many times as long as it took to decide, at most so many seconds: what comes
+meanwhile is decided together, so that many changes cost less than as many times one."""
 _SHORTEST = 0.01
 """Seconds: a decider that always wants to look again at once does not take the whole machine."""
 
@@ -78,10 +82,16 @@ async def run(loop: ControlLoop, context: Context) -> NoReturn:
 async def _pass(loop: ControlLoop, context: Context, dirty: Dirty) -> float | None:
     """Decide once and write all of it; returns when to look again."""
     tables = context.tables
-    decision = loop.decide(tables.world, dirty, context.clock.now(), context.ids)
+    clock = context.clock
+    began = clock.now()
+    decision = loop.decide(tables.world, dirty, began, context.ids)
+    decided = clock.now()
     # All conditions are taken before the first write: later ones must not see newer records.
     prepared = [tables.prepare(commit, context.fence) for commit in decision.commits]
     await _submit(tables, prepared)
+    rested = decided + min(_LONGEST_REST, _REST * (decided - began))
+    if (rest := rested - clock.now()) > 0:
+        await clock.sleep(rest)
     return decision.wake_at
 
 

@@ -2,9 +2,8 @@
 
 Used by `make bench` and by the tests with Docker on the machine; `scripts/docker` installs it. The
 daemon and all it starts live in a process and a mount namespace that end with it, and it ends with
-who started it, however that happens. By default it has a network namespace too; with
-`host_network` it is where Docker usually is, and what it leaves there is removed by `stop`, or by
-`remove` in the next run.
+who started it, however that happens. It has a network namespace of its own too, or is in one that
+is given.
 """
 
 import contextlib
@@ -14,15 +13,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 DOCKER, DOCKERD = "/usr/bin/docker", "/usr/sbin/dockerd"
 ADDRESS = "10.213.77.1"
 """The daemon's own address in its network namespace."""
 _CGROUPS = Path("/sys/fs/cgroup")
-_LINKS = ("docker0", "docker_gwbridge")
-_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _WITHIN = 60.0
 _INSIDE = f"""
 set -e
@@ -41,9 +38,9 @@ exec "$@"
 class PrivateDocker:
     """Made by `running`."""
 
-    def __init__(self, folder: Path, *, host_network: bool) -> None:
+    def __init__(self, folder: Path, network: Path | None = None) -> None:
         self.folder = folder
-        self.host_network = host_network
+        self.network = network
         self.cgroup = f"docker-{folder.name}"
         """Its containers' control groups are below this one, in every hierarchy."""
         self._process: subprocess.Popen[bytes] | None = None
@@ -66,12 +63,12 @@ class PrivateDocker:
             raise RuntimeError(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout.strip()
 
-    def load(self, archive: Path, versions: tuple[str, ...]) -> dict[str, str]:
-        """Load versions of an OCI archive; version -> image id."""
+    def load(self, archive: Path, image: str, versions: Sequence[str]) -> dict[str, str]:
+        """Load these versions of an image from an OCI archive; version -> image id."""
         found = {}
         for version in versions:
             plain = self.folder / "image.tar"
-            name = f"{archive.stem}:{version}"
+            name = f"{image}:{version}"
             source, target = f"oci-archive:{archive}:{name}", f"docker-archive:{plain}:{name}"
             copy = ("skopeo", "--insecure-policy", "copy", "-q", source, target)
             subprocess.run(copy, check=True)
@@ -93,8 +90,6 @@ class PrivateDocker:
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.host_network:
-            self._remember()
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(self._argv(), stdout=log, stderr=log)
         end = time.monotonic() + _WITHIN
@@ -106,9 +101,11 @@ class PrivateDocker:
     def _argv(self) -> list[str]:
         settings = {"deprecated-key-path": str(self.folder / "key.json")}
         (self.folder / "daemon.json").write_text(json.dumps(settings))
-        namespaces = [] if self.host_network else ["--net"]
-        place = "host" if self.host_network else "own"
+        place = "own" if self.network is None else "given"
+        namespaces = ["--net"] if self.network is None else []
+        enter = [] if self.network is None else ["nsenter", f"--net={self.network}"]
         return [
+            *enter,
             *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork"),
             *("--kill-child", "--mount-proc", *namespaces, "/bin/sh", "-c", _INSIDE, "sh", place),
             *(DOCKERD, "--config-file", str(self.folder / "daemon.json")),
@@ -119,7 +116,12 @@ class PrivateDocker:
         ]
 
     def stop(self) -> None:
-        """End it and remove every trace."""
+        """End it and remove every trace but for rules and links in a network that was given."""
+        self.end()
+        self.remove()
+
+    def end(self) -> None:
+        """End it at once; `start` finds everything again."""
         process, self._process = self._process, None
         if process is not None:
             first = _children(process.pid)  # the first of its process namespace
@@ -129,66 +131,27 @@ class PrivateDocker:
             if not first:
                 process.kill()
             process.wait()
-        self.remove()
 
     def remove(self) -> None:
         """Remove what an earlier one has left in this folder, in the kernel and on disk."""
         for hierarchy in _CGROUPS.iterdir() if _CGROUPS.is_dir() else ():
             _remove_groups(hierarchy / self.cgroup)
-        if self.host_network:
-            self._restore()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _remember(self) -> None:
-        """What the host's network was like before."""
-        if any(Path("/sys/class/net", name).exists() for name in _LINKS):
-            raise RuntimeError("Docker runs on this machine already.")
-        before = {
-            "tables": _tables(),
-            "rules": _output("iptables-save") if _tables() else "",
-            "forward": _FORWARD.read_text(),
-        }
-        (self.folder / "before.json").write_text(json.dumps(before))
-
-    def _restore(self) -> None:
-        try:
-            before = json.loads((self.folder / "before.json").read_text())
-        except FileNotFoundError:
-            return
-        for name in _LINKS:
-            if Path("/sys/class/net", name).exists():
-                _output("ip", "link", "delete", name)
-        for table in _tables():
-            if table not in before["tables"]:
-                _output("nft", "delete", "table", *table.split())
-        if before["rules"]:
-            subprocess.run(["iptables-restore"], input=before["rules"], text=True, check=True)
-        _FORWARD.write_text(before["forward"])
 
 
 @contextlib.contextmanager
-def running(folder: Path, *, host_network: bool = False) -> Iterator[PrivateDocker]:
-    """A daemon that keeps everything in `folder`, which is removed with it. It must not be below
+def running(folder: Path, network: Path | None = None) -> Iterator[PrivateDocker]:
+    """A daemon that keeps everything in `folder`, which is removed with it, in the network
+    namespace `network`. It must not be below
     /run, which the daemon sees empty, nor longer than a socket's path may be. Its name is that of
     the daemon's control group."""
-    docker = PrivateDocker(folder, host_network=host_network)
+    docker = PrivateDocker(folder, network)
     docker.remove()
     try:
         docker.start()
         yield docker
     finally:
         docker.stop()
-
-
-def _output(*argv: str) -> str:
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-
-
-def _tables() -> list[str]:
-    """The nft tables that iptables keeps its rules in: `FAMILY NAME`."""
-    lines = (line.removeprefix("table ") for line in _output("nft", "list", "tables").splitlines())
-    names = ("filter", "nat", "mangle", "raw", "security")
-    return [t for t in lines if t.split()[0] in ("ip", "ip6") and t.split()[1] in names]
 
 
 def _groups(folder: Path) -> int:

@@ -11,7 +11,10 @@ from stackd.core.model.record import Value
 from stackd.core.model.states import Health
 
 OUTPUT_LIMIT = 300
-EARLY = 0.5
+EARLY = {Check.COMMAND: 0.5, Check.HTTP: 0.05, Check.TCP: 0.05}
+"""Seconds after the start of the first early probe: a command costs a process in the container,
+the others nearly nothing."""
+GROWTH = 1.5
 
 
 class Probing(Value, frozen=True, kw_only=True):
@@ -82,7 +85,7 @@ def next_probe(plan: Probing, condition: Condition) -> float:
         return last + plan.interval
     first = condition.started + (plan.start_interval if plan.start_period else plan.interval)
     if last < first:
-        return min(first, last + EARLY * float(2 ** min(condition.probes, 30)))
+        return min(first, last + EARLY[plan.kind] * float(GROWTH ** min(condition.probes, 30)))
     in_start_period = last < condition.started + plan.start_period
     return last + (plan.start_interval if in_start_period else plan.interval)
 

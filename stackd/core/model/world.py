@@ -43,6 +43,10 @@ class TaskView(NamedTuple):
         return self.status.ready and self.status.state is TaskState.RUNNING
 
 
+_OF_A_TASK = frozenset({Task.TABLE, TaskDesired.TABLE, TaskStatus.TABLE})
+"""Tables whose keys are ids of tasks."""
+
+
 class World:
     """Typed tables with the indexes that deciders need. Not a store: it can only be read by
     deciders; `apply` is for whoever feeds it."""
@@ -55,6 +59,7 @@ class World:
         self._tasks_on: dict[str, dict[str, None]] = defaultdict(dict)
         self._services_of: dict[str, dict[str, None]] = defaultdict(dict)
         self._leaving: dict[str, None] = {}
+        self._views: dict[str, TaskView] = {}
         self.revision = 0
         """Store revision up to which these tables are complete."""
 
@@ -67,6 +72,8 @@ class World:
         if isinstance(previous, Task):
             self._unindex(previous)
         self._tables[record.TABLE][record.key] = record
+        if record.TABLE in _OF_A_TASK:
+            self._views.pop(record.key, None)
         self._revisions[record.TABLE, record.key] = revision
         if isinstance(record, Task):
             self._tasks_of[service_key(record.stack, record.service)][record.id] = None
@@ -82,6 +89,8 @@ class World:
         """Forget the record at `table`/`key`."""
         previous = self._tables[table].pop(key, None)
         self._revisions.pop((table, key), None)
+        if table in _OF_A_TASK:
+            self._views.pop(key, None)
         if previous is not None:
             order = self._order[table]
             del order[bisect_left(order, key)]
@@ -121,23 +130,27 @@ class World:
 
     def task(self, task_id: str) -> TaskView | None:
         """The three records of a task, or None if it is unknown."""
+        known = self._views.get(task_id)
+        if known is not None:
+            return known
         task = self.get(Task, task_id)
         if task is None:
             return None
         desired = self.get(TaskDesired, task_id) or TaskDesired(id=task.id)
         status = self.get(TaskStatus, task_id) or TaskStatus(id=task.id, state=TaskState.NEW)
-        return TaskView(task, desired, status)
+        view = self._views[task_id] = TaskView(task, desired, status)
+        return view
 
-    def _views(self, ids: dict[str, None]) -> list[TaskView]:
+    def _by_id(self, ids: dict[str, None]) -> list[TaskView]:
         return [view for key in sorted(ids) if (view := self.task(key)) is not None]
 
     def tasks_of(self, stack: str, service: str) -> list[TaskView]:
         """All known tasks of a service, finished ones too, by id."""
-        return self._views(self._tasks_of.get(service_key(stack, service), {}))
+        return self._by_id(self._tasks_of.get(service_key(stack, service), {}))
 
     def tasks_on(self, node: str) -> list[TaskView]:
         """All known tasks placed on a node, by id."""
-        return self._views(self._tasks_on.get(node, {}))
+        return self._by_id(self._tasks_on.get(node, {}))
 
     def services_with_tasks(self) -> list[str]:
         """`STACK/SERVICE` keys that have at least one known task."""
@@ -145,7 +158,7 @@ class World:
 
     def leaving(self) -> list[TaskView]:
         """Tasks that were asked to go and have not left the traffic yet, by id."""
-        return self._views(self._leaving)
+        return self._by_id(self._leaving)
 
     def tasks_of_stack(self, stack: str) -> list[TaskView]:
         """All known tasks of a stack's services, also of those it no longer declares."""

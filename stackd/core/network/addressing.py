@@ -47,7 +47,7 @@ def bridge_mac(vni: int, index: int) -> str:
 
 
 def _mac(packed: bytes) -> str:
-    return ":".join(f"{byte:02x}" for byte in packed)
+    return packed.hex(":")
 
 
 def uplink_pair(seed: int, taken: Iterable[str]) -> tuple[str, str]:

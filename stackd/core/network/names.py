@@ -71,7 +71,7 @@ def askers(
 
 
 _Meaning = tuple[str, tuple[str, ...]]
-"""(stack, addresses)"""
+"""(stack, addresses in ascending order)"""
 
 
 class NameTable:
@@ -111,18 +111,18 @@ class NameTable:
         for own in (True, False):
             for network in asker.networks:
                 meanings = self._index.get((network, plain), {}).values()
-                hits = [
-                    a for stack, found in meanings for a in found if (stack == asker.stack) == own
-                ]
-                if hits or any((stack == asker.stack) == own for stack, _ in meanings):
-                    return Resolution(Outcome.FOUND, _ordered(hits))
+                hits = [found for stack, found in meanings if (stack == asker.stack) == own]
+                if len(hits) == 1:
+                    return Resolution(Outcome.FOUND, hits[0])
+                if hits:
+                    return Resolution(Outcome.FOUND, _ordered(a for found in hits for a in found))
         if "." not in plain or not asker.outside or _private_reverse(plain):
             return Resolution(Outcome.UNKNOWN)
         return Resolution(Outcome.ELSEWHERE)
 
 
 def _ordered(addresses: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(set(addresses), key=lambda a: ipaddress.IPv4Address(a).packed))
+    return tuple(sorted(set(addresses), key=lambda a: tuple(map(int, a.split(".")))))
 
 
 def _private_reverse(name: str) -> bool:
@@ -149,7 +149,7 @@ def _names(entry: TrafficEntry) -> Mapping[tuple[str, str], tuple[str, ...]]:
                 ready.setdefault(network, []).append(address)
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for network in networks:
-        tasks = tuple(ready.get(network, ()))
+        tasks = _ordered(ready.get(network, ()))
         vip = entry.vips.get(network)
         aliases = (alias.lower() for alias in entry.aliases.get(network, ()))
         for name in (*own, *aliases):

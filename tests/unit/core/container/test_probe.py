@@ -56,6 +56,13 @@ def test_fast_service_is_healthy_long_before_the_first_interval() -> None:
     assert now == 0.5
 
 
+def test_checks_that_need_no_process_are_made_earlier() -> None:
+    check = Probing(kind=Check.TCP, port=80, interval=30.0)
+    condition, now = play(check, passes_from=0.1)
+    assert condition.health is Health.HEALTHY
+    assert now < 0.15
+
+
 def test_unhealthy_after_retries_counted_from_the_first_interval() -> None:
     condition, now = play(plan(interval=10.0, retries=3), passes_from=1e9)
     assert condition.health is Health.UNHEALTHY
