@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 PID_FILE = "envoy-keeper.pid"
 HEALTHY = 5.0
 """Seconds of running after which an end counts as the first."""
-QUIESCE = 0.3
-"""Seconds that connections may wait to be accepted by an Envoy that is about to close a port."""
 MAX_LOG = 4 * 1024 * 1024
 
 
@@ -190,7 +188,7 @@ class EnvoyProcess:
     async def quiesce(self, ports: Collection[int]) -> None:
         """Envoy is about to close these ports: let in nobody new, and it accept who waits."""
         own = [i.pid for i in envoy_instance.running(self._layout.run)]
-        await asyncio.to_thread(quiesce.quiesce, ports, own, QUIESCE)
+        await asyncio.to_thread(quiesce.quiesce, ports, own, envoy_instance.QUIESCE)
 
 
 def _alive(pid: int) -> bool:

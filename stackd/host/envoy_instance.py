@@ -21,11 +21,14 @@ from typing import Any
 from stackd.aio import proc, unixhttp
 from stackd.aio.layout import NodeLayout
 from stackd.errors import Unavailable
+from stackd.host import quiesce
 
 DRAIN_TIME = 610
 """Seconds before Envoy cuts what a changed listener left: above the longest drain_timeout."""
 CATCH_UP = 20.0
 RETIRE_CAP = 60.0
+QUIESCE = 0.3
+"""Seconds that connections may wait to be accepted by an Envoy that is about to close a port."""
 BARRIER = "stackd-barrier"
 _TYPE = "type.googleapis.com/envoy.extensions"
 
@@ -243,12 +246,16 @@ async def _version(instance: Instance) -> bytes:
 
 async def retire(instance: Instance, cap: float = RETIRE_CAP) -> None:
     """Let it go without losing a request: every answer says `Connection: close`, then no new
-    connections, then wait for the open ones, at most `cap` seconds."""
+    connections once it has taken in those that wait, then wait for the open ones, at most `cap`
+    seconds."""
     admin = str(instance.path("admin"))
     with contextlib.suppress(Unavailable, TimeoutError):
         async with asyncio.timeout(cap):
             await unixhttp.request(admin, "/healthcheck/fail", "POST")
             await asyncio.sleep(0.2)
+            names = await _listeners(instance)
+            ports = [int(m[1]) for name in names if (m := re.fullmatch(r"port-(\d+)", name))]
+            await asyncio.to_thread(quiesce.quiesce, ports, [instance.pid], QUIESCE)
             await unixhttp.request(admin, "/drain_listeners?skip_exit", "POST")
             while await _connections(admin):  # noqa: ASYNC110 another process's count
                 await asyncio.sleep(0.05)

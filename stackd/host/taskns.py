@@ -169,12 +169,13 @@ def veth(
 
 
 def add_link(data_plane: NetlinkSocket, link: rtnl.Veth) -> None:
-    """Make it. A dying link of that name makes way. Raises NetlinkError."""
+    """Make it. A dying link of that name makes way, unless it has just gone by itself. Raises
+    NetlinkError."""
     try:
         data_plane.request([rtnl.add_veth(link)])
     except NetlinkError as error:
-        old = rtnl.find(data_plane, link.name)
-        if error.errno != errno.EEXIST or old is None:
+        if error.errno != errno.EEXIST:
             raise
-        data_plane.request([rtnl.delete_link(old.index)], ignore=(errno.ENODEV,))
+        if (old := rtnl.find(data_plane, link.name)) is not None:
+            data_plane.request([rtnl.delete_link(old.index)], ignore=(errno.ENODEV,))
         data_plane.request([rtnl.add_veth(link)])

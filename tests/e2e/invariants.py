@@ -68,8 +68,11 @@ class Raw:
         desired, status, tasks = self.all(TaskDesired), self.all(TaskStatus), self.all(Task)
         return all(
             status[key].state.finished
-            if desired[key].state is not TaskState.RUNNING
-            else status[key].state is TaskState.RUNNING and status[key].ready
+            or (
+                desired[key].state is TaskState.RUNNING
+                and status[key].state is TaskState.RUNNING
+                and status[key].ready
+            )
             for key in tasks
         ) and not any(stack.removing for stack in self.all(Stack).values())
 
