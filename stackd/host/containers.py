@@ -71,7 +71,7 @@ def adopt(place: bundle.Home, hierarchies: cgroups.Hierarchies) -> Container:
         place, state.pid if state and pidfd is not None else 0, _number(pidfd), _number(monitor)
     )
     if pidfd is None:
-        found.exit = exits.read(place, hierarchies, None) or Exit(None, lost=_cause(place))
+        found.exit = exits.read(place, hierarchies, None) or _unseen(place)
     return found
 
 
@@ -83,10 +83,10 @@ def ids(layout: NodeLayout, hierarchies: cgroups.Hierarchies) -> list[str]:
     return sorted(name for name in names if _TASK_ID.fullmatch(name))
 
 
-def _cause(place: bundle.Home) -> str:
+def _unseen(place: bundle.Home) -> Exit:
     if not place.bundle.exists():
-        return exits.REBOOTED
-    return exits.LOST if place.state.exists() else exits.HALF_MADE
+        return Exit(None, rebooted=True)
+    return Exit(None, lost=exits.LOST if place.state.exists() else exits.HALF_MADE)
 
 
 def _number(handle: int | None) -> int:

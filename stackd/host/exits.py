@@ -12,7 +12,6 @@ _SIGNAL_BASE = 128
 LOST_MONITOR = "Its monitor was killed: output and exit code are lost."
 LOST = "It ended while nobody watched."
 HALF_MADE = "It was being created when the node stopped."
-REBOOTED = "The node was restarted."
 
 
 def read(place: bundle.Home, hierarchies: cgroups.Hierarchies, pidfd: int | None) -> Exit | None:

@@ -130,11 +130,11 @@ class Simulation:
         self.set_node(name, state=NodeState.READY)
         for view in self.world.tasks_on(name):
             if TaskState.ACCEPTED <= view.status.state < TaskState.COMPLETE:
-                asked = view.desired.state >= TaskState.SHUTDOWN
-                ended = TaskState.SHUTDOWN if asked else TaskState.FAILED
+                ended = TaskState.SHUTDOWN
+                error = "its node was restarted"
                 self.write(
                     msgspec.structs.replace(
-                        view.status, state=ended, ready=False, error="", seen=self.now
+                        view.status, state=ended, ready=False, error=error, seen=self.now
                     )
                 )
 

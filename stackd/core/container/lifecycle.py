@@ -125,6 +125,9 @@ def ended(exit: Exit | None, *, asked: bool, doom: str = "", memory: int = 0) ->
         return End(state=TaskState.SHUTDOWN)
     if exit is None:
         return End(state=TaskState.FAILED, error="its container has vanished")
+    if exit.rebooted:
+        # No fault of the task's: it went with its machine, as those of a node that is down.
+        return End(state=TaskState.SHUTDOWN, error="its node was restarted")
     if exit.lost:
         return End(state=TaskState.FAILED, error=f"monitor lost: {exit.lost}")
     if exit.code == 0:

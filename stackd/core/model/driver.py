@@ -90,13 +90,14 @@ class Launch:
 @dataclass(frozen=True, slots=True)
 class Exit:
     """How a container ended. `signal` 0 = it exited by itself; `lost` = its monitor died, and
-    with `running` the container goes on without it."""
+    with `running` the container goes on without it; `rebooted` = its machine was restarted."""
 
     code: int | None
     signal: int = 0
     oom_killed: bool = False
     lost: str = ""
     running: bool = False
+    rebooted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

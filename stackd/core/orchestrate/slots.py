@@ -188,7 +188,8 @@ def _missing(
         blocked |= {v.task.slot for v in scene.tasks if v.live}
         blocked |= {start.slot for start in planned}
     candidates = [slot for slot in scene.slots if slot not in blocked]
-    candidates.sort(key=lambda s: (s not in ended, occupied[s] > 0))
+    moving = {v.task.slot for v in staying} - filled
+    candidates.sort(key=lambda s: (s not in moving, s not in ended, occupied[s] > 0))
     starts = []
     for slot in candidates[: max(0, missing)]:
         last = ended.get(slot, [])

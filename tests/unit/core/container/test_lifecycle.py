@@ -142,3 +142,9 @@ def test_limits_and_signals_in_words() -> None:
     assert ended(killed, asked=False, memory=1536 * MIB).error == "out of memory (limit 1.5 GiB)"
     assert ended(killed, asked=False, memory=100).error == "out of memory (limit 100 bytes)"
     assert signal_name(40) == "signal 40"
+
+
+def test_a_task_that_went_with_its_machine_has_not_failed() -> None:
+    end = ended(Exit(code=None, rebooted=True), asked=False)
+    assert (end.state, end.error) == (TaskState.SHUTDOWN, "its node was restarted")
+    assert ended(Exit(code=None, rebooted=True), asked=True).error == ""

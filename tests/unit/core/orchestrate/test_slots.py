@@ -132,3 +132,24 @@ def test_a_thousand_tasks_are_stopped_by_slot() -> None:
     tasks = [task(n + 1) for n in range(1000)]
     found = choose({"a": 500}, scene(*tasks, slots=500)).stop
     assert {int(s.task.task.slot) for s in found} == set(range(501, 1001))
+
+
+def test_a_replacement_comes_in_the_slot_of_what_it_replaces() -> None:
+    """In the middle of a rollout the revision has few slots, and others are as good."""
+    old = [task(n, "a") for n in (1, 2, 3)]
+    moving = task(3, "b", node="n2")
+    given = scene(*old, moving, leaving={moving.task.id: "drained"})
+    assert starts({"a": 3, "b": 1}, given) == [("3", "b")]
+
+
+def test_what_must_move_goes_first_when_fewer_are_wanted() -> None:
+    tasks = [task(n) for n in (1, 2, 3)]
+    given = scene(*tasks, leaving={tasks[0].task.id: "drained"})
+    assert stops({"a": 2}, given) == [("1", "a")]
+    assert starts({"a": 2}, given) == []
+
+
+def test_a_revision_that_is_not_wanted_goes_also_from_a_drained_node() -> None:
+    moving = task(1, "a", node="n2")
+    given = scene(moving, task(1, "b"), slots=1, leaving={moving.task.id: "drained"})
+    assert stops({"b": 1}, given) == [("1", "a")]
