@@ -168,8 +168,8 @@ async def test_bidi_ends_with_its_error_while_the_caller_sends_on(
 
 
 async def test_method_without_handler(client: ControlClient) -> None:
-    with pytest.raises(Refused, match="Doctor is not supported yet"):
-        await client.call("Doctor", Empty(), Text)
+    with pytest.raises(Refused, match="Rollback is not supported yet"):
+        await client.call("Rollback", Empty(), Text)
 
 
 async def test_method_that_does_not_exist(client: ControlClient) -> None:

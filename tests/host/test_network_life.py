@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from stackd.core.model.assignment import AttachmentItem, NodeItem
@@ -238,3 +239,14 @@ async def test_a_route_of_something_else_is_left_alone(lab: Lab) -> None:
     assert "dev lo" in await run_in(lab.host, "ip", "route", "show", pool)
     await run_in(lab.host, "ip", "route", "del", pool)
     await lab.start()
+
+
+async def test_a_network_takes_no_addresses_from_a_route_of_something_else(lab: Lab) -> None:
+    """A subnet that a stack file names may lie within the machine's own network."""
+    await run_in(lab.host, "ip", "route", "add", "192.168.0.0/17", "dev", "lo")
+    own = msgspec.structs.replace(netlab.FRONT, subnet="192.168.9.0/24")
+    free = msgspec.structs.replace(netlab.BACK, subnet="192.168.200.0/24")
+    await lab.network.configure((own, free), (netlab.NODE,), ())
+    assert not await run_in(lab.host, "ip", "route", "show", own.subnet)
+    assert "via" in await run_in(lab.host, "ip", "route", "show", free.subnet)
+    await run_in(lab.host, "ip", "route", "del", "192.168.0.0/17")
