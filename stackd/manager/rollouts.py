@@ -4,12 +4,13 @@ what is no longer declared out of the store (`core.rollout.removal`)."""
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.draft import Ids
 from stackd.core.model.network import VolumeBinding
-from stackd.core.model.node import Node, NodeStatus
+from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.release import Hold, Override, Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.world import World
 from stackd.core.rollout import removal, service
+from stackd.core.rollout.common import ACTIVE
 from stackd.manager import concerned
 from stackd.manager.keyed import Keyed
 from stackd.manager.loop import ControlLoop
@@ -25,6 +26,7 @@ WATCHES = (
     Node,
     NodeStatus,
     VolumeBinding,
+    NodeReport,
 )
 
 
@@ -34,9 +36,12 @@ def rollouts() -> ControlLoop:
 
 
 def _keys(world: World, dirty: Dirty) -> set[str]:
-    """Services concerned; all of a stack when one of it has moved (dependencies, removal); and
-    `STACK/` for each stack that is being removed."""
+    """Services concerned; all of a stack when one of it has moved (dependencies, removal); those
+    that change, when a node says what it has applied; and `STACK/` for each stack that is being
+    removed."""
     found = concerned.services(world, dirty)
+    if any(r.table == NodeReport.TABLE for r in dirty.refs):
+        found |= {s.key for s in world.all(ServiceState) if s.rollout and s.rollout.phase in ACTIVE}
     moved = {r.key.split("/", 1)[0] for r in dirty.refs if r.table == ServiceState.TABLE}
     for stack in moved:
         found |= concerned.of_stack(world, stack)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from stackd.core.model import fit
-from stackd.core.model.node import Node, NodeReport
+from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import RestartCondition, ServiceSpec, Strategy
-from stackd.core.model.states import TaskState
+from stackd.core.model.states import NodeState, TaskState
+from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import TaskView, World
 
 ACTIVE = (
@@ -55,7 +56,8 @@ class Observed:
     """Counts as they are asked for now, as numbers."""
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     blocked: str = ""
-    """Why a target that is new cannot serve although its tasks run: a published port is taken."""
+    """Why a target that is new cannot serve although its tasks run: a published port is taken, or
+    a node does not carry its traffic yet."""
 
     def tally(self, revision: str) -> Tally:
         """The counted tasks of a revision."""
@@ -118,7 +120,9 @@ def observe(
         wanted=wanted,
         counts=counts,
         tallies={r: t for r, t in tallies.items() if t != Tally()},
-        blocked="" if target == state.stable else traffic_problem(world, state.key),
+        blocked=""
+        if target == state.stable
+        else traffic_problem(world, state.key) or traffic_behind(world, state.key),
     )
 
 
@@ -129,6 +133,20 @@ def traffic_problem(world: World, service: str) -> str:
         if service in report.problems:
             node = world.get(Node, report.id)
             return f"{node.name if node else report.id}: {report.problems[service].rstrip('.')}"
+    return ""
+
+
+def traffic_behind(world: World, service: str) -> str:
+    """The first node that is there and has not applied the traffic of `STACK/SERVICE` as it is
+    now; '' when all have: only then does every node answer on its ports."""
+    if world.get(TrafficEntry, service) is None:
+        return ""
+    revision = world.rev(TrafficEntry.TABLE, service)
+    for status in world.all(NodeStatus):
+        report = world.get(NodeReport, status.id)
+        if status.state is NodeState.READY and (report is None or report.applied < revision):
+            node = world.get(Node, status.id)
+            return f"{node.name if node else status.id} does not carry its traffic yet"
     return ""
 
 

@@ -7,6 +7,8 @@ from stackd.core.model.ids import NodeId, RevisionId
 from stackd.core.model.node import NodeReport
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import Amount, RestartCondition, RestartPolicy, Strategy
+from stackd.core.model.states import NodeState
+from stackd.core.model.traffic import TrafficEntry
 from stackd.core.rollout.common import limits, observe
 from tests.fakes.agent import Behaviour
 from tests.fakes.simulation import Simulation, web
@@ -70,3 +72,19 @@ def test_a_port_that_is_taken_blocks_a_revision_that_is_new() -> None:
     assert observe(sim.world, "shop", web(replicas=0), proven, "a", sim.now).complete
     other = msgspec.structs.replace(state, service="db")
     assert observe(sim.world, "shop", web(replicas=0), other, "a", sim.now).complete
+
+
+def test_a_new_revision_is_complete_once_every_node_that_is_there_carries_its_traffic() -> None:
+    sim = Simulation(3)
+    sim.set_node("n3", NodeState.DOWN)
+    sim.write(TrafficEntry(stack="shop", service="web"))
+    state = ServiceState(stack="shop", service="web", counts={})
+    revision = sim.world.rev(TrafficEntry.TABLE, "shop/web")
+
+    def blocked(**applied: int) -> str:
+        sim.write(*(NodeReport(id=NodeId(n), applied=r) for n, r in applied.items()))
+        return observe(sim.world, "shop", web(replicas=0), state, "a", sim.now).blocked
+
+    assert blocked() == "n1 does not carry its traffic yet"
+    assert blocked(n1=revision, n2=revision - 1) == "n2 does not carry its traffic yet"
+    assert blocked(n2=revision) == ""
