@@ -18,7 +18,7 @@ from stackd.core.model.rollout import RolloutPhase, ServiceState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
-from stackd.core.rollout.phase import behind, service_phase, stack_phase
+from stackd.core.rollout.phase import behind, service_phase, serving, stack_phase
 from stackd.core.traffic.effective import weights as effective_weights
 from stackd.manager.api import names, troubles
 from stackd.manager.api.tasks import rfc3339
@@ -171,7 +171,7 @@ def _revisions(
                 image=revision.image_name if revision else "",
                 desired=desired,
                 running=sum(t.status.state.label == "running" for t in own),
-                ready=sum(t.ready and t.wanted for t in own),
+                ready=sum(serving(world, t) and t.wanted for t in own),
                 weight=weights.get(revision_id, 0),
             )
         )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from stackd.core.model import fit
 from stackd.core.model.api import NameRequest, TaskRow, TaskRows
 from stackd.core.model.network import Network
 from stackd.core.model.node import NodeReport
@@ -46,6 +47,13 @@ def in_flight(world: World) -> Mapping[str, int]:
     return totals
 
 
+def lost(world: World, view: TaskView) -> str:
+    """What has become of a task whose node is down and which nothing has replaced."""
+    where = names.node_name(world, view.task.node)
+    volume = fit.bound(world, view.task)
+    return f"its node {where} is down" + (f", where its volume {volume} is" if volume else "")
+
+
 def _finished(found: list[TaskView]) -> list[TaskView]:
     by_slot: dict[tuple[str, str, str], list[TaskView]] = {}
     for view in found:
@@ -77,9 +85,15 @@ def _row(world: World, view: TaskView, counts: Mapping[str, int]) -> TaskRow:
         in_flight=counts.get(task.id, 0),
         addresses={networks.get(n, n): a for n, a in sorted(task.addresses.items())},
         image=revision.image_name if revision else "",
-        error=view.status.error or (view.desired.reason if view.desired.stop else ""),
+        error=_error(world, view),
         since=rfc3339(view.status.at or task.created),
     )
+
+
+def _error(world: World, view: TaskView) -> str:
+    if view.live and fit.lost(world, view):
+        return lost(world, view)
+    return view.status.error or (view.desired.reason if view.desired.stop else "")
 
 
 def _order(row: TaskRow) -> tuple[str, str, bool, int, str, str]:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from stackd.aio.clock import Clock
+from stackd.core.model import fit
 from stackd.core.model.api import NameRequest, WaitAnswer, WaitRequest, WhyAnswer
 from stackd.core.model.event import Event
 from stackd.core.model.node import Node, NodeReport, NodeStatus
@@ -13,10 +14,10 @@ from stackd.core.model.rollout import ServiceState
 from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.world import TaskView, World
 from stackd.core.rollout import outcome
-from stackd.core.rollout.phase import behind, service_phase, stack_phase
+from stackd.core.rollout.phase import behind, service_phase, serving, stack_phase
 from stackd.manager.api import names, troubles
 from stackd.manager.api.status import WATCHED
-from stackd.manager.api.tasks import rfc3339
+from stackd.manager.api.tasks import lost, rfc3339
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller
 
@@ -117,8 +118,8 @@ def _service_lines(world: World, stack: str, service: str) -> tuple[str, ...]:
         if h.key.startswith(f"{key}/")
     ]
     for view in world.tasks_of(stack, service):
-        if view.live and not (view.ready and view.wanted):
-            lines.append(f"task {names.task_name(world, view)}: {_standing(view)}")
+        if view.live and not (serving(world, view) and view.wanted):
+            lines.append(f"task {names.task_name(world, view)}: {_standing(world, view)}")
     lines += [
         f"node {names.node_name(world, report.id)}: {report.problems[key]}"
         for report in world.all(NodeReport)
@@ -129,9 +130,11 @@ def _service_lines(world: World, stack: str, service: str) -> tuple[str, ...]:
     return tuple(lines) + _events(world, key)
 
 
-def _standing(view: TaskView) -> str:
+def _standing(world: World, view: TaskView) -> str:
     since = rfc3339(view.status.at or view.task.created)
     parts = [f"{view.status.state.label} since {since}"]
+    if fit.lost(world, view):
+        parts.append(lost(world, view))
     if view.desired.stop:
         parts.append(f"leaving ({view.desired.leaving.value}): {view.desired.reason}")
     if view.status.error:
@@ -143,7 +146,7 @@ def _task(world: World, view: TaskView) -> WhyAnswer:
     return WhyAnswer(
         name=names.task_name(world, view),
         phase=view.status.state.label,
-        text=_standing(view),
+        text=_standing(world, view),
         lines=_events(world, view.task.id, view.task.cause),
     )
 

@@ -1,8 +1,9 @@
 """Every state on the way has a deadline with a cause."""
 
+import msgspec
 import pytest
 
-from stackd.core.model.container import ContainerSpec, HealthCheck
+from stackd.core.model.container import ContainerSpec, HealthCheck, Mount, MountKind
 from stackd.core.model.ids import RevisionId, TaskId
 from stackd.core.model.record import Put
 from stackd.core.model.release import Revision
@@ -113,6 +114,28 @@ def test_they_stay_when_no_other_node_could() -> None:
     sim.set_node("n1", NodeState.DOWN)
     sim.set_node("n2", NodeState.DOWN)
     assert after(sim, 1_000) == []
+
+
+def test_a_stop_on_a_node_that_is_down_is_not_waited_for_but_for_its_volume() -> None:
+    asked = TaskDesired(id=TaskId("t1"), stop=True, stop_at=NOW, reason="scaled")
+    sim = world_with(TaskState.RUNNING, desired=asked)
+    sim.set_node("n1", NodeState.DOWN)
+    status = next(r for r in after(sim, 0) if isinstance(r, TaskStatus))
+    assert (status.state, status.error) == (TaskState.ORPHANED, "n1 is down")
+    mount = Mount(kind=MountKind.VOLUME, source="data", target="/data")
+    revision = next(sim.world.all(Revision))
+    container = msgspec.structs.replace(revision.container, mounts=(mount,))
+    sim.write(msgspec.structs.replace(revision, container=container))
+    assert after(sim, 49) == []
+    assert any(isinstance(r, TaskStatus) for r in after(sim, 51))
+
+
+def test_a_stop_waits_while_no_node_is_heard() -> None:
+    asked = TaskDesired(id=TaskId("t1"), stop=True, stop_at=NOW, reason="scaled")
+    sim = world_with(TaskState.RUNNING, desired=asked)
+    for node in ("n1", "n2"):
+        sim.set_node(node, NodeState.DOWN)
+    assert after(sim, 49) == []
 
 
 def test_a_stop_that_is_not_reported_ends_as_orphaned() -> None:

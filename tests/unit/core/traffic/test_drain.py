@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from stackd.core.model.event import Event
+from stackd.core.model.ids import NodeId
 from stackd.core.model.node import NodeReport, NodeStatus
 from stackd.core.model.states import Leaving, NodeState, TaskState
 from tests.fakes.traffic import Town
@@ -129,6 +130,74 @@ def test_a_node_that_goes_down_is_not_waited_for() -> None:
     t.put(NodeStatus(id=t.nodes[1], state=NodeState.DOWN))
     t.settle()
     assert t.leaving("a") is Leaving.OUT
+
+
+def test_a_node_that_comes_back_with_an_old_table_is_waited_for() -> None:
+    t = town("a", "b", "c")  # b on n1
+    t.put(NodeStatus(id=t.nodes[1], state=NodeState.DOWN))
+    t.world.remove(NodeReport.TABLE, "n1")
+    t.stop("a")
+    t.settle()
+    t.put(NodeStatus(id=t.nodes[1], state=NodeState.READY, epoch=2))
+    t.settle()
+    t.report("n0")
+    t.settle()
+    assert t.leaving("a") is Leaving.DRAINING
+    t.world.apply(NodeReport(id=t.nodes[1], applied=3, counted=3), 0)
+    t.settle()
+    assert t.leaving("a") is Leaving.DRAINING
+    t.report("n1")
+    t.settle()
+    assert t.leaving("a") is Leaving.OUT
+
+
+def test_a_node_that_joins_is_waited_for() -> None:
+    t = town("a", "b", nodes=1)
+    t.stop("a")
+    t.settle()
+    t.put(NodeStatus(id=NodeId("n7"), state=NodeState.READY, epoch=1))
+    t.report_all()
+    t.settle()
+    assert t.leaving("a") is Leaving.DRAINING
+    t.report("n7")
+    t.settle()
+    assert t.leaving("a") is Leaving.OUT
+
+
+def test_what_drains_on_a_node_that_goes_down_is_done() -> None:
+    t = town("a", "b")  # a on n0, b on n1
+    t.stop("b")
+    t.settle()
+    assert t.states == {"a": "ready", "b": "draining"}
+    t.put(NodeStatus(id=t.nodes[1], state=NodeState.DOWN))
+    t.settle()
+    assert t.states == {"a": "ready"}
+    t.report("n0", {"b": 4})
+    t.settle()
+    t.report("n0")
+    t.settle()
+    assert t.leaving("b") is Leaving.DONE
+
+
+def test_an_endpoint_on_a_lost_node_cannot_take_over() -> None:
+    t = town("a", "b")
+    t.put(NodeStatus(id=t.nodes[1], state=NodeState.DOWN))
+    t.stop("a")
+    t.turn_drains()
+    assert t.leaving("a") is Leaving.WITHDRAWING
+
+
+def test_nothing_leaves_while_no_node_is_heard() -> None:
+    """There is nobody who could say that the traffic has gone elsewhere."""
+    t = town("a", "b")
+    for node in t.nodes:
+        t.put(NodeStatus(id=node, state=NodeState.DOWN))
+    t.stop("a")
+    for _ in range(200):
+        t.now += 1
+        t.settle()
+    assert t.leaving("a") is Leaving.NO
+    assert t.states == {"a": "ready", "b": "ready"}
 
 
 def test_a_node_not_heard_since_a_new_leader_began_is_waited_for() -> None:

@@ -2,9 +2,10 @@
 
 from stackd.core.model.decision import Dirty
 from stackd.core.model.network import ServiceAddresses
+from stackd.core.model.node import NodeStatus
 from stackd.core.model.record import Ref, ref
 from stackd.core.model.stack import AppProtocol, Port
-from stackd.core.model.states import Leaving, TaskState
+from stackd.core.model.states import Leaving, NodeState, TaskState
 from stackd.core.model.task import TaskDesired, TaskStatus
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.traffic import table
@@ -143,3 +144,54 @@ def test_only_the_services_concerned_are_looked_at() -> None:
     assert concerned(ref(TaskStatus, "unknown")) == []
     assert concerned(Ref(table="stacks", key="shop")) == [KEY]
     assert concerned(Ref(table="stacks", key="other")) == []
+
+
+def down(town: Town, *numbers: int) -> None:
+    for number in numbers:
+        town.put(NodeStatus(id=town.nodes[number], state=NodeState.DOWN))
+
+
+def test_traffic_leaves_a_node_that_is_down_and_comes_back_with_it() -> None:
+    town = Town(nodes=2)
+    for name in "abc":  # b is on the second node
+        town.task(name)
+    town.turn_table()
+    down(town, 1)
+    town.turn_table()
+    assert town.states == {"a": "ready", "c": "ready"}
+    town.put(NodeStatus(id=town.nodes[1], state=NodeState.READY))
+    town.turn_table()
+    assert town.states == {"a": "ready", "b": "ready", "c": "ready"}
+
+
+def test_a_service_that_is_lost_as_a_whole_listens_no_more() -> None:
+    town = Town(nodes=2)
+    town.task("a")
+    town.turn_table()
+    down(town, 0)
+    town.turn_table()
+    assert town.states == {}
+    assert not town.entry.listening
+
+
+def test_traffic_stays_as_it_is_when_no_node_is_heard() -> None:
+    town = Town(nodes=2)
+    for name in "ab":
+        town.task(name)
+    town.turn_table()
+    down(town, 0, 1)
+    assert town.turn_table() == 0
+    town.put(NodeStatus(id=town.nodes[0], state=NodeState.READY))
+    town.turn_table()
+    assert town.states == {"a": "ready"}
+
+
+def test_a_node_concerns_the_services_it_has_and_those_of_other_lost_ones() -> None:
+    town = Town(nodes=2)
+    town.task("a")
+    change = frozenset({Ref(table=NodeStatus.TABLE, key="n0")})
+    assert table.concerned(town.world, Dirty(everything=False, refs=change)) == [KEY]
+    other = frozenset({Ref(table=NodeStatus.TABLE, key="n1")})
+    assert table.concerned(town.world, Dirty(everything=False, refs=other)) == []
+    down(town, 0)
+    assert table.concerned(town.world, Dirty(everything=False, refs=other)) == [KEY]

@@ -4,9 +4,12 @@ import msgspec
 
 from stackd.core.model.api import NameRequest
 from stackd.core.model.ids import NodeId
-from stackd.core.model.node import NodeReport
-from stackd.core.model.states import Health, TaskState
+from stackd.core.model.network import VolumeBinding
+from stackd.core.model.node import Node, NodeReport, NodeStatus
+from stackd.core.model.states import Health, NodeState, TaskState
+from stackd.manager.api.status import StatusApi
 from stackd.manager.api.tasks import TaskApi, rfc3339
+from stackd.manager.api.waiting import WaitingApi
 from tests.fakes.harness import Harness
 from tests.fakes.stacks import node, task
 from tests.unit.manager.api.cases import CALLER, running
@@ -76,6 +79,24 @@ async def test_a_leaving_task_says_why_and_what_it_still_carries() -> None:
         rows = (await TaskApi(on.tables).ps(NameRequest(), CALLER)).tasks
     row = next(row for row in rows if row.id == "task10000000")
     assert (row.desired_state, row.error, row.in_flight) == ("shutdown", "replaced by b", 5)
+
+
+async def test_what_is_on_a_lost_node_is_said_to_be_lost() -> None:
+    async with Harness() as on:
+        await running(on)
+        [member] = on.world.all(Node)
+        await on.put(NodeStatus(id=member.id, state=NodeState.DOWN))
+        first = (await TaskApi(on.tables).ps(NameRequest(name="shop"), CALLER)).tasks[0]
+        assert first.error == "its node node1 is down"
+        binding = VolumeBinding(name="shop_data", node=member.id, slots=("shop/web.1",))
+        await on.put(binding)
+        first = (await TaskApi(on.tables).ps(NameRequest(name="shop"), CALLER)).tasks[0]
+        assert first.error == "its node node1 is down, where its volume shop_data is"
+        told = await WaitingApi(on.tables, on.clock).why(NameRequest(name="shop/web"), CALLER)
+        assert any("its node node1 is down, where its volume" in line for line in told.lines)
+        status = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop/web"), CALLER)
+        [web] = [s for s in status.stacks[0].services if s.service == "web"]
+        assert [(row.running, row.ready) for row in web.revisions] == [(2, 0)]
 
 
 async def test_health_is_a_word() -> None:
