@@ -14,7 +14,7 @@ from rich.tree import Tree
 from stackd.cli.connect import call, client, run
 from stackd.cli.options import Output, checked_output, where
 from stackd.cli.output import clean, print_json
-from stackd.cli.table import console, style_of
+from stackd.cli.table import pages, style_of
 from stackd.cli.target import Target
 from stackd.core.model.api import (
     NameRequest,
@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
             print_json(_document(answer, name))
             return
         tasks = call(target, "Ps", request, TaskRows)
-        console().print(draw(answer, tasks.tasks))
+        pages().print(draw(answer, tasks.tasks))
 
 
 def _document(answer: StatusAnswer, name: str) -> object:
@@ -76,7 +76,7 @@ def _plain(stack: StackStatus) -> dict[str, Any]:
 async def follow(target: Target, request: NameRequest) -> None:
     """Redraw at each change, at most five times a second, until Ctrl-C."""
     async with client(target) as connection:
-        with Live(console=console(), auto_refresh=False, screen=False) as live:
+        with Live(console=pages(), auto_refresh=False, screen=False) as live:
             async for answer in connection.stream("Watch", request, StatusAnswer):
                 tasks = await connection.call("Ps", request, TaskRows)
                 live.update(draw(answer, tasks.tasks), refresh=True)

@@ -7,10 +7,19 @@ from rich.text import Text
 
 from stackd.cli.output import clean
 
+WIDE = 10_000
+"""Columns of what is no terminal."""
+
 
 def console() -> Console:
     """Standard output; colour only on a terminal."""
     return Console(highlight=False, soft_wrap=True)
+
+
+def pages() -> Console:
+    """Standard output for what breaks its lines: at a terminal's width, in a pipe never."""
+    shown = console()
+    return Console(highlight=False) if shown.is_terminal else Console(highlight=False, width=WIDE)
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -218,7 +218,7 @@ class Deployer:
                 continue
             outcome = await self._look_up(image, found)
             if isinstance(outcome, StackdError):
-                failed[name] = f"{request.spec.name}/{name}: {outcome.cause}"
+                failed[name] = f"{request.spec.name}/{name}: {_named(image, outcome)}"
                 continue
             digests.append(
                 Digest(
@@ -239,7 +239,7 @@ class Deployer:
                 await self._resolver.ensure(self._name(digest))
                 kept.append(digest)
             except StackdError as error:
-                failed[digest.service] = f"{digest.key}: {error.cause}"
+                failed[digest.service] = f"{digest.key}: {_named(digest.image, error)}"
         return kept
 
     def _name(self, digest: Digest) -> str:
@@ -304,6 +304,11 @@ class Deployer:
         )
         changes = Changes(changes=(Put(record=gone), Put(record=event)))
         await self._tables.commit(changes, self._fence)
+
+
+def _named(image: str, error: StackdError) -> str:
+    """The cause, and which image it is about."""
+    return error.cause if image in error.cause else f"image {image}: {error.cause}"
 
 
 def _without(release: Release | None, spec: StackSpec, failed: Mapping[str, str]) -> StackSpec:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -135,6 +136,7 @@ class Manager:
     plan: PlanAnswer = SAME
     failed: tuple[str, ...] = ()
     exec_code: int = 7
+    stack: StackStatus = STACK
     hang: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[object] = field(default_factory=list)
 
@@ -176,7 +178,7 @@ class Manager:
         )
 
     async def _status(self, request: NameRequest, caller: Caller) -> StatusAnswer:
-        return StatusAnswer(stacks=(STACK,), service=request.name.partition("/")[2])
+        return StatusAnswer(stacks=(self.stack,), service=request.name.partition("/")[2])
 
     async def _refuse(self, request: NameRequest, caller: Caller) -> Text:
         raise Refused(f"There is no {HOSTILE}.", "See: stackd ls")
@@ -296,9 +298,12 @@ async def test_the_documents_of_status_have_exactly_their_keys(shell: Shell) -> 
     assert service["reason"] == f"{SERVICE.reason}; {STACK.problem}"
 
 
-async def test_status_says_why_a_newer_commit_does_not_run(shell: Shell) -> None:
+async def test_status_says_why_a_newer_commit_does_not_run(shell: Shell, manager: Manager) -> None:
+    """A pipe gets the whole sentence."""
+    manager.stack = msgspec.structs.replace(STACK, problem="a.yml:1:2: " + "very bad " * 40 + "END")
     assert await shell("status", "shop") == 0
-    assert STACK.problem in shell.out
+    assert "very bad END\n" in shell.out
+    assert not any(line.endswith(" ") for line in shell.out.splitlines())
 
 
 async def test_what_lasts_is_told_on_standard_error(shell: Shell, stack_file: str) -> None:

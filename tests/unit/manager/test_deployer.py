@@ -135,8 +135,8 @@ async def test_a_service_whose_image_is_missing_leaves_the_others() -> None:
         done = await one.deploy(request(wanted))
         await on.settle()
         assert done.failed == {
-            "db": "shop/db: The registry does not answer.",
-            "new": "shop/new: The registry does not answer.",
+            "db": "shop/db: image db:2: The registry does not answer.",
+            "new": "shop/new: image new:1: The registry does not answer.",
         }
         release = on.world.release("shop")
         assert release is not None
@@ -149,7 +149,7 @@ async def test_nothing_resolved_is_unavailable_and_writes_nothing() -> None:
     async with Harness() as on:
         await on.put(*node())
         resolver = FakeResolver({"web:1": Unavailable("The registry does not answer.")})
-        with pytest.raises(Unavailable, match="shop/web: The registry does not answer"):
+        with pytest.raises(Unavailable, match="shop/web: image web:1: The registry does not answer"):
             await deployer(on, resolver).deploy(request(stack(service())))
         assert on.world.get(Stack, "shop") is None
 
