@@ -3,6 +3,7 @@
 The rules are in `core.container.probe`; here the probes are made. Used by `agent.task`.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import assert_never
@@ -13,9 +14,12 @@ from stackd.core.container.probe import Condition, Probing
 from stackd.core.model.container import Check
 from stackd.core.model.states import Health
 from stackd.core.model.task import Task
-from stackd.errors import StackdError
+from stackd.errors import StackdError, Unavailable
 
+_log = logging.getLogger(__name__)
 PORT_TIMEOUT = 1.0
+UNPROBED = 1.0
+"""Seconds until a probe that the node could not make is tried again."""
 LOOPBACK = "127.0.0.1"
 
 
@@ -60,7 +64,12 @@ async def _checked(machine: Machine, subject: Subject, plan: Probing) -> AsyncIt
     while True:
         due = probe.next_probe(plan, condition)
         await machine.clock.sleep(due - machine.clock.now())
-        passed, output = await _probe(machine, subject, plan)
+        try:
+            passed, output = await _probe(machine, subject, plan)
+        except (Unavailable, OSError) as error:  # says nothing of the task
+            _log.warning("task %s: not probed: %s", subject.task.id, error)
+            await machine.clock.sleep(UNPROBED)
+            continue
         now = machine.clock.now()
         before, condition = condition, probe.probed(plan, condition, passed, output, now)
         match condition.health:
@@ -101,6 +110,8 @@ async def _probe(machine: Machine, subject: Subject, plan: Probing) -> tuple[boo
                 return not why, why
             case never:
                 assert_never(never)
+    except Unavailable:
+        raise
     except StackdError as error:
         return False, error.cause
 
@@ -130,8 +141,8 @@ async def _refused(machine: Machine, subject: Subject, port: int) -> str:
         if not why:
             return ""
         inside = await machine.network.connect(task, LOOPBACK, port, PORT_TIMEOUT)
-    except StackdError as error:
-        return error.cause
+    except (StackdError, OSError) as error:
+        return str(error)
     if not inside and address != LOOPBACK:
         return f"port {port} listens on 127.0.0.1 only; let the program listen on 0.0.0.0"
     return f"port {port} does not accept connections at {address}: {why}"

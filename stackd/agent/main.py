@@ -12,8 +12,10 @@ import random
 import secrets
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -35,6 +37,7 @@ from stackd.agent.worker import Voice, Worker
 from stackd.aio import process
 from stackd.aio.clock import SystemClock
 from stackd.aio.layout import RUN_ROOT, ClusterLayout, NodeLayout
+from stackd.aio.loop import forever
 from stackd.core.model.assignment import NodeItem
 from stackd.errors import StackdError
 from stackd.host import cgroups, netns
@@ -110,16 +113,16 @@ async def run_agent(layout: NodeLayout) -> None:
         clock = SystemClock()
         async with asyncio.TaskGroup() as group:
             await agent.worker.start()
-            works = (
-                agent.runtime.run(),
-                agent.traffic.run(),
-                agent.dns.run(),
-                agent.worker.run(),
-                agent.sessions.run(agent.hooks, clock),
-                agent.network.guard(agent.condition),
-                disk.watch(layout.data, agent.condition, clock),
-            )
-            tasks = [group.create_task(work) for work in works]
+            works: dict[str, Callable[[], Awaitable[None]]] = {
+                "logs": agent.runtime.run,
+                "traffic": agent.traffic.run,
+                "dns": agent.dns.run,
+                "sessions": partial(agent.sessions.run, agent.hooks, clock),
+                "network": partial(agent.network.guard, agent.condition),
+                "disk": partial(disk.watch, layout.data, agent.condition, clock),
+            }
+            running = [forever(name, clock, work) for name, work in works.items()]
+            tasks = [group.create_task(work) for work in (agent.worker.run(), *running)]
             await stop.wait()
             for task in tasks:
                 task.cancel()

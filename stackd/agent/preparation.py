@@ -49,17 +49,14 @@ async def prepare(machine: Machine, item: TaskItem, hindered: Callable[[str], No
         volumes=item.volumes,
         hostname=container.hostname or task.id,
     )
-    pid = await _asked(machine, partial(_create, machine, launch), hindered)
-    return Prepared(pid, image.config)
+    tries = itertools.count()
 
-
-async def _create(machine: Machine, launch: Launch) -> int:
-    """Trying again needs a place with nothing on it."""
-    try:
+    async def create() -> int:
+        if next(tries):  # needs a place with nothing on it
+            await machine.runtime.remove(task.id)
         return await machine.runtime.create(launch)
-    except Unavailable:
-        await machine.runtime.remove(launch.task.id)
-        raise
+
+    return Prepared(await _asked(machine, create, hindered), image.config)
 
 
 async def _asked(

@@ -6,7 +6,7 @@ asked to stop is noticed at once in every stage. Made and fed by `agent.worker`.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import assert_never
 
 import msgspec
@@ -14,6 +14,8 @@ import msgspec
 from stackd.agent import health
 from stackd.agent.machine import Machine
 from stackd.agent.preparation import prepare
+from stackd.aio import shortage
+from stackd.aio.backoff import Backoff
 from stackd.aio.loop import Bell
 from stackd.core.container import lifecycle, probe
 from stackd.core.container.lifecycle import Act, End, Situation, Stage
@@ -29,6 +31,7 @@ WRITABLE_BYTES = 10 * 1024**3
 WRITABLE_SECONDS = 30.0
 """Between two looks at it."""
 _log = logging.getLogger(__name__)
+Job = Callable[[], Awaitable[None]]
 Report = Callable[[TaskStatus], None]
 
 
@@ -140,24 +143,24 @@ class TaskRunner:
                 self._stage = Stage.PREPARING
                 self._preparing = self._machine.clock.now()
                 self._tell(TaskState.PREPARING)
-                self._spawn("work", self._prepare())
+                self._spawn("work", self._prepare)
             case Act.EXPIRE:
                 why = f": {self._status.error}" if self._status.error else ""
                 self._broken(f"not prepared within {lifecycle.PREPARE_SECONDS / 60:.0f}m{why}")
             case Act.START:
                 self._stage = Stage.STARTING
                 self._tell(TaskState.STARTING)
-                self._spawn("work", self._start())
+                self._spawn("work", self._start)
             case Act.STOP:
                 self._stopping = self._machine.clock.now()
-                self._spawn("signal", self._signal())
+                self._spawn("signal", self._signal)
             case Act.KILL:
                 self._killed = self._machine.clock.now()
-                self._spawn("signal", self._kill())
+                self._spawn("signal", self._kill)
             case Act.CLEAN:
                 self._stage = Stage.CLEANING
                 await self._cancel("work", "health", "disk", "signal")
-                self._spawn("work", self._clean())
+                self._spawn("work", self._clean)
             case Act.DONE:
                 pass
             case never:
@@ -167,21 +170,31 @@ class TaskRunner:
         now = self._machine.clock.now()
         await self._bell.wait(None if until is None else until - now)
 
-    def _spawn(self, name: str, job: Coroutine[None, None, None]) -> None:
+    def _spawn(self, name: str, job: Job) -> None:
         assert self._group is not None
         if (old := self._jobs.pop(name, None)) is not None:
             old.cancel()
         self._jobs[name] = self._group.create_task(self._guarded(name, job))
 
-    async def _guarded(self, name: str, job: Coroutine[None, None, None]) -> None:
-        try:
-            await job
-        except StackdError as error:
-            self._broken(error.cause)
-        except Exception as error:
-            _log.exception("task %s: %s", self._item.task.id, name)
-            self._broken(f"the agent failed: {type(error).__name__}")
-        self._bell.ring()
+    async def _guarded(self, name: str, job: Job) -> None:
+        """A job that fails for want of what the machine lacks for now is done again: that is no
+        fault of the task."""
+        pauses = Backoff(first=0.2, most=5.0)
+        while True:
+            try:
+                await job()
+            except Exception as error:
+                if shortage.passing(error):
+                    _log.warning("task %s: %s: %s", self._item.task.id, name, error)
+                    await self._machine.clock.sleep(pauses.next())
+                    continue
+                if isinstance(error, StackdError):
+                    self._broken(error.cause)
+                else:
+                    _log.exception("task %s: %s", self._item.task.id, name)
+                    self._broken(f"the agent failed: {type(error).__name__}")
+            self._bell.ring()
+            return
 
     def _broken(self, cause: str) -> None:
         """A job could not do its work: before the start nobody else is to try here again."""
@@ -213,11 +226,11 @@ class TaskRunner:
         self._image = prepared.image
         self._stage = Stage.PREPARED
         self._tell(TaskState.READY, pid=prepared.pid)
-        self._spawn("exit", self._await_exit())
+        self._spawn("exit", self._await_exit)
 
     async def _resume(self) -> None:
         """Adopted: watch it as if this agent had made it."""
-        self._spawn("exit", self._await_exit())
+        self._spawn("exit", self._await_exit)
         container = self._item.revision.container
         try:
             self._image = (await self._machine.images.ensure(container.image)).config
@@ -242,8 +255,8 @@ class TaskRunner:
 
     def _watch_health(self) -> None:
         self._started = self._machine.clock.now()
-        self._spawn("health", self._health())
-        self._spawn("disk", self._watch_disk())
+        self._spawn("health", self._health)
+        self._spawn("disk", self._watch_disk)
 
     async def _watch_disk(self) -> None:
         task = self._item.task.id
@@ -295,6 +308,8 @@ class TaskRunner:
                 await self._sweep()
                 break
             except StackdError as error:
+                if shortage.passing(error):
+                    raise
                 _log.warning("task %s: cleaning: %s", self._item.task.id, error.cause)
                 await self._machine.clock.sleep(0.1 * 2**attempt)
         self._stage = Stage.CLEAN

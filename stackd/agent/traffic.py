@@ -119,8 +119,8 @@ class TrafficApplier:
             try:
                 await carriers.network.route_services(table.entries)
                 self._problems = (await carriers.proxy.apply(table.entries)).problems
-            except StackdError as error:
-                _log.warning("traffic table %d: %s", table.revision, error.cause)
+            except (StackdError, OSError) as error:
+                _log.warning("traffic table %d: %s", table.revision, error)
                 return False
             _save(self._path, table)
         self._applied = table
@@ -150,8 +150,8 @@ class TrafficApplier:
             before = self._said
             try:
                 self._say(in_flight=await self._count(table), counted=table.revision)
-            except StackdError as error:
-                _log.warning("traffic cannot be counted: %s", error.cause)
+            except (StackdError, OSError) as error:
+                _log.warning("traffic cannot be counted: %s", error)
                 pause = RETRY
                 continue
             same = self._said == before and pause is not None

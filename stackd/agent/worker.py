@@ -86,16 +86,16 @@ class Worker:
             await self._reap(task)
         try:
             await self._machine.network.reap({item.key for item in self._assigned.tasks()})
-        except StackdError as error:
-            _log.error("networks of unknown tasks cannot be removed: %s", error.cause)
+        except (StackdError, OSError) as error:
+            _log.error("networks of unknown tasks cannot be removed: %s", error)
 
     async def _reap(self, task: str) -> None:
         _log.warning("task %s is not assigned here: its container is removed", task)
         try:
             await self._machine.runtime.remove(task)
             await self._machine.network.detach(task)
-        except StackdError as error:
-            _log.error("task %s cannot be removed: %s", task, error.cause)
+        except (StackdError, OSError) as error:
+            _log.error("task %s cannot be removed: %s", task, error)
 
     async def stop_all(self) -> None:
         """Stop every task as if the manager had asked for it, each with its own signal and grace,
@@ -204,8 +204,8 @@ class Worker:
                 list(self._assigned.nodes()),
                 list(self._assigned.attachments()),
             )
-        except StackdError as error:
-            self._condition.trouble("networks", error.cause)
+        except (StackdError, OSError) as error:
+            self._condition.trouble("networks", str(error))
             self._network_stale = True
         else:
             self._condition.trouble("networks", "")

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
+from stackd.aio import shortage
 from stackd.aio.backoff import Backoff
 from stackd.aio.clock import Clock
 from stackd.errors import Corrupt, Unavailable
@@ -47,9 +48,9 @@ class Bell:
 async def forever(name: str, clock: Clock, step: Callable[[], Awaitable[None]]) -> NoReturn:
     """Run `step` again and again; only cancelling or Corrupt ends it.
 
-    Unavailable is waited out, and looked at again after 5 s at the latest unless it says more;
-    any other exception is a bug: logged with the loop's name and tried again after a growing
-    pause, so that one bad loop neither spins nor stops the others.
+    Unavailable is waited out, and looked at again after 5 s at the latest unless it says more; so
+    is what the machine lacks for now. Any other exception is a bug: logged with the loop's name
+    and tried again after a growing pause, so that one bad loop neither spins nor stops the others.
     """
     backoff = Backoff(first=1.0, most=60.0)
     while True:
@@ -62,7 +63,12 @@ async def forever(name: str, clock: Clock, step: Callable[[], Awaitable[None]]) 
             pause = max(error.retry_after, min(backoff.next(), _PATIENCE))
             log.warning("%s: %s Again in %.0f s.", name, error.cause, pause)
             await clock.sleep(pause)
-        except Exception:
+        except Exception as error:
             pause = backoff.next()
+            if shortage.passing(error):
+                pause = min(pause, _PATIENCE)
+                log.warning("%s: %s. Again in %.0f s.", name, error, pause)
+                await clock.sleep(pause)
+                continue
             log.exception("%s failed; again in %.0f s", name, pause)
             await clock.sleep(pause)

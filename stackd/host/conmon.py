@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stackd.aio import shortage
 from stackd.errors import Rejected, Unavailable
-from stackd.host import room
 
 CONMON = "/usr/bin/conmon"
 RUNC = "/usr/sbin/runc"
@@ -94,14 +94,14 @@ def _pid(line: bytes, stderr: Path) -> int:
     except (ValueError, KeyError, TypeError):
         tail = stderr.read_text("utf-8", "replace").strip() if stderr.exists() else ""
         last = tail.splitlines()[-1][:300] if tail else "it ended without a word"
-        reaction = Unavailable if not tail or room.passing(tail) else Rejected
+        reaction = Unavailable if not tail or shortage.passing(tail) else Rejected
         raise reaction(
             f"The container's monitor failed: {last}.", "Check that conmon and runc work."
         ) from None
     if pid <= 0:
         message = str(answer.get("message", ""))
         torn = not message or _TORN.search(message) is not None
-        reaction = Unavailable if torn or room.passing(message) else Rejected
+        reaction = Unavailable if torn or shortage.passing(message) else Rejected
         raise reaction(*explain(message))
     return pid
 

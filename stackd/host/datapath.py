@@ -199,8 +199,8 @@ class HostNetwork:
                     listener.repaired(sentence)
                 listener.trouble("network", "")
                 listener.trouble("firewall", " ".join(self._uplink.refused))
-            except Unavailable as error:
-                listener.trouble("network", error.cause)
+            except (Unavailable, OSError) as error:
+                listener.trouble("network", str(error))
                 pause = _AGAIN
 
     async def connect(self, task_id: str, address: str, port: int, timeout: float) -> str:

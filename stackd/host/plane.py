@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
+from stackd.aio import shortage
 from stackd.core.model.driver import NetworkSetup
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.network import elements, links, naming, ruleset, slots
@@ -14,7 +15,7 @@ from stackd.core.network.elements import Change
 from stackd.core.network.links import Wanted
 from stackd.core.network.slots import VipTable
 from stackd.errors import Rejected, StackdError, Unavailable
-from stackd.host import netns, room, rtnl
+from stackd.host import netns, rtnl
 from stackd.host.conntrack import Conntrack
 from stackd.host.fabric import Attached, Fabric, Underlay
 from stackd.host.netlink import ROUTE, NetlinkError, NetlinkSocket
@@ -124,8 +125,7 @@ class Plane:
             self.fabric.plug(task, fresh=known is None)
         except (OSError, Unavailable) as error:
             self.detach(task)
-            short = isinstance(error, OSError) and room.passing(error)
-            reaction = Unavailable if short else Rejected
+            reaction = Unavailable if shortage.passing(error) else Rejected
             raise reaction(f"The task's network cannot be set up: {error}.") from error
         overlays = self.fabric.wanted.overlays
         resolver = overlays[interfaces[0].network].gateway if interfaces else ""

@@ -51,7 +51,7 @@ def reap(place: bundle.Home, hierarchies: cgroups.Hierarchies) -> None:
         bundle.remove(place)
     except OSError as error:
         raise Unavailable(
-            f"The files of task {place.id} cannot be removed: {error}.",
+            f"The files of task {place.id} cannot be removed: {error.strerror or error}.",
             "Look at the disk of the node.",
         ) from error
 

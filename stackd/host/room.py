@@ -1,11 +1,6 @@
-"""What a machine runs out of: room on its disk, descriptors, memory.
+"""How much room is left on a disk. Used by the agent, which tells before things fail."""
 
-The agent tells of a full disk before things fail; the drivers ask which failures will pass.
-"""
-
-import errno
 import os
-import re
 from pathlib import Path
 
 BYTES = 16 * 1024 * 1024
@@ -25,15 +20,3 @@ def shortage(path: Path) -> str:
     if found.f_files and found.f_favail < INODES:
         return f"the disk of {path} has no room for more files: {found.f_favail} inodes are left."
     return ""
-
-
-_PASSING = frozenset(
-    (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
-)
-_SAID = re.compile("|".join(re.escape(os.strerror(number)) for number in _PASSING), re.IGNORECASE)
-
-
-def passing(error: OSError | str) -> bool:
-    """Whether a failure (or what a program says of one) is for want of something that may be
-    there again later, and says nothing of what was asked for."""
-    return _SAID.search(error) is not None if isinstance(error, str) else error.errno in _PASSING

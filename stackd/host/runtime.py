@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from stackd.aio import proc
+from stackd.aio import proc, shortage
 from stackd.aio.clock import Clock
 from stackd.aio.layout import NodeLayout
 from stackd.core.model.driver import ExecRequest, Exit, Found, Launch, LogLine
@@ -30,7 +30,6 @@ from stackd.host import (
     pidfds,
     prepare,
     reap,
-    room,
     runc,
 )
 
@@ -107,7 +106,7 @@ class RuncRuntime:
             except BaseException as error:
                 await asyncio.shield(asyncio.to_thread(reap.reap, place, self._hierarchies))
                 if isinstance(error, OSError):
-                    reaction = Unavailable if room.passing(error) else Rejected
+                    reaction = Unavailable if shortage.passing(error) else Rejected
                     raise reaction(
                         f"The container cannot be prepared: {error.strerror or error}.",
                         "Look at the disk of the node.",

@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ _SYNC = 3
 _LARGEST = 64 * 1024
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PATIENCE = 5.0
+_PAUSE = 0.1
 
 
 def main(argv: Sequence[str]) -> int:
@@ -58,7 +60,11 @@ def _serve(layout: NodeLayout) -> None:
         server.listen(128)
         fresh.rename(path)
         while True:
-            peer, _ = server.accept()
+            try:
+                peer, _ = server.accept()
+            except OSError:  # no descriptor left: whoever asks waits, and asks again
+                time.sleep(_PAUSE)
+                continue
             with peer, contextlib.suppress(OSError):
                 peer.settimeout(_PATIENCE)
                 _answer(peer)

@@ -117,8 +117,8 @@ class EnvoyProxy:
             await asyncio.sleep(TEND)
             try:
                 await self._process.ensure()
-            except Unavailable as error:
-                _log.warning("%s", error.cause)
+            except (Unavailable, OSError) as error:
+                _log.warning("Envoy's keeper: %s", error)
 
     def _open_ports(self) -> set[int]:
         """Ports whose listeners are published and not refused by any Envoy."""

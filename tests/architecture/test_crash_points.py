@@ -132,12 +132,11 @@ def test_every_step_of_a_driver_is_listed(protocol: str, implementation: str) ->
 def test_every_job_of_a_task_is_listed() -> None:
     """What `TaskRunner` starts in the background, apart from watching."""
     jobs = {
-        node.args[1].func.attr
+        node.args[1].attr
         for node in ast.walk(tree(STACKD / "agent" / "task.py"))
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) == "self._spawn"
-        and isinstance(node.args[1], ast.Call)
-        and isinstance(node.args[1].func, ast.Attribute)
+        and isinstance(node.args[1], ast.Attribute)
     }
     assert jobs
     watching = {"_await_exit", "_health", "_watch_disk"}

@@ -71,7 +71,7 @@ class FakeRuntime:
 
     def __init__(self) -> None:
         self.containers: dict[str, FakeContainer] = {}
-        self.refuse: dict[str, StackdError] = {}
+        self.refuse: dict[str, StackdError | OSError] = {}
         self.stubborn: set[str] = set()
         self.probes: dict[str, tuple[int, str]] = {}
         self.layers: dict[str, int] = {}

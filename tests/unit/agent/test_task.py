@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import AsyncIterator
 
 import pytest
@@ -215,7 +216,7 @@ async def test_creation_is_tried_again_on_a_clean_place_while_the_spawner_is_awa
         life.runtime.refuse.clear()
         await life.clock.advance(10.0)
         assert (life.state(), life.last.error) == (TaskState.RUNNING, "")
-        assert len(life.runtime.removed) == tries
+        assert len(life.runtime.removed) == tries + 1
 
 
 async def test_contents_are_waited_for() -> None:
@@ -417,3 +418,14 @@ async def test_a_task_that_fills_the_disk_is_ended() -> None:
             "its writable layer has 11.0 GiB, more than the 10 GiB that a task may write outside "
             "volumes",
         )
+
+
+async def test_what_the_node_lacks_for_now_is_no_fault_of_the_task() -> None:
+    life = Life(item())
+    life.runtime.refuse[T1] = OSError(errno.EMFILE, "Too many open files")
+    async with life.lived():
+        await life.clock.advance(5.0)
+        assert life.state() is TaskState.PREPARING
+        life.runtime.refuse.clear()
+        await life.clock.advance(10.0)
+        assert (life.state(), life.last.error) == (TaskState.RUNNING, "")

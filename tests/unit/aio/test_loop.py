@@ -1,6 +1,7 @@
 """Sleeping until rung or until a time; loops that outlive their faults."""
 
 import asyncio
+import errno
 
 import pytest
 
@@ -103,6 +104,12 @@ async def test_what_is_unavailable_for_long_is_found_soon_when_it_is_back() -> N
     clock = ManualClock()
     failing = Failing(clock, *[Unavailable("full") for _ in range(6)])
     assert await times(clock, failing, 30) == [0, 1, 3, 7, 12, 17, 22]
+
+
+async def test_what_the_machine_lacks_for_now_is_no_bug() -> None:
+    clock = ManualClock()
+    failing = Failing(clock, *[OSError(errno.EMFILE, "Too many open files") for _ in range(5)])
+    assert await times(clock, failing, 30) == [0, 1, 3, 7, 12, 17]
 
 
 async def test_corrupt_ends_the_loop() -> None:
