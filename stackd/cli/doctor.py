@@ -3,10 +3,12 @@
 import msgspec
 import typer
 
+from stackd.aio.layout import ClusterLayout
+from stackd.cli import embedded
 from stackd.cli.connect import run
-from stackd.cli.options import Output, checked_output
+from stackd.cli.options import Output, checked_output, where
 from stackd.cli.output import print_json, print_lines
-from stackd.host import abilities
+from stackd.host import abilities, cluster
 from stackd.host.preflight import Finding, examine
 
 
@@ -14,7 +16,7 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
 
     @app.command("doctor")
-    def doctor(output: Output = "text") -> None:
+    def doctor(context: typer.Context, output: Output = "text") -> None:
         """Examine this machine: programs, kernel, cgroups, limits, firewall. 1 if it is unfit.
 
         Example: stackd doctor
@@ -23,6 +25,10 @@ def register(app: typer.Typer) -> None:
         findings = examine()
         if not any(f.fatal for f in findings):
             findings += run(abilities.examine())
+            data = where(context).data
+            found = cluster.read(data)
+            layout = ClusterLayout(data, found.id) if found else None
+            findings += run(embedded.firewalls(layout, found))
         if output == "json":
             print_json([msgspec.to_builtins(f) for f in findings])
         else:

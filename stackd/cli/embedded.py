@@ -16,8 +16,11 @@ from stackd.aio import process
 from stackd.aio.layout import RUN_ROOT, ClusterLayout, NodeLayout
 from stackd.core.model.api import Text, TokenRequest
 from stackd.core.model.cluster import ClusterFile
+from stackd.core.network import naming
 from stackd.errors import StackdError
-from stackd.host import cluster, noderun, power, supervisor
+from stackd.host import cluster, firewall, noderun, power, supervisor, uplink
+from stackd.host.foreignrules import Opening
+from stackd.host.preflight import Finding
 from stackd.host.supervisor import Program
 from stackd.host.switch import Switch
 from stackd.host.switchkeeper import Member, SwitchKeeper
@@ -51,8 +54,28 @@ def switching(layout: ClusterLayout, found: ClusterFile) -> Switch | None:
     """The switch between the nodes; None while there is only one."""
     if not found.underlay:
         return None
-    ports = (("tcp", found.control_port), ("tcp", found.enrol_port), ("udp", found.vxlan_port))
-    return Switch(layout, found.underlay, RUN_ROOT / "shared", found.address, ports)
+    return Switch(layout, found.underlay, RUN_ROOT / "shared", found.address, _ports(found))
+
+
+async def firewalls(layout: ClusterLayout | None, found: ClusterFile | None) -> list[Finding]:
+    """What others' firewalls mean for the cluster on this machine, or for one to come."""
+    if layout is None or found is None:
+        return await firewall.examine()
+    running = supervisor.running(supervising(layout))
+    if running is not None:
+        os.close(running)
+    switch, first = switching(layout, found), layout.node(FIRST)
+    own: tuple[Opening, ...] = ()
+    if running is not None and (first.data / config.NAME).exists():
+        own = uplink.openings(naming.host_uplink(found.id, config.load(first).index))
+    if switch is not None and own:
+        own = (*own, *switch.openings)
+    return await firewall.examine(_ports(found), found.id, own)
+
+
+def _ports(found: ClusterFile) -> tuple[tuple[str, int], ...]:
+    """What nodes reach on the machine of the manager."""
+    return (("tcp", found.control_port), ("tcp", found.enrol_port), ("udp", found.vxlan_port))
 
 
 def supervising(layout: ClusterLayout) -> Program:

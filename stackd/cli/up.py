@@ -67,6 +67,11 @@ def register(app: typer.Typer) -> None:
             for note in notes:
                 print(clean(note), file=sys.stderr)
             run(_start(layout, found))
+        for finding in run(embedded.firewalls(layout, found)):
+            if finding.remedy:
+                print(
+                    clean(f"{finding.subject}: {finding.text}. {finding.remedy}"), file=sys.stderr
+                )
         document = {key: getattr(found, key) for key in found.__struct_fields__}
         emit(document, output, lambda _: print_lines(_ready(target, layout, found)))
         if not detach:
@@ -135,9 +140,11 @@ async def _until_ready(layout: ClusterLayout, found: ClusterFile, shown: Progres
     while (state := await _state(layout, found)) != "":
         shown.text = f"Starting: {state}"
         if time.monotonic() > end:
+            firewalls = await embedded.firewalls(layout, found)
+            shut = [f"{f.text}. {f.remedy}" for f in firewalls if f.remedy]
             raise Unavailable(
                 f"The cluster is not ready within {READY_WITHIN:g}s: {_trouble(layout) or state}.",
-                f"See the logs in {layout.data / 'logs'}.",
+                " ".join([*shut, f"See the logs in {layout.data / 'logs'}."]),
             )
         await asyncio.sleep(0.05)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from stackd.aio import proc
 from stackd.errors import Unavailable
-from stackd.host import foreignrules, netns, rtnl
+from stackd.host import netns, rtnl
 from stackd.host.netlink import ROUTE, Message, NetlinkSocket
 from stackd.host.nftables import Nft
 from stackd.host.preflight import Finding
@@ -39,7 +39,7 @@ table inet probe {
 
 async def examine() -> list[Finding]:
     """Everything that is tried out. Needs root."""
-    return [await _runc(), *_network(), _forward_policy()]
+    return [await _runc(), *_network()]
 
 
 async def _runc() -> Finding:
@@ -123,21 +123,3 @@ def _nftables() -> None:
         nft.run(_RULES)
     finally:
         nft.close()
-
-
-def _forward_policy() -> Finding:
-    """Others' rules that drop forwarded packets: what a cluster does about them."""
-    nft = Nft(threading.Lock())
-    try:
-        chains = [str(chain) for chain in foreignrules.dropping(nft)]
-    except Unavailable as error:
-        return Finding("forward rules", f"cannot be read: {error}", remedy="Check nftables.")
-    finally:
-        nft.close()
-    if not chains:
-        return Finding("forward rules", "nobody else drops forwarded packets")
-    return Finding(
-        "forward rules",
-        f"{', '.join(sorted(chains))} drops forwarded packets",
-        remedy="A cluster adds two accepting rules of its own there while it runs.",
-    )

@@ -40,10 +40,12 @@ class Ran:
 
 
 class Cluster:
-    """An embedded cluster in a folder of its own."""
+    """An embedded cluster in a folder of its own; with `network` on the machine whose network
+    namespace that is."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, network: Path | None = None) -> None:
         self.data = data
+        self._enter = ["nsenter", f"--net={network}"] if network else []
 
     def run(
         self, *arguments: str, stdin: str | None = None, env: dict[str, str] | None = None
@@ -51,10 +53,10 @@ class Cluster:
         """Run `stackd …` to its end."""
         argv = ["--data", str(self.data), *arguments]
         whole = {**os.environ, **(env or {})}
-        if arguments[0] not in ("up", "down"):
+        if arguments[0] not in ("up", "down", "doctor"):
             return _preloaded(argv, stdin or "", whole)
         done = subprocess.run(
-            [sys.executable, "-m", "stackd", *argv],
+            [*self._enter, sys.executable, "-m", "stackd", *argv],
             input=stdin,
             capture_output=True,
             text=True,

@@ -90,6 +90,8 @@ class PrivateDocker:
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.folder / "docker.pid").unlink(missing_ok=True)  # these are of one that was ended
+        shutil.rmtree(self.folder / "exec", ignore_errors=True)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(self._argv(), stdout=log, stderr=log)
         end = time.monotonic() + _WITHIN

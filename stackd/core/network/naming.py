@@ -1,5 +1,9 @@
 """Names of what a node's network leaves visible on its host: all carry the cluster's id."""
 
+import re
+
+OWN_LINK = re.compile(r"[a-z][a-z0-9]{7}(u\d+|s)")
+"""What the links of any cluster on a host are called: uplinks, and the link to the switch."""
 UPLINK = "up0"
 """The uplink inside the data-plane namespace."""
 

@@ -76,3 +76,8 @@ def test_a_network_is_left_out_with_all_that_is_in_it() -> None:
     both = links.wanted(HERE, [NET, other], [HERE, THERE], [attachment("b", "10.1.0.50")])
     assert links.without(both, {"net00001"}) == links.wanted(HERE, [other], [HERE, THERE], [])
     assert links.without(both, set()) == both
+
+
+def test_packets_of_a_network_fit_into_the_underlay() -> None:
+    mtus = [links.overlay(NET, 2, underlay).mtu for underlay in (1500, 1400, 9001)]
+    assert mtus == [NET.mtu, 1350, NET.mtu]

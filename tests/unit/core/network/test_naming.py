@@ -11,3 +11,10 @@ def test_tables_begin_with_a_letter_whatever_the_cluster() -> None:
     assert naming.data_table("1abcdefg") == "stackd_1abcdefg"
     assert naming.host_table("1abcdefg", 3) == "stackd_1abcdefg_3"
     assert naming.rule_comment("1abcdefg", 3) == "stackd 1abcdefg 3"
+
+
+def test_own_links_are_told_from_others() -> None:
+    own = (naming.host_uplink("abcdefgh", 12), naming.host_switch("abcdefgh"))
+    assert all(naming.OWN_LINK.fullmatch(name) for name in own)
+    for name in ("eth0", "docker0", "br-0123456789ab", "veth1234567", "wlp2s0"):
+        assert not naming.OWN_LINK.fullmatch(name)
