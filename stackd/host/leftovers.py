@@ -42,10 +42,10 @@ def remove(nft: Nft, netlink: NetlinkSocket, cluster: str, shared: Path) -> None
     """Tables, marked rules in others' chains, links (their routes go with them) and the claim on
     forwarding. Raises Unavailable, NetlinkError."""
     foreignrules.remove(nft, cluster)
-    tables = [item["table"] for item in nft.objects("list tables") if "table" in item]
-    for table in tables:
-        if str(table["name"]).startswith(naming.host_tables(cluster)):
-            nft.run(f"delete table {table['family']} {table['name']}")
+    for line in nft.run("list tables").splitlines():  # nft's JSON of owned tables holds rubbish
+        _, family, name = line.split()[:3]
+        if name.startswith(naming.host_tables(cluster)):
+            nft.run(f"delete table {family} {name}")
     prefixes = (naming.host_vxlan(cluster, ""), naming.host_uplinks(cluster))
     for name, link in rtnl.links(netlink).items():
         if name.startswith(prefixes) or name == naming.host_switch(cluster):

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
@@ -16,6 +17,7 @@ from stackd.core.network import addressing
 from stackd.errors import Rejected, Unavailable
 from stackd.host import netns
 from stackd.host.datapath import HostNetwork
+from stackd.host.nftables import Nft
 from stackd.host.uplink import NetworkConfig
 from tests.host import netlab
 from tests.host.netlab import (
@@ -250,6 +252,29 @@ async def test_a_foreign_drop_is_passed_by_two_marked_rules(rules: str, chain: s
         after = await run_in(lab.host, "nft", "list", "table", "ip", "filter")
         assert after == host_rules[0]
         await lab.start()
+
+
+async def test_a_foreign_drop_that_cannot_be_edited_is_told(lab: Lab) -> None:
+    rules = f"table inet owned {{ flags owner; chain shut {{ {HOOK} }}\n}}"
+    nft = await inside(lab.host, Nft, threading.Lock())
+    repairs = netlab.Repairs()
+    guard = asyncio.ensure_future(lab.network.guard(repairs))
+    try:
+        await inside(lab.host, nft.run, rules)
+        await asyncio.wait_for(until(lambda: bool(repairs.troubles.get("firewall"))), 20)
+        told = repairs.troubles["firewall"]
+        assert told.startswith("Chain inet owned shut drops forwarded traffic and cannot be edited")
+        await lab.network.close(purge=True)
+        assert lab.cluster not in await run_in(lab.host, "nft", "list", "tables")
+    finally:
+        nft.close()  # its table goes with it
+        guard.cancel()
+        await asyncio.gather(guard, return_exceptions=True)
+
+
+async def until(check: Callable[[], bool]) -> None:
+    while not check():  # noqa: ASYNC110 - the guard tells nobody that it has told
+        await asyncio.sleep(0.02)
 
 
 async def test_tables_of_two_clusters_do_not_disturb_each_other(lab: Lab) -> None:
