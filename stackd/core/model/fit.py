@@ -98,22 +98,26 @@ def fits(view: NodeView, placement: Placement) -> bool:
     return all(matches(view, constraint) for constraint in placement.constraints)
 
 
-def global_nodes(world: World, stack: str, spec: ServiceSpec) -> list[str]:
-    """Ids of the nodes a global service runs on: open ones that fit, and those that only take
-    nothing new but have a task of it."""
-    here = {view.task.node for view in world.tasks_of(stack, spec.name) if view.live}
-    return [
-        view.node.id
-        for view in node_views(world)
-        if fits(view, spec.placement) and (view.open or (view.keeps and view.node.id in here))
-    ]
+def global_nodes(world: World, spec: ServiceSpec) -> list[str]:
+    """Ids of the nodes a global service runs on: open ones that fit."""
+    return [v.node.id for v in node_views(world) if v.open and fits(v, spec.placement)]
+
+
+def aside(world: World, view: TaskView, spec: ServiceSpec) -> bool:
+    """A global service's task on a node that is paused: it stays as it is, is not counted, and no
+    rollout replaces it, because the replacement would be something new there."""
+    if spec.mode is not Mode.GLOBAL or view.task.slot != view.task.node:
+        return False
+    node = node_view(world, view.task.node)
+    paused = node is not None and node.node.availability is Availability.PAUSE
+    return paused and node is not None and fits(node, spec.placement)
 
 
 def replicas(world: World, stack: str, spec: ServiceSpec) -> int:
     """Tasks wanted of a service now: by hand if that still holds, else as declared; for a global
     service one for each node it runs on."""
     if spec.mode is Mode.GLOBAL:
-        return len(global_nodes(world, stack, spec))
+        return len(global_nodes(world, spec))
     override = world.get(Override, service_key(stack, spec.name))
     if override is not None and override.declared == spec.replicas:
         return override.replicas

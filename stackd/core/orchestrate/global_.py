@@ -10,4 +10,5 @@ EVERYWHERE = -1
 
 def slots(world: World, stack: str, spec: ServiceSpec) -> list[str]:
     """Nodes the service should run on, by id."""
-    return fit.global_nodes(world, stack, spec)
+    del stack
+    return fit.global_nodes(world, spec)

@@ -5,7 +5,7 @@ service's own rollouts: within max_surge, max_unavailable and parallelism, and t
 the replacement of the one before is ready.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +27,15 @@ class Moves:
     def all(self) -> Mapping[TaskId, str]:
         """Both."""
         return {**self.at_once, **self.paced}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How many tasks a service should have: of each revision just now, and in all. A rollout that
+    stops first has taken away what it has not given to the new revision yet."""
+
+    counts: Mapping[str, int]
+    replicas: int
 
 
 def exclusive(spec: ServiceSpec) -> bool:
@@ -80,19 +89,23 @@ def stays(world: World, view: TaskView, spec: ServiceSpec) -> str:
     return ""
 
 
-def begun(found: Moves, views: Sequence[TaskView], total: int, spec: ServiceSpec) -> set[TaskId]:
+def begun(found: Moves, views: Sequence[TaskView], wish: Wish, spec: ServiceSpec) -> set[TaskId]:
     """Those of the tasks to be replaced whose replacement goes on or may begin now.
 
-    `views`: the service's tasks but for those that are lost; `total`: how many it should have.
+    `views`: the service's tasks but for those that are lost.
     """
+    total = max(wish.replicas, sum(wish.counts.values()))
     live = [view for view in views if view.live]
     moving = [view for view in live if view.task.id in found.paced]
     moving.sort(key=lambda view: (view.ready, len(view.task.slot), view.task.slot))
     surge, unavailable = spec.strategy.limits(total)
     now = set(found.at_once)
     if exclusive(spec):
-        ready = sum(view.ready and view.wanted for view in live)
-        spare = ready - (total - max(1, unavailable))
+        wanted = [view for view in live if view.wanted]
+        have = Counter(view.task.revision for view in wanted)
+        going = sum(max(0, number - wish.counts.get(r, 0)) for r, number in have.items())
+        ready = sum(view.ready for view in wanted)
+        spare = ready - going - (total - max(1, unavailable))
         broken = [view for view in moving if not view.ready]
         whole = [view for view in moving if view.ready]
         return now.union(v.task.id for v in (*broken, *whole[: max(0, spare)]))

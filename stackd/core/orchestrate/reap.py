@@ -46,7 +46,7 @@ def tasks(world: World, stack: str, service: str, now: float, ids: Ids) -> Decis
         kept = max(kept, spec.restart.max_attempts + 1)
         count = fit.replicas(world, stack, spec)
         slots = (
-            set(fit.global_nodes(world, stack, spec))
+            set(fit.global_nodes(world, spec))
             if spec.mode is Mode.GLOBAL
             else {str(number) for number in range(1, count + 1)}
         )

@@ -53,8 +53,8 @@ def _scene(
     tasks = _known(world, views, spec, state)
     found = moving.moves(world, tasks, spec)
     heard = [view for view in tasks if not fit.lost(world, view)]
-    total = sum(_numbers(state, len(wanted)).values())
-    now = moving.begun(found, heard, total, spec)
+    wish = moving.Wish(_numbers(state, len(wanted)), len(wanted))
+    now = moving.begun(found, heard, wish, spec)
     rollout = state.rollout if state else None
     return slots.Scene(
         slots=tuple(wanted),
@@ -76,17 +76,18 @@ def _counts_failures(rollout: Rollout) -> bool:
 def _known(
     world: World, views: Sequence[TaskView], spec: ServiceSpec, state: ServiceState | None
 ) -> tuple[TaskView, ...]:
-    """The tasks that count. One of a global service that is on a node that is down, and of the
-    revision that runs everywhere, is left to itself: nothing else could take its place, and if it
-    is still there when the node is back, nothing has to be begun anew."""
+    """The tasks that count. One of a global service that is on a paused node, or on one that is
+    down and of the revision that runs everywhere, is left to itself: nothing else could take its
+    place, and if it is still there when the node is back, nothing has to be begun anew."""
     if spec.mode is not Mode.GLOBAL or state is None:
         return tuple(views)
     everywhere = {r for r, count in state.counts.items() if count == global_.EVERYWHERE}
-    return tuple(
-        v
-        for v in views
-        if not (v.live and v.wanted and v.task.revision in everywhere and fit.lost(world, v))
-    )
+
+    def left(view: TaskView) -> bool:
+        gone = view.task.revision in everywhere and fit.lost(world, view)
+        return view.live and view.wanted and (gone or fit.aside(world, view, spec))
+
+    return tuple(view for view in views if not left(view))
 
 
 def ask_to_go(view: TaskView, reason: str, cause: str, now: float) -> list[Record]:

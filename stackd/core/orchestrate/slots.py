@@ -128,6 +128,13 @@ def _excess(mine: Sequence[TaskView], present: _Present, count: int, scene: Scen
         for view in moving
         if scene.exclusive or view.task.slot in ready or view.task.slot not in scene.wanted
     ]
+    staying, doubles = _doubles(staying)
+    serving = sum(v.ready for v in staying)
+    stops += [
+        Stop(view, "its slot has another task")
+        for view in doubles
+        if not view.ready or serving >= count
+    ]
     replaced = {v.task.slot for v in staying}
     going = {stop.task.task.id for stop in stops}
     alone = [v for v in moving if v.task.slot not in replaced and v.task.id not in going]
@@ -136,6 +143,16 @@ def _excess(mine: Sequence[TaskView], present: _Present, count: int, scene: Scen
         ranked = sorted([*staying, *alone], key=lambda v: _first_to_go(v, present, scene))
         stops += [Stop(view, _why(view, present, scene)) for view in ranked[:surplus]]
     return stops
+
+
+def _doubles(staying: Sequence[TaskView]) -> tuple[list[TaskView], list[TaskView]]:
+    """The task that each slot keeps, and those beside it, left when a drain was called off."""
+    kept: dict[str, TaskView] = {}
+    doubles = []
+    for view in sorted(staying, key=lambda v: (not v.ready, v.task.created, v.task.id)):
+        if kept.setdefault(view.task.slot, view) is not view:
+            doubles.append(view)
+    return list(kept.values()), doubles
 
 
 def _first_to_go(

@@ -111,7 +111,8 @@ def observe(
     wanted = fit.replicas(world, stack, spec)
     groups: dict[str, list[TaskView]] = defaultdict(list)
     for view in world.tasks_of(stack, spec.name):
-        groups[view.task.revision].append(view)
+        if not fit.aside(world, view, spec):
+            groups[view.task.revision].append(view)
     tallies = {r: _tally(world, views, spec, now) for r, views in groups.items()}
     counts = {r: wanted if n == EVERYWHERE else n for r, n in state.counts.items()}
     return Observed(

@@ -14,7 +14,7 @@ def test_it_runs_on_open_nodes_that_fit() -> None:
     assert global_.slots(sim.world, "shop", spec) == ["n2", "n3"]
     sim.advance(10)
     sim.set_node("n2", availability=Availability.PAUSE)
-    assert global_.slots(sim.world, "shop", spec) == ["n2", "n3"]
+    assert global_.slots(sim.world, "shop", spec) == ["n3"]
     sim.set_node("n2", availability=Availability.DRAIN)
     sim.set_node("n3", NodeState.DOWN)
     assert global_.slots(sim.world, "shop", spec) == []

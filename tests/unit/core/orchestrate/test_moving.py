@@ -18,6 +18,7 @@ from stackd.core.model.states import Availability, NodeState, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.world import TaskView, World
 from stackd.core.orchestrate import moving
+from stackd.core.orchestrate.moving import Wish
 from tests.fakes.simulation import web
 
 DRAIN = Availability.DRAIN
@@ -60,7 +61,7 @@ STOP_FIRST = Strategy(max_surge=Amount(value=0), max_unavailable=Amount(value=1)
 def begun(spec: ServiceSpec, *views: TaskView, drained: str = "n1", total: int = 0) -> set[str]:
     found = moving.moves(world(**{drained: DRAIN}), views, spec)
     count = total or len({view.task.slot for view in views})
-    return {str(task) for task in moving.begun(found, views, count, spec)}
+    return {str(task) for task in moving.begun(found, views, Wish({"a": count}, count), spec)}
 
 
 def test_only_what_is_on_the_drained_node_moves() -> None:
@@ -106,6 +107,15 @@ def test_stop_first_keeps_enough_ready() -> None:
     assert begun(two, *views) == {"t1n1", "t2n1"}
 
 
+def test_a_rollout_that_takes_one_leaves_none_for_the_drain() -> None:
+    spec = web(strategy=STOP_FIRST)
+    views = (task(1), task(2, "n2"), task(3, "n2"))
+    found = moving.moves(world(n1=DRAIN), views, spec)
+    assert moving.begun(found, views, Wish({"a": 2, "b": 1}, 3), spec) == set()
+    taken = (task(1), task(2, "n2"), task(3, "n2", stop=True))
+    assert moving.begun(found, taken, Wish({"a": 2}, 3), spec) == set()
+
+
 def test_what_does_not_serve_goes_freely_when_it_goes_first() -> None:
     views = [task(1, ready=False), task(2), task(3, "n2")]
     assert begun(web(strategy=STOP_FIRST), *views) == {"t1n1"}
@@ -144,7 +154,7 @@ def test_a_node_that_fits_no_more_is_left_at_the_same_pace() -> None:
     spec = web(placement=elsewhere)
     found = moving.moves(world(), (task(1), task(2)), spec)
     assert found.paced == {k: "n1 does not fit any more" for k in ("t1n1", "t2n1")}
-    assert len(moving.begun(found, (task(1), task(2)), 2, spec)) == 1
+    assert len(moving.begun(found, (task(1), task(2)), Wish({"a": 2}, 2), spec)) == 1
 
 
 def test_global_and_broken_tasks_do_not_wait() -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import msgspec
+
 from stackd.core.model.ids import RevisionId, TaskId
 from stackd.core.model.stack import RestartPolicy
 from stackd.core.model.states import TaskState
@@ -153,3 +155,28 @@ def test_a_revision_that_is_not_wanted_goes_also_from_a_drained_node() -> None:
     moving = task(1, "a", node="n2")
     given = scene(moving, task(1, "b"), slots=1, leaving={moving.task.id: "drained"})
     assert stops({"b": 1}, given) == [("1", "a")]
+
+
+def double(slot: int, *, ready: bool, node: str = "n2") -> TaskView:
+    view = task(slot, ready=ready, state=TaskState.RUNNING, node=node)
+    other = TaskId(f"{view.task.id}x")
+    return TaskView(
+        msgspec.structs.replace(view.task, id=other, created=5.0),
+        TaskDesired(id=other),
+        msgspec.structs.replace(view.status, id=other),
+    )
+
+
+def test_a_replacement_that_is_not_needed_any_more_goes_and_nothing_else() -> None:
+    """A drain was called off while it went on."""
+    given = scene(task(1), task(2), double(2, ready=False), slots=3)
+    assert starts({"a": 3}, given) == [("3", "a")]
+    assert [s.task.task.node for s in choose({"a": 3}, given).stop] == ["n2"]
+
+
+def test_a_double_that_serves_goes_when_the_others_are_enough() -> None:
+    missing = scene(task(1), task(2), double(2, ready=True), slots=3)
+    assert starts({"a": 3}, missing) == [("3", "a")]
+    assert stops({"a": 3}, missing) == []
+    enough = scene(task(1), task(2), task(3), double(2, ready=True), slots=3)
+    assert stops({"a": 3}, enough) == [("2", "a")]
