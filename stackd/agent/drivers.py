@@ -193,6 +193,10 @@ class Proxy(Protocol):
         request accepted from now on follows them. In make-before-break order (see xds)."""
         ...
 
+    async def doubtful(self) -> None:
+        """Return when the ingress no longer shows what was applied: apply it again."""
+        ...
+
     async def in_flight(self, entries: Sequence[TrafficEntry]) -> Mapping[str, int]:
         """Task id -> active requests and connections, for each draining endpoint (0 included)."""
         ...

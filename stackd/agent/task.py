@@ -126,7 +126,6 @@ class TaskRunner:
             stage=self._stage,
             wanted=self._item.desired.state,
             now=self._machine.clock.now(),
-            not_before=self._item.task.not_before,
             grace=self._item.revision.container.stop_grace_period,
             forgotten=self._forgotten,
             doomed=bool(self._doom),

@@ -71,6 +71,7 @@ class TrafficApplier:
         self._problems: Mapping[str, str] = {}
         self._said = NodeReport(id=NodeId(""))
         self._clock = clock
+        self._doubted = False
         self._changed = Bell(clock)
         self._counting = Bell(clock)
         if self._saved is not None:
@@ -89,6 +90,15 @@ class TrafficApplier:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._apply_all())
             group.create_task(self._count_all())
+            group.create_task(self._doubt_all())
+
+    async def _doubt_all(self) -> None:
+        """What the ingress no longer shows is applied again."""
+        while True:
+            await self._carriers.proxy.doubtful()
+            self._doubted = True
+            self._changed.ring()
+            await self._clock.sleep(RETRY)
 
     async def _apply_all(self) -> None:
         """The saved table once, then the newest one."""
@@ -113,7 +123,7 @@ class TrafficApplier:
     async def _apply(self, table: Table) -> bool:
         """Make it true on this node; False when it must be tried again."""
         same = self._applied is not None and self._applied.entries == table.entries
-        if not same or self._problems:
+        if not same or self._problems or self._doubted:
             carriers = self._carriers
             carriers.names(table.entries)
             try:
@@ -122,6 +132,7 @@ class TrafficApplier:
             except (StackdError, OSError) as error:
                 _log.warning("traffic table %d: %s", table.revision, error)
                 return False
+            self._doubted = False
             _save(self._path, table)
         self._applied = table
         self._say(applied=table.revision, problems=self._problems)

@@ -25,6 +25,11 @@ class SystemClock:
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()
 
+    def at_least(self, moment: float) -> None:
+        """Not earlier than `moment` from now on: for who finds times of a former life that are
+        ahead, because the wall clock was set back meanwhile. Before anything waits."""
+        self._offset = max(self._offset, moment - time.monotonic())
+
     def now(self) -> float:
         return self._offset + time.monotonic()
 

@@ -22,6 +22,11 @@ def fresh_ids(clock: Clock) -> Iterator[str]:
         yield base36(last, 12)
 
 
+def made_at(id_: str) -> float:
+    """A moment at which an id had been made for certain, in Unix seconds on its maker's clock."""
+    return (int(id_[:9], 36) + 2) / 1000
+
+
 def base36(number: int, width: int) -> str:
     """`number` in base 36, filled with zeros to `width` characters."""
     digits = []

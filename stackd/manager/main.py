@@ -18,10 +18,13 @@ import uvloop
 
 from stackd.aio import process
 from stackd.aio.clock import SystemClock
-from stackd.aio.ids import fresh_ids
+from stackd.aio.ids import fresh_ids, made_at
 from stackd.aio.layout import ClusterLayout
 from stackd.aio.loop import forever
 from stackd.core.model.cluster import ClusterFile
+from stackd.core.model.event import Event
+from stackd.core.model.task import Task
+from stackd.core.model.world import World
 from stackd.errors import StackdError
 from stackd.manager.leader import Leader
 from stackd.manager.leading import Manager, lead
@@ -75,6 +78,7 @@ async def run_manager(layout: ClusterLayout, cluster: ClusterFile) -> None:
         sealer = await open_sealer(kv, layout.manager / "store.key")
         tables = Tables(kv, clock)
         await tables.open()
+        clock.at_least(_latest(tables.world))
         authority = pki.open_authority(layout.manager / "ca", cluster.id, clock.now())
         context = Context(tables, clock, fresh_ids(clock))
         manager = Manager(layout, cluster, sealer, authority)
@@ -91,6 +95,13 @@ async def run_manager(layout: ClusterLayout, cluster: ClusterFile) -> None:
             await stop.wait()
             for task in tasks:
                 task.cancel()
+
+
+def _latest(world: World) -> float:
+    """When a former manager last made a task or an event: its clock may have been ahead, and no
+    time that it stored may lie in the future."""
+    ids = [*(event.id for event in world.all(Event)), *(task.id for task in world.all(Task))]
+    return made_at(max(ids)) if ids else 0.0
 
 
 def _health(manager: Manager, tables: Tables) -> tuple[bool, dict[str, str]]:

@@ -24,8 +24,9 @@ from stackd.pki.request import key_of, load_key, new_key
 
 AUTHORITY_LIFE = datetime.timedelta(days=20 * 365)
 MEMBER_LIFE = datetime.timedelta(days=90)
-BACKDATED = datetime.timedelta(hours=1)
-"""Certificates are valid from before they were made: clocks of machines differ."""
+BACKDATED = datetime.timedelta(days=7)
+"""Certificates are valid from before they were made: clocks of machines differ, by so much at
+most."""
 
 _CERTIFICATE, _KEY = "ca.pem", "ca.key"
 

@@ -9,6 +9,7 @@ import hashlib
 from cryptography import x509
 
 from stackd.errors import Refused
+from stackd.pki.authority import BACKDATED
 
 EARLIEST, LATEST = 0.5, 0.8
 """Shares of a certificate's life."""
@@ -20,7 +21,8 @@ def renew_at(certificate: bytes) -> float:
         leaf = x509.load_pem_x509_certificate(certificate)
     except ValueError as error:
         raise Refused("This is no certificate.", "Join the cluster again.") from error
-    start, end = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
+    made, end = leaf.not_valid_before_utc + BACKDATED, leaf.not_valid_after_utc.timestamp()
+    start = min(made.timestamp(), end)
     digest = hashlib.sha256(leaf.signature).digest()
     spread = int.from_bytes(digest[:4], "big") / 2**32
     return start + (end - start) * (EARLIEST + (LATEST - EARLIEST) * spread)

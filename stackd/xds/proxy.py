@@ -67,6 +67,9 @@ class EnvoyProxy:
         self._attempts: dict[int, int] = {}
         self._versions = (f"{uuid.uuid4().hex[:12]}-{n}" for n in itertools.count(1))
         self._open = False
+        self._reported: frozenset[str] = frozenset()
+        """Listeners of which the last apply said that Envoy refuses them."""
+        self._doubt = asyncio.Event()
         self._background = Background()
 
     async def apply(self, entries: Sequence[TrafficEntry]) -> ProxyApplied:
@@ -81,8 +84,10 @@ class EnvoyProxy:
                 return ProxyApplied(problems=_by_service(rendered, taken))
             version = next(self._versions)
             target = with_barrier(rendered.snapshot, version)
+            self._doubt.clear()
             refused = await self._push(target)
             await self._confirm(version)
+            self._reported = self._refused_listeners()
             return ProxyApplied(
                 problems={
                     **_by_service(rendered, {**await self._refused_ports(target), **taken}),
@@ -90,6 +95,11 @@ class EnvoyProxy:
                     **_of_resources(rendered, refused),
                 }
             )
+
+    async def doubtful(self) -> None:
+        """Return when an Envoy does not show what was applied: one that was started again found
+        a port taken. `apply` tells which, and tries again."""
+        await self._doubt.wait()
 
     async def in_flight(self, entries: Sequence[TrafficEntry]) -> Mapping[str, int]:
         """Task id -> active requests and connections: of each draining endpoint, and of each
@@ -119,10 +129,15 @@ class EnvoyProxy:
                 await self._process.ensure()
             except (Unavailable, OSError) as error:
                 _log.warning("Envoy's keeper: %s", error)
+            if self._refused_listeners() - self._reported:
+                self._doubt.set()
+
+    def _refused_listeners(self) -> frozenset[str]:
+        return frozenset(n for s in self._server.sessions for n in s.refusals(Kind.LISTENER))
 
     def _open_ports(self) -> set[int]:
         """Ports whose listeners are published and not refused by any Envoy."""
-        refused = {n for s in self._server.sessions for n in s.refusals(Kind.LISTENER)}
+        refused = self._refused_listeners()
         return {
             listeners.port(name) for name in self._server.snapshot.listeners if name not in refused
         }

@@ -48,6 +48,7 @@ READS = {
     "connect",
     "check",
     "close",
+    "doubtful",
     "remove_volume",
 }
 """Of the drivers: what changes nothing on the node, and what no task's life comes to."""

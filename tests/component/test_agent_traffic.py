@@ -24,6 +24,11 @@ class FakeProxy:
         self.problems: dict[str, str] = {}
         self.broken = False
         self.active: dict[str, int] = {}
+        self.doubt = asyncio.Event()
+
+    async def doubtful(self) -> None:
+        await self.doubt.wait()
+        self.doubt.clear()
 
     async def apply(self, entries: Sequence[TrafficEntry]) -> ProxyApplied:
         if self.broken:
@@ -159,3 +164,15 @@ async def test_knowing_nothing_changes_nothing(tmp_path: Path) -> None:
         await node.wanted(0)
     assert node.proxy.tables == []
     assert node.reports == []
+
+
+async def test_what_the_ingress_no_longer_shows_is_applied_again(tmp_path: Path) -> None:
+    async with Node(tmp_path / "t").running() as node:
+        await node.wanted(7, service("a"))
+        node.proxy.problems = {"s/a": "somebody has the port"}
+        node.proxy.doubt.set()
+        await settle(60)
+        assert node.last.problems == {"s/a": "somebody has the port"}
+        node.proxy.problems = {}
+        await node.clock.advance(1.5)
+        assert node.last.problems == {}

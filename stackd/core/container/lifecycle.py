@@ -1,8 +1,8 @@
 """What a node does next with one task. Pure: `agent.task` tells what is, this says what to do.
 
-A task is prepared as soon as it is known, held until it is wanted running and its back-off is
-over, started, watched, and, once asked to go or ended by itself, cleaned up. An end is reported
-only after the container is gone, so that who sees it may use what it held.
+A task is prepared as soon as it is known, held until it is wanted running, started, watched, and,
+once asked to go or ended by itself, cleaned up. An end is reported only after the container is
+gone, so that who sees it may use what it held.
 """
 
 import enum
@@ -50,7 +50,6 @@ class Situation(Value, frozen=True, kw_only=True):
     stage: Stage
     wanted: TaskState
     now: float
-    not_before: float = 0
     grace: float = 10.0
     forgotten: bool = False
     """No longer assigned to this node: no grace, nothing to report."""
@@ -80,8 +79,6 @@ def next_action(now: Situation) -> Next:
             end = now.preparing_since + PREPARE_SECONDS
             return Next(act=Act.EXPIRE) if now.now >= end else Next(act=Act.WAIT, wake_at=end)
         case Stage.PREPARED if now.wanted is TaskState.RUNNING:
-            if now.now < now.not_before:
-                return Next(act=Act.WAIT, wake_at=now.not_before)
             return Next(act=Act.START)
         case Stage.STARTING | Stage.STARTED if leaving:
             return _stop(now)

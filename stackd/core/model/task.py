@@ -35,7 +35,7 @@ class Task(Record, frozen=True, kw_only=True):
     monitor: float = 5.0
     """Seconds of running that mean ready when there is neither a check nor such a port."""
     not_before: float = 0
-    """Restart back-off: not started before this time (Unix seconds on the manager's clock)."""
+    """Restart back-off: not placed before this time (Unix seconds on the manager's clock)."""
     cause: str = ""
     """Id of the event that led to this task."""
     attempt: int = 0

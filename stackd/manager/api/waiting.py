@@ -12,6 +12,7 @@ from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.release import Hold, Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.source import RepositoryStatus
+from stackd.core.model.states import TaskState
 from stackd.core.model.world import TaskView, World
 from stackd.core.rollout import outcome
 from stackd.core.rollout.phase import behind, service_phase, serving, stack_phase
@@ -139,7 +140,21 @@ def _standing(world: World, view: TaskView) -> str:
         parts.append(f"leaving ({view.desired.leaving.value}): {view.desired.reason}")
     if view.status.error:
         parts.append(view.status.error)
-    return "; ".join(parts)
+    return "; ".join((*parts, *_before(world, view)))
+
+
+def _before(world: World, view: TaskView) -> list[str]:
+    """Why there is this task: how the one it replaces ended, and until when it is held back."""
+    if view.ready or not view.wanted:
+        return []
+    parts = []
+    told = world.get(Event, view.task.cause)
+    ended = world.get(Event, told.cause) if told else None
+    if told and ended and ended.object == told.object:
+        parts.append(f"the one before: {ended.text}")
+    if view.status.state < TaskState.ASSIGNED and view.task.not_before > view.task.created + 0.5:
+        parts.append(f"held back until {rfc3339(view.task.not_before)}")
+    return parts
 
 
 def _task(world: World, view: TaskView) -> WhyAnswer:

@@ -4,7 +4,7 @@ import itertools
 import re
 
 from stackd.aio.clock import ManualClock
-from stackd.aio.ids import base36, fresh_ids
+from stackd.aio.ids import base36, fresh_ids, made_at
 
 
 async def test_ids_of_one_moment_and_of_later_ones_are_in_order() -> None:
@@ -40,3 +40,10 @@ async def test_a_clock_that_goes_back_makes_no_id_twice() -> None:
 
 def test_base_36() -> None:
     assert [base36(n, 3) for n in (0, 35, 36, 36**3 - 1)] == ["000", "00z", "010", "zzz"]
+
+
+def test_who_goes_on_from_the_moment_of_an_id_makes_greater_ones() -> None:
+    clock = ManualClock(1_700_000_000.123)
+    last = list(itertools.islice(fresh_ids(clock), 500))[-1]
+    for _ in range(20):
+        assert next(fresh_ids(ManualClock(made_at(last)))) > last

@@ -48,9 +48,9 @@ def test_the_authority_may_sign_members_and_nothing_else(ca: Authority) -> None:
     )
 
 
-def test_a_member_is_valid_for_ninety_days_and_since_an_hour_ago(ca: Authority) -> None:
+def test_a_member_is_valid_for_ninety_days_and_since_a_week_ago(ca: Authority) -> None:
     leaf = signed(ca, WORKER)
-    assert leaf.not_valid_before_utc == at(NOW - 3600)
+    assert leaf.not_valid_before_utc == at(NOW - 7 * DAY)
     assert leaf.not_valid_after_utc == at(NOW + 90 * DAY)
 
 

@@ -69,11 +69,6 @@ def test_prepared_task_is_held_until_wanted_running() -> None:
     assert at(Stage.PREPARED, TaskState.READY) == Next(act=Act.WAIT)
 
 
-def test_back_off_is_waited_out() -> None:
-    assert at(Stage.PREPARED, not_before=130.0) == Next(act=Act.WAIT, wake_at=130.0)
-    assert at(Stage.PREPARED, not_before=100.0).act is Act.START
-
-
 def test_stop_signal_then_grace_then_kill() -> None:
     assert at(Stage.STARTED, STOP, grace=10.0).act is Act.STOP
     waiting = at(Stage.STARTED, STOP, grace=10.0, stopping_since=95.0)
