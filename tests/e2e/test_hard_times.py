@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 
 import pytest
 
@@ -123,3 +124,20 @@ def test_a_check_that_flaps(cluster: Cluster) -> None:
     assert "health check failed 3 times" in old["error"], old
     assert get(port)[0] == 200
     assert cluster.run("rm", "flapping", "--wait").code == 0
+
+
+def test_a_broken_network_is_repaired_and_told(cluster: Cluster) -> None:
+    """In the node's own namespace: a task's link, then the whole ruleset."""
+    web = Web("torn", free_port(), replicas=1)
+    assert cluster.apply(web.text, "--wait").code == 0
+    until(lambda: answers(web.port), "it serves")
+    before = truth.processes(cluster)
+    [task] = [row["id"] for row in cluster.ps("torn")]
+    inside = ("nsenter", f"--net={cluster.run_folder}/node1/net/node")
+    link = ("ip", "link", "del", f"t{task}0")
+    for fault, told in ((link, f"Task {task} was"), (("nft", "flush", "ruleset"), "The nft table")):
+        subprocess.run([*inside, *fault], check=True)
+        until(lambda told=told: told in cluster.must("events", "node1").out, "told", 20)  # type: ignore[misc]
+        until(lambda: answers(web.port), "it serves again")
+    unchanged(cluster, before)
+    assert cluster.run("rm", "torn", "--wait").code == 0
