@@ -8,7 +8,7 @@ FEWEST := 3700
 # How often `make soak` runs.
 N ?= 10
 
-.PHONY: setup test check unit sim fuzz soak demo demo-image schema proto lock clean help
+.PHONY: setup test check unit sim fuzz soak bench demo demo-image schema proto lock clean help
 
 help:
 	@echo "make setup       Debian packages, .venv, locked Python dependencies"
@@ -19,6 +19,7 @@ help:
 	@echo "make sim         rollouts and analyses in virtual time, 1,000 seeds (about 10 minutes)"
 	@echo "make fuzz        properties with many more examples (about 10 minutes)"
 	@echo "make soak N=10   lost requests and killed processes, again and again; 2 N crashes at every step"
+	@echo "make bench       against Docker Swarm in one run (ROUNDS=3 for medians)"
 	@echo "make proto       generate stackd/wire/gen from schemas/rpc"
 	@echo "make schema      generate schemas/stack.schema.json"
 	@echo "make lock        resolve requirements.lock again"
@@ -51,6 +52,10 @@ soak: demo-image
 	  echo "soak $$i of $(N)"; $(PYTEST) tests/e2e/test_lossless.py tests/e2e/test_faults.py || exit 1; \
 	done
 	$(PYTEST) tests/e2e/test_crashpoints.py --crashes $$((2 * $(N)))
+
+bench: demo-image
+	@scripts/docker
+	@$(PY) -m tests.bench.against_swarm --rounds $(or $(ROUNDS),1)
 
 demo-image: setup
 	@$(PY) examples/demo-image/build.py

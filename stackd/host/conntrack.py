@@ -79,9 +79,10 @@ class Conntrack:
         concerned = left | {backend for _, backend in pairs}
         if not concerned:
             return 0
+        only = b"" if left else _TRANSLATED
         requests = [
             Message(_DELETE, 0, _FAMILY + nest(_ORIGINAL, f.original) + attr(_ID, f.id))
-            for f in self._flows(concerned)
+            for f in self._flows(concerned, only)
             if f.client in left
             or f.server in left
             or (f.protocol == socket.IPPROTO_UDP and (f.target, f.server) in pairs)

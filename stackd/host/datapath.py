@@ -34,6 +34,7 @@ from stackd.host.uplink import NetworkConfig, Uplink
 _LOOK_EVERY = 30.0
 _AGAIN = 1.0
 _SETTLE = 0.05
+_REST, _LONGEST_REST = 3.0, 0.5
 
 
 class Listener(Protocol):
@@ -62,6 +63,7 @@ class HostNetwork:
         self._lock = asyncio.Lock()
         self._walking = asyncio.Lock()
         self._walk: asyncio.Future[None] | None = None
+        self._rested = 0.0
         self._opened: list[Nft | NetlinkSocket | Uplink | Plane] = []
         self._plane: Plane
         self._uplink: Uplink
@@ -154,10 +156,18 @@ class HostNetwork:
         await asyncio.shield(self._walk)
 
     async def _forget(self) -> None:
-        """All tasks that leave while the connections are gone through share the next walk."""
+        """Going through the connections takes long: all tasks that leave during one walk, or in
+        the rest after it, share the next."""
+        loop = asyncio.get_running_loop()
         async with self._walking:
+            await asyncio.sleep(self._rested - loop.time())
             self._walk = None
-            await self._threads.plane.run(self._plane.forget)
+            began = loop.time()
+            try:
+                await self._threads.plane.run(self._plane.forget)
+            finally:
+                now = loop.time()
+                self._rested = now + min(_LONGEST_REST, _REST * (now - began))
 
     async def reap(self, keep: Set[str]) -> Sequence[str]:
         """Detach the tasks found at start that are not in `keep`; which."""

@@ -20,7 +20,7 @@ from stackd.store.tables import Fence, Prepared, Tables
 Decide = Callable[[World, Dirty, float, Iterator[str]], Decision]
 """World, what changed in the watched tables, now (Unix seconds), fresh ids -> what to write."""
 
-_REST = 2.0
+_REST = 4.0
 _LONGEST_REST = 0.1
 """A loop rests this many times as long as it took to decide, at most so many seconds: what comes
 meanwhile is decided together, so that many changes cost less than as many times one."""

@@ -16,8 +16,9 @@ NAME = "tasks.web"
 PORT = 8080
 PAUSE = 0.05
 PATIENCE = 0.5
-ASK_AGAIN = 0.25
-"""Seconds until an address that has answered as another version is asked again."""
+ASK_AGAIN = 2.0
+"""Seconds until an address that has answered as another version is asked again: it leaves the name
+with its task, so that this only finds one that was given out again at once."""
 
 
 def read(name: str) -> str:

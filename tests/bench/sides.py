@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +22,7 @@ IMAGE = ROOT / ".cache" / "demo-image.tar"
 AT_ONCE = 10
 VERSIONS = ("1", "2")
 CLIENT = ("/usr/bin/python3", "/bench/client.py")
-CGROUPS = Path("/sys/fs/cgroup/pids")
+CGROUPS = next(p for p in (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")) if p.is_dir())
 MIB = 1 << 20
 
 
@@ -32,6 +32,11 @@ class Side(Protocol):
     name: str
     idle: int
     """Containers that are there before and after each measurement."""
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """Control groups of its own, below the root."""
+        ...
 
     def deploy(self, replicas: int, version: str) -> None:
         """The service `web` with so many replicas: new, or updated."""
@@ -43,6 +48,10 @@ class Side(Protocol):
 
     def containers(self) -> int:
         """How many have a control group, counted in the kernel."""
+        ...
+
+    def gone(self) -> bool:
+        """Nothing of the service is left in the kernel, nor for its own command line."""
         ...
 
     def memory(self) -> Mapping[str, tuple[int, float]]:
@@ -118,6 +127,9 @@ class Stackd:
         groups = CGROUPS / f"stackd-{self._cluster}" / "node1"
         return sum(entry.is_dir() for entry in os.scandir(groups))
 
+    def gone(self) -> bool:
+        return self.containers() == self.idle  # and `rm --wait` has returned
+
     def memory(self) -> Mapping[str, tuple[int, float]]:
         run = Path("/run/stackd", self._cluster)
         named = {str(p.relative_to(run).with_suffix("")): pid_in(p) for p in run.rglob("*.pid")}
@@ -126,6 +138,10 @@ class Stackd:
             kind = "conmon" if name.endswith("/conmon") else name.rpartition("/")[2]
             add(found, kind, pid)
         return found
+
+    @property
+    def groups(self) -> Sequence[str]:
+        return (f"stackd-{self._cluster}",)
 
     @property
     def _cluster(self) -> str:
@@ -169,6 +185,10 @@ class Swarm:
         self._create("web", "--replicas", str(replicas), *pace, image)
         self._there = True
 
+    @property
+    def groups(self) -> Sequence[str]:
+        return (self._docker.cgroup,)
+
     def _create(self, name: str, *rest: str) -> None:
         flags = ("--detach", "--no-resolve-image", "--network", "bench", "--endpoint-mode", "dnsrr")
         self._docker.run("service", "create", *flags, "--name", name, *rest)
@@ -180,13 +200,15 @@ class Swarm:
     def containers(self) -> int:
         return self._docker.containers()
 
+    def gone(self) -> bool:
+        mine = ("--filter", "label=com.docker.swarm.service.name=web")
+        return self.containers() == self.idle and not self._docker.run("ps", "-aq", *mine)
+
     def memory(self) -> Mapping[str, tuple[int, float]]:
         found: dict[str, tuple[int, float]] = {}
         for pid in self._docker.daemons():
             with contextlib.suppress(OSError):
-                name = Path(f"/proc/{pid}/comm").read_text().strip()
-                if name in ("dockerd", "containerd", "containerd-shim"):
-                    add(found, name, pid)
+                add(found, Path(f"/proc/{pid}/comm").read_text().strip(), pid)
         return found
 
 

@@ -114,7 +114,7 @@ class PrivateDocker:
             *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
             *("--pidfile", str(self.folder / "docker.pid")),
             *("-H", f"unix://{self.folder}/docker.sock", "--group", "root"),
-            *("--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", self.cgroup),
+            *("--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", f"/{self.cgroup}"),
         ]
 
     def stop(self) -> None:

@@ -8,7 +8,9 @@ replaced or relied on has changed.
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 from stackd.core.model.ids import service_key
 from stackd.core.model.record import Record, Ref
@@ -20,24 +22,26 @@ from stackd.core.model.task import Task, TaskDesired, TaskStatus
 R = TypeVar("R", bound=Record)
 
 
-class TaskView(NamedTuple):
-    """The three records of one task; missing desired or status read as their first values."""
+@dataclass(frozen=True)
+class TaskView:
+    """The three records of one task; missing desired or status read as their first values. What
+    follows from them is asked for by every loop at every change, and worked out once."""
 
     task: Task
     desired: TaskDesired
     status: TaskStatus
 
-    @property
+    @cached_property
     def live(self) -> bool:
         """Not finished: a process of it may run or is still to run."""
         return not self.status.state.finished
 
-    @property
+    @cached_property
     def wanted(self) -> bool:
         """Meant to run: not asked to stop."""
         return self.desired.state is TaskState.RUNNING and not self.desired.stop
 
-    @property
+    @cached_property
     def ready(self) -> bool:
         """Observed ready, whether or not it is still wanted."""
         return self.status.ready and self.status.state is TaskState.RUNNING

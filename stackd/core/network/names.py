@@ -57,13 +57,16 @@ def askers(
     for item in attachments:
         if item.node == node and item.network in known:
             by_task.setdefault(item.task, []).append(item)
+    gateways: dict[str, str] = {}
     found: dict[str, Asker] = {}
     for items in by_task.values():
         ids = tuple(sorted(item.network for item in items))
+        if ids[0] not in gateways:
+            gateways[ids[0]] = addressing.gateway(known[ids[0]].subnet, index)
         asker = Asker(
             stack=items[0].stack,
             networks=ids,
-            gateway=addressing.gateway(known[ids[0]].subnet, index),
+            gateway=gateways[ids[0]],
             outside=any(not known[network].internal for network in ids),
         )
         found |= {item.address: asker for item in items}

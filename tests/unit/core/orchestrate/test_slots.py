@@ -1,6 +1,7 @@
 """Which tasks come and which go so that counts become true."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -114,10 +115,11 @@ def test_a_task_that_must_move_goes_once_its_replacement_is_ready() -> None:
     moving = task(1)
     leaving = {moving.task.id: "its node is drained"}
     assert starts({"a": 1}, scene(moving, slots=1, leaving=leaving)) == [("1", "a")]
-    other = moving._replace(
+    other = replace(
+        moving,
         task=Task(
             id=TaskId("new"), stack="s", service="w", slot="1", revision=RevisionId("a"), node="n2"
-        )
+        ),
     )
     assert stops({"a": 1}, scene(moving, other, slots=1, leaving=leaving)) == [("1", "a")]
 
