@@ -38,6 +38,7 @@ from tests.fakes.host import FakeImages, FakeNetwork, FakeRuntime, FakeTraffic
 from tests.fakes.store import FakeStore
 
 FENCE_KEY = "/test-epoch"
+from tests.fakes.ports import free_port
 
 
 @dataclass
@@ -134,7 +135,7 @@ class Manager:
                 group.create_task(self.dispatcher.run(context)),
             ]
             await asyncio.sleep(0)
-            self.port = await server.start(f"127.0.0.1:{self.port}")
+            self.port = await server.start(f"127.0.0.1:{self.port or free_port()}")
             try:
                 yield self
             finally:
