@@ -35,10 +35,10 @@ from stackd.wire.agent_server import AgentServer
 from stackd.wire.messages import Certificate, Hello
 from tests.fakes.authority import FakeAuthority, node_of
 from tests.fakes.host import FakeImages, FakeNetwork, FakeRuntime, FakeTraffic
+from tests.fakes.ports import free_port
 from tests.fakes.store import FakeStore
 
 FENCE_KEY = "/test-epoch"
-from tests.fakes.ports import free_port
 
 
 @dataclass
