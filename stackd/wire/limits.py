@@ -60,7 +60,7 @@ def _port_options() -> Options:
 
 def channel_options() -> Options:
     """For an agent's channel to a manager. Reconnecting is the session's business, so gRPC's own
-    back-off is kept short; a connection that a gap in the network has hung is given up after 8 s."""
+    back-off is kept short; a connection that a gap in the network has hung is given up in 8 s."""
     return (
         ("grpc.max_receive_message_length", MESSAGE_BYTES),
         ("grpc.max_send_message_length", MESSAGE_BYTES),
