@@ -47,6 +47,8 @@ class _Reply:
     hundreds of tasks is asked for often."""
 
     head: "dnslib.DNSRecord"
+    largest: int
+    """Bytes that the asker takes by UDP."""
     addresses: Sequence[str] = ()
 
     def packed(self, limit: int) -> bytes:
@@ -123,7 +125,7 @@ class DnsServer:
         if answer is None:
             return
         if isinstance(answer, _Reply):
-            transport.sendto(answer.packed(_largest(data)), peer)
+            transport.sendto(answer.packed(answer.largest), peer)
             return
         if not self._room(peer[0]):
             transport.sendto(_failure(data, dnslib.RCODE.SERVFAIL), peer)
@@ -178,7 +180,7 @@ class DnsServer:
             reply.header.rcode = dnslib.RCODE.REFUSED
         else:
             return self._resolve(asker, query, reply)
-        return _Reply(reply)
+        return _Reply(reply, _largest(query))
 
     def _resolve(
         self, asker: Asker, query: "dnslib.DNSRecord", reply: "dnslib.DNSRecord"
@@ -192,8 +194,8 @@ class DnsServer:
         elif query.q.qtype in (dnslib.QTYPE.A, dnslib.QTYPE.ANY):
             addresses = list(resolution.addresses)
             random.shuffle(addresses)
-            return _Reply(reply, addresses)
-        return _Reply(reply)
+            return _Reply(reply, _largest(query), addresses)
+        return _Reply(reply, _largest(query))
 
     def _room(self, address: str) -> bool:
         total = self._forwarding.total() < MOST_FORWARDED
@@ -227,10 +229,9 @@ class _Udp(asyncio.DatagramProtocol):
         self._server.receive(data, addr, self._transport)
 
 
-def _largest(data: bytes) -> int:
-    """Bytes that the asker takes by UDP."""
+def _largest(query: "dnslib.DNSRecord") -> int:
     limit = _PLAIN_UDP
-    for extra in dnslib.DNSRecord.parse(data).ar:
+    for extra in query.ar:
         if extra.rtype == dnslib.QTYPE.OPT:
             limit = max(limit, min(extra.edns_len, _MOST_UDP))
     return limit
