@@ -204,7 +204,7 @@ async def test_a_new_manager_counts_a_lost_node_as_lost_and_gives_the_others_tim
     tmp_path: Path, authority: FakeAuthority
 ) -> None:
     kv = FakeStore(SystemClock())
-    first = Manager(kv, authority, tmp_path)
+    first = Manager(kv, authority, tmp_path, heartbeat=1.0)
     agents = {name: Agent(name, tmp_path, authority.node(name)) for name in NODES[:2]}
     async with contextlib.AsyncExitStack() as stack:
         async with first.running():
@@ -215,7 +215,7 @@ async def test_a_new_manager_counts_a_lost_node_as_lost_and_gives_the_others_tim
                 await until(lambda: state(first, "n3") is NodeState.READY)
             await until(lambda: state(first, "n3") is NodeState.DOWN)
         await asyncio.sleep(1.0)  # nobody is heard meanwhile
-        again = Manager(kv, authority, tmp_path, port=first.port)
+        again = Manager(kv, authority, tmp_path, heartbeat=1.0, port=first.port)
         async with again.running():
             seen = [[state(again, name) for name in NODES]]
             assert seen == [[NodeState.READY, NodeState.READY, NodeState.DOWN]]
