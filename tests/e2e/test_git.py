@@ -217,7 +217,7 @@ def test_a_vanished_file(source: Source) -> None:
     cluster = source.cluster
     source.add()
     first = source.push({"kept.stack.yml": declared(), "rest.stack.yml": declared()})
-    assert source.wait("kept", first) == 0
+    assert [source.wait(name, first) for name in ("kept", "rest")] == [0, 0]
     gone = source.push({}, "kept.stack.yml")
     source.seen(gone)
     assert "kept.stack.yml: the file is gone, and without --prune" in source.problem("kept")
