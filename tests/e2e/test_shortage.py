@@ -2,6 +2,7 @@
 asked for meanwhile is done when they may again."""
 
 import contextlib
+import itertools
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +24,10 @@ def no_files(cluster: Cluster, name: str, spare: int = 0) -> Iterator[None]:
     """The process may open `spare` files more."""
     pid = cluster.pid(name)
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    numbers = [int(path.name) for path in Path("/proc", str(pid), "fd").iterdir()]
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (max(numbers) + 1 + spare, before[1]))
+    numbers = {int(path.name) for path in Path("/proc", str(pid), "fd").iterdir()}
+    free = (number for number in itertools.count() if number not in numbers)
+    limit = next(itertools.islice(free, spare, None))  # also the numbers between others count
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, before[1]))
     try:
         yield
     finally:
@@ -43,7 +46,7 @@ def broken(cluster: Cluster, name: str, spare: int) -> None:
     with no_files(cluster, name, spare):
         asked = cluster.apply(changed.text)
         assert asked.code == 0 or "Traceback" not in asked.err
-        if asked.code == 0 and name != "manager":
+        if asked.code == 0 and name == "node1/spawner":
             until(lambda: hindered(cluster, stack), "its cause is told", 20)
         assert get(web.port)[0] == 200
         now = truth.processes(cluster)
