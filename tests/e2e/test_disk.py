@@ -88,11 +88,14 @@ def asked(cluster: Cluster) -> None:
     """Whoever asks is told."""
     for ask in (("why", "full"), ("status", "full"), ("why", "node1")):
         until(lambda ask=ask: told(cluster.run(*ask)), f"{ask} tells it", 15)  # type: ignore[misc]
+    until(lambda: "node node1: disk:" in cluster.run("why", "node1").out, "the node tells it", 15)
 
 
 def over(cluster: Cluster) -> None:
-    """It is over."""
+    """It is over, and the events tell of it once the store takes them again."""
     until(lambda: not told(cluster.run("why", "full")), "it is over")
+    for kind in ("node.trouble", "node.recovered"):
+        until(lambda kind=kind: kind in cluster.must("events", "node1").out, kind, 20)  # type: ignore[misc]
 
 
 def test_a_full_disk(fresh: Cluster) -> None:
