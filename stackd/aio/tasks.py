@@ -28,6 +28,15 @@ async def together(*works: Coroutine[Any, Any, NoReturn]) -> NoReturn:
     raise AssertionError("endless works have ended")
 
 
+def heed_cancelling() -> None:
+    """Raise CancelledError when this task has been cancelled. A TaskGroup (before Python 3.13)
+    raises only its tasks' errors when one fails in the very moment in which all are cancelled;
+    whoever goes on after such errors calls this, or would never end."""
+    current = asyncio.current_task()
+    if current is not None and current.cancelling():
+        raise asyncio.CancelledError
+
+
 def _worst(failed: ExceptionGroup[Exception]) -> Exception:
     corrupt, others = failed.split(Corrupt)
     found: Exception | None = corrupt or others

@@ -7,6 +7,7 @@ import pytest
 
 from stackd.aio.clock import ManualClock, settle
 from stackd.aio.loop import Bell, forever
+from stackd.aio.tasks import together
 from stackd.errors import Corrupt, Unavailable
 
 
@@ -116,3 +117,21 @@ async def test_corrupt_ends_the_loop() -> None:
     clock = ManualClock()
     with pytest.raises(Corrupt):
         await forever("test", clock, Failing(clock, Corrupt("damaged")).step)
+
+
+@pytest.mark.parametrize("error", [Unavailable("gone"), RuntimeError("bug")])
+async def test_a_failure_in_the_moment_of_cancelling_does_not_outlive_it(error: Exception) -> None:
+    async def fails_when_ended() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise error
+
+    async def step() -> None:
+        await together(fails_when_ended())  # type: ignore[arg-type]
+
+    looping = asyncio.ensure_future(forever("x", ManualClock(), step))
+    await settle()
+    looping.cancel()
+    await settle()
+    assert looping.cancelled()
