@@ -29,6 +29,7 @@ STACKD = [sys.executable, "-m", "stackd", "--data", str(DATA)]
 PORT = 18080
 RATE = 100
 NODE = "node2"
+TARGET = Target("127.0.0.1", PORT, slow_seconds=0.5)
 STACK = """\
 name: shop
 services:
@@ -93,9 +94,8 @@ def commit(version: int) -> str:
 
 async def roll_under_load() -> None:
     """Commit version 2 and watch it while a client counts."""
-    target = Target("127.0.0.1", PORT)
-    async with Load(target, RATE).running() as tally:
-        await asyncio.sleep(1)
+    async with Load(TARGET, RATE).running() as tally:
+        await asyncio.sleep(0.3)
         revision = commit(2)
         waiting = await asyncio.create_subprocess_exec(  # noqa: TID251
             *STACKD, "wait", "shop", "--commit", revision, "--timeout", "120s", cwd=ROOT
@@ -109,7 +109,6 @@ async def roll_under_load() -> None:
             await asyncio.sleep(0.7)
         if await waiting.wait() != 0:
             raise SystemExit("the rollout did not succeed")
-        await asyncio.sleep(1)
     print(f"\n   {tally}")
     for line in tally.lost[:5]:
         print(f"   lost: {line}")
@@ -123,16 +122,16 @@ def tasks() -> list[dict[str, str]]:
 
 async def lose_a_node() -> None:
     """Kill a whole node under load. A node counts as lost when three of its signs of life, one
-    every 5 s, are missing; meanwhile a container dies as well."""
-    async with Load(Target("127.0.0.1", PORT), RATE).running() as tally:
+    every 5 s, are missing. What it carries when it dies is lost with it."""
+    async with Load(TARGET, RATE).running() as tally:
         await asyncio.to_thread(stackd, "rehearse", "kill", NODE)
-        await asyncio.to_thread(kill_one)
+        await asyncio.to_thread(stackd, "ps", "shop/web", "--all")
         await asyncio.to_thread(stackd, "history", "shop")
+        await asyncio.to_thread(stackd, "events", "shop", "--tail", "8")
         await asyncio.to_thread(until_moved)
         await asyncio.to_thread(stackd, "node", "ls")
         await asyncio.to_thread(stackd, "ps", "shop/web")
-    print(f"\n   {tally}   (what the node was answering when it died)")
-    stackd("rehearse", "start", NODE)
+    print(f"\n   {tally}   (lost with the node)")
 
 
 def until_moved() -> None:
@@ -144,7 +143,7 @@ def until_moved() -> None:
 def kill_one() -> None:
     """Kill a container's first process and show what takes its place."""
     before = {row["id"] for row in tasks()}
-    victim = next(row["id"] for row in tasks() if row["node"] != NODE)
+    victim = min(before)
     cluster = json.loads((DATA / "cluster.json").read_text())["id"]
     [pid_file] = Path("/run/stackd", cluster).glob(f"*/b/{victim}/pidfile")
     print(f"$ kill -9 {pid_file.read_text().strip()}    # task {victim}")
@@ -156,7 +155,6 @@ def kill_one() -> None:
         time.sleep(0.1)
     else:
         raise SystemExit("the killed task was not replaced")
-    stackd("ps", "shop/web", "--all")
 
 
 def clean() -> None:
@@ -183,11 +181,12 @@ def play(keep: bool) -> None:
     print(f"$ curl http://localhost:{PORT}/\n{status} {body.decode().strip()}")
     say("The next commit, under load")
     asyncio.run(roll_under_load())
-    say("A node dies, and a container")
+    say("A container dies")
+    kill_one()
+    say("A node dies")
     asyncio.run(lose_a_node())
-    say("What happened")
-    stackd("events", "shop", "--tail", "8")
     if keep:
+        stackd("rehearse", "start", NODE)
         say("Left running. Five things to try:")
         print("\n".join(f"   {line}" for line in TO_TRY))
         return

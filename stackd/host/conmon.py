@@ -99,14 +99,20 @@ def _pid(line: bytes, stderr: Path) -> int:
             f"The container's monitor failed: {last}.", "Check that conmon and runc work."
         ) from None
     if pid <= 0:
-        message = str(answer.get("message", ""))
-        torn = not message or _TORN.search(message) is not None
-        reaction = Unavailable if torn or shortage.passing(message) else Rejected
-        raise reaction(*explain(message))
+        raise failure(str(answer.get("message", "")))
     return pid
 
 
-_TORN = re.compile(r"\bEOF$|reset by peer|broken pipe|signal: killed")
+def failure(message: str) -> Rejected | Unavailable:
+    """What runc's message means: Unavailable when trying again may help."""
+    torn = not message or _TORN.search(message) is not None
+    reaction = Unavailable if torn or shortage.passing(message) else Rejected
+    return reaction(*explain(message))
+
+
+_TORN = re.compile(
+    r"\bEOF$|reset by peer|broken pipe|signal: killed|closed synchronisation channel"
+)
 """What runc's processes say when another of them was killed."""
 
 

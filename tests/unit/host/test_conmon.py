@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from stackd.errors import Rejected, Unavailable
 from stackd.host import conmon, exec
 
 
@@ -52,3 +53,17 @@ def test_command_line() -> None:
     assert argv[-2:] == ["-t", "-i"]
     assert argv[argv.index("-l") + 1] == "k8s-file:/l/ctr.log"
     assert argv[argv.index("--log-size-max") + 1] == "99"
+
+
+@pytest.mark.parametrize(
+    ("message", "again"),
+    [
+        ("", True),
+        ("runc create failed: unable to start container process: unexpected EOF", True),
+        ("parent closed synchronisation channel", True),
+        ("read init-p: connection reset by peer", True),
+        ("runc create failed: invalid rootfs: not an absolute path", False),
+    ],
+)
+def test_what_was_killed_may_be_tried_again(message: str, again: bool) -> None:
+    assert isinstance(conmon.failure(message), Unavailable if again else Rejected)
