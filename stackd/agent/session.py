@@ -13,7 +13,7 @@ from stackd.agent.reporter import Reporter
 from stackd.agent.worker import Worker
 from stackd.aio.backoff import Backoff
 from stackd.aio.clock import Clock
-from stackd.aio.tasks import heed_cancelling
+from stackd.aio.tasks import attempt
 from stackd.errors import Refused, StackdError, Unavailable
 from stackd.wire.agent_client import AgentLink, ManagerConnection
 from stackd.wire.messages import (
@@ -77,9 +77,8 @@ class Sessions:
             turn += 1
             refused = False
             try:
-                await self._connect(address, hooks, backoff)
+                await attempt(self._connect(address, hooks, backoff))
             except* StackdError as group:
-                heed_cancelling()
                 error = group.exceptions[0]
                 refused = isinstance(error, Refused)
                 _log.warning("no session with %s: %s", address, error)

@@ -12,7 +12,7 @@ from typing import NoReturn
 from stackd.aio import shortage
 from stackd.aio.backoff import Backoff
 from stackd.aio.clock import Clock
-from stackd.aio.tasks import heed_cancelling
+from stackd.aio.tasks import attempt
 from stackd.errors import Corrupt, Unavailable
 
 log = logging.getLogger(__name__)
@@ -56,17 +56,15 @@ async def forever(name: str, clock: Clock, step: Callable[[], Awaitable[None]]) 
     backoff = Backoff(first=1.0, most=60.0)
     while True:
         try:
-            await step()
+            await attempt(step())
             backoff.reset()
         except Corrupt:
             raise
         except Unavailable as error:
-            heed_cancelling()
             pause = max(error.retry_after, min(backoff.next(), _PATIENCE))
             log.warning("%s: %s Again in %.0f s.", name, error.cause, pause)
             await clock.sleep(pause)
         except Exception as error:
-            heed_cancelling()
             pause = backoff.next()
             if shortage.passing(error):
                 pause = min(pause, _PATIENCE)

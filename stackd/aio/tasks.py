@@ -8,12 +8,13 @@ their own between their `open` and `close` (leases of a store, readers of a conn
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
-from typing import Any, NoReturn
+from collections.abc import Awaitable, Coroutine
+from typing import Any, NoReturn, TypeVar
 
 from stackd.errors import Corrupt
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 async def together(*works: Coroutine[Any, Any, NoReturn]) -> NoReturn:
@@ -28,13 +29,18 @@ async def together(*works: Coroutine[Any, Any, NoReturn]) -> NoReturn:
     raise AssertionError("endless works have ended")
 
 
-def heed_cancelling() -> None:
-    """Raise CancelledError when this task has been cancelled. A TaskGroup (before Python 3.13)
-    raises only its tasks' errors when one fails in the very moment in which all are cancelled;
-    whoever goes on after such errors calls this, or would never end."""
-    current = asyncio.current_task()
-    if current is not None and current.cancelling():
-        raise asyncio.CancelledError
+async def attempt(work: Awaitable[T]) -> T:
+    """Await `work` in a task of its own. For whoever goes on after a failure: a TaskGroup (before
+    Python 3.13) raises only its tasks' errors when one fails in the very moment in which all are
+    cancelled, and the cancelling is lost; here it is raised after `work` has ended."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((task,))
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+    return task.result()
 
 
 def _worst(failed: ExceptionGroup[Exception]) -> Exception:

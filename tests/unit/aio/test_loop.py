@@ -135,3 +135,27 @@ async def test_a_failure_in_the_moment_of_cancelling_does_not_outlive_it(error: 
     looping.cancel()
     await settle()
     assert looping.cancelled()
+
+
+async def test_a_failed_group_is_tried_again() -> None:
+    ran = 0
+
+    async def step() -> None:
+        nonlocal ran
+        ran += 1
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail_once())
+
+    async def fail_once() -> None:
+        if ran == 1:
+            raise RuntimeError("bug")
+        await asyncio.Event().wait()
+
+    clock = ManualClock()
+    looping = asyncio.ensure_future(forever("x", clock, step))
+    await settle()
+    await clock.advance(1)
+    await settle()
+    assert (ran, looping.done()) == (2, False)
+    looping.cancel()
+    await asyncio.gather(looping, return_exceptions=True)
