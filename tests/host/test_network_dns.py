@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -89,6 +88,8 @@ async def served(lab: Lab) -> None:
         sockets = Path("/proc/thread-self/net/udp").read_text().splitlines()[1:]
         return any(line.split()[1].endswith(":0035") for line in sockets)
 
-    async with asyncio.timeout(10):
-        while not await inside(lab.plane(), taken):
-            await asyncio.sleep(0.02)
+    for _ in range(500):
+        if await inside(lab.plane(), taken):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the server has not taken its port")
