@@ -31,6 +31,6 @@ def register(app: typer.Typer) -> None:
         target = where(context)
         answer = call(target, "Remove", RemoveRequest(name=stack, volumes=volumes), Text)
         if wait:
-            request = WaitRequest(name=stack, timeout=duration(timeout))
+            request = WaitRequest(name=stack, removed=True, timeout=duration(timeout))
             raise SystemExit(wait_for(target, request, output))
         emit(answer, output, lambda a: print_lines([a.text]))

@@ -63,7 +63,8 @@ def outcome(world: World, goal: Goal, now: float) -> Outcome:
 
 def gone(world: World, stack: str) -> Outcome:
     """Whether a stack that is being removed has gone."""
-    if world.get(Stack, stack) is None:
+    head = world.get(Stack, stack)
+    if head is None or not head.removing:  # declared again since
         return Outcome(Code.DONE, f"stack {stack} is removed")
     left = sum(view.live for view in world.tasks_of_stack(stack))
     return Outcome(Code.NOT_YET, f"{left} tasks left")

@@ -36,9 +36,9 @@ class WaitingApi:
         """Progress, then one answer with the exit code."""
         stack, _, service = request.name.partition("/")
         goal = outcome.Goal(stack, service, request.release, request.revision, request.commit)
-        if not request.commit:
+        if not request.commit and not request.removed:
             names.services_of(self._tables.world, request.name)
-        removing = self._removing(stack) and not request.commit
+        removing = request.removed or (self._removing(stack) and not request.commit)
         deadline = self._clock.now() + request.timeout
         subscription = self._tables.subscribe(*WATCHED, RepositoryStatus)
         shown = ""

@@ -86,6 +86,8 @@ class WaitRequest(Value, frozen=True, kw_only=True):
     release: int = 0
     revision: str = ""
     commit: str = ""
+    removed: bool = False
+    """Its removal, which may be over before anybody waits."""
     timeout: float = 900.0
 
 

@@ -162,12 +162,16 @@ def test_an_unknown_stack_is_waited_for_unless_its_file_was_refused() -> None:
 
 def test_a_removed_stack_is_gone() -> None:
     sim = running()
-    assert gone(sim.world, "shop").code is Code.NOT_YET
     sim.remove("shop")
+    assert gone(sim.world, "shop").code is Code.NOT_YET
     assert code(sim) is Code.SUPERSEDED
     sim.advance(20)
     assert gone(sim.world, "shop").code is Code.DONE
     assert sim.world.count(Release) == 0
+
+
+def test_a_stack_that_is_declared_again_is_not_on_its_way_out() -> None:
+    assert gone(running().world, "shop").code is Code.DONE
 
 
 def test_an_adopted_stack_is_waited_for_until_its_repository_has_deployed_it() -> None:

@@ -170,3 +170,9 @@ async def test_a_stack_that_is_removed_is_waited_for_until_it_has_gone() -> None
         (-1, "2 tasks left"),
         (0, "stack shop is removed"),
     ]
+
+
+async def test_a_removal_that_is_over_before_anybody_waits_is_done() -> None:
+    async with Harness() as on:
+        answers = await waited(on, "shop", removed=True)
+    assert [(a.code, a.text) for a in answers] == [(0, "stack shop is removed")]
