@@ -3,8 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PY := .venv/bin/python
 PYTEST := .venv/bin/pytest -q
+# Whole files side by side: most tests wait more than they compute.
+BESIDE := -n 2 --dist loadfile
 # Fewer passed tests than this mean that a part of the suite was lost.
-FEWEST := 3700
+FEWEST := 5000
 # How often `make soak` runs.
 N ?= 10
 
@@ -34,10 +36,10 @@ check: setup
 	.venv/bin/lint-imports
 
 unit: setup
-	$(PYTEST) -m "not host and not e2e"
+	$(PYTEST) $(BESIDE) -m "not host and not e2e"
 
 test: check demo-image
-	$(PYTEST) --fewest $(FEWEST)
+	$(PYTEST) $(BESIDE) --fewest $(FEWEST)
 
 sim: setup
 	$(PYTEST) tests/scenarios tests/properties

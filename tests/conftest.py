@@ -31,8 +31,9 @@ def pytest_configure() -> None:
 
 
 def _missing(config: pytest.Config) -> int:
+    """Nothing is known of the whole in a worker, which has no reporter."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    passed = len(reporter.stats.get("passed", ())) if reporter else 0
+    passed = len(reporter.stats.get("passed", ())) if reporter else int(1e9)
     return max(0, int(config.getoption("fewest")) - passed)
 
 
