@@ -308,7 +308,7 @@ def test_one_who_writes_a_volume_is_replaced_stop_first(shop: Stack) -> None:
         return old not in mine and any(row["health"] == "healthy" for row in mine.values())
 
     until(replaced, "the replacement")
-    assert max(together) == 1
+    assert max(together) <= 1
     wrong = DEPLOY.replace("monitor", "order: start-first, monitor")
     ran = shop.apply(f"    volumes: ['data:/data']\n{wrong}", rest)
     assert ran.code == 1
