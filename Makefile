@@ -10,11 +10,12 @@ FEWEST := 5000
 # How often `make soak` runs.
 N ?= 10
 
-.PHONY: setup test check unit sim fuzz soak bench demo demo-image schema proto lock clean help
+.PHONY: setup test check unit sim fuzz soak bench demo demo-canary demo-image schema proto lock clean help
 
 help:
 	@echo "make setup       Debian packages, .venv, locked Python dependencies"
 	@echo "make demo        the whole story on this machine (KEEP=1 leaves it running)"
+	@echo "make demo-canary a bad canary is taken back by itself, a good one promoted"
 	@echo "make test        every check and test, root ones included"
 	@echo "make check       ruff, mypy, import contracts"
 	@echo "make unit        tests that need no root"
@@ -51,7 +52,8 @@ fuzz: setup
 
 soak: demo-image
 	for i in $$(seq $(N)); do \
-	  echo "soak $$i of $(N)"; $(PYTEST) tests/e2e/test_lossless.py tests/e2e/test_faults.py || exit 1; \
+	  echo "soak $$i of $(N)"; $(PYTEST) -rP --soak tests/e2e/test_lossless.py tests/e2e/test_nodes.py \
+	    tests/e2e/test_partitions.py tests/e2e/test_hit_rollouts.py tests/e2e/test_faults.py || exit 1; \
 	done
 	$(PYTEST) tests/e2e/test_crashpoints.py --crashes $$((2 * $(N)))
 
@@ -64,6 +66,9 @@ demo-image: setup
 
 demo: demo-image
 	@$(PY) examples/demo/demo.py $(if $(KEEP),--keep,)
+
+demo-canary: demo-image
+	@$(PY) examples/demo/canary.py
 
 schema: setup
 	$(PY) -m tests.tools.write_schema

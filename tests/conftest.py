@@ -2,7 +2,7 @@
 
 How hard properties try is a profile of hypothesis: `suite` for `make test`, `deep` for `make fuzz`.
 `--fewest N` fails a run in which fewer than N tests have passed: a part of it was lost.
-`--crashes N` crashes N times at every failpoint (`make soak`).
+`--crashes N` crashes N times at every failpoint, `--soak` kills everything (`make soak`).
 A run that is asked to end, also in the background, cleans up as after Ctrl-C.
 """
 
@@ -22,6 +22,7 @@ settings.load_profile("suite")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fewest", type=int, default=0, help="fail when fewer tests have passed")
+    parser.addoption("--soak", action="store_true", help="kill everything that can be killed")
     parser.addoption("--crashes", type=int, default=0, help="crash so often at every failpoint")
 
 

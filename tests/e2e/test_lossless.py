@@ -1,5 +1,5 @@
-"""No request is lost while services change: 300 requests a second of all kinds through the
-ingress, counted by the client."""
+"""No request is lost while services change on three nodes: 300 requests a second of all kinds
+through the ingress, counted by the client. A node that is drained: `test_nodes`."""
 
 import asyncio
 import contextlib
@@ -50,38 +50,38 @@ async def applied(cluster: Cluster, web: Web) -> None:
     assert ran.code == 0, ran.out + ran.err
 
 
-def test_update_start_first_and_rollback(cluster: Cluster) -> None:
+def test_update_start_first_and_rollback(three: Cluster) -> None:
     web = Web("start-first", free_port(), replicas=2)
-    assert cluster.apply(web.text, "--wait").code == 0
+    assert three.apply(web.text, "--wait").code == 0
 
     async def scenario() -> Tally:
         async with load(web.port) as tally:
-            await applied(cluster, replace(web, version=2))
-            ran = await off(cluster.run, "rollback", web.name, "--wait", "--timeout", "100s")
+            await applied(three, replace(web, version=2))
+            ran = await off(three.run, "rollback", web.name, "--wait", "--timeout", "100s")
             assert ran.code == 0, ran.out + ran.err
         return tally
 
     nothing_lost(asyncio.run(scenario()), "1", "2")
-    assert {row["image"] for row in cluster.ps(web.name)} == {"stackd-demo:1"}
-    assert cluster.run("rm", web.name, "--wait").code == 0
+    assert {row["image"] for row in three.ps(web.name)} == {"stackd-demo:1"}
+    assert three.run("rm", web.name, "--wait").code == 0
 
 
-def test_update_stop_first_two_at_once(cluster: Cluster) -> None:
+def test_update_stop_first_two_at_once(three: Cluster) -> None:
     update = ", order: stop-first, parallelism: 2"
     web = Web("stop-first", free_port(), replicas=3, update=update)
-    assert cluster.apply(web.text, "--wait").code == 0
+    assert three.apply(web.text, "--wait").code == 0
 
     async def scenario() -> Tally:
         async with load(web.port) as tally:
-            await applied(cluster, replace(web, version=2))
+            await applied(three, replace(web, version=2))
         return tally
 
     nothing_lost(asyncio.run(scenario()), "1", "2")
-    assert {row["image"] for row in cluster.ps(web.name)} == {"stackd-demo:2"}
-    assert cluster.run("rm", web.name, "--wait").code == 0
+    assert {row["image"] for row in three.ps(web.name)} == {"stackd-demo:2"}
+    assert three.run("rm", web.name, "--wait").code == 0
 
 
-def test_tcp_service_loses_nothing_short_and_cuts_the_rest_at_the_cap(cluster: Cluster) -> None:
+def test_tcp_service_loses_nothing_short_and_cuts_the_rest_at_the_cap(three: Cluster) -> None:
     """Every connection of a tcp port that lasts longer than drain_timeout is cut; no other is."""
     port = free_port()
     web = Web("plain", port, deploy="      drain_timeout: 3s\n")
@@ -91,7 +91,7 @@ def test_tcp_service_loses_nothing_short_and_cuts_the_rest_at_the_cap(cluster: C
         "strategy: {type: rolling, monitor: 500ms, drain_timeout: 3s}",
     )
     assert "strategy" in text
-    assert cluster.apply(text, "--wait").code == 0
+    assert three.apply(text, "--wait").code == 0
 
     async def held() -> tuple[int, float]:
         """Ask on one connection every 100 ms until it is closed: (answers, seconds)."""
@@ -111,29 +111,29 @@ def test_tcp_service_loses_nothing_short_and_cuts_the_rest_at_the_cap(cluster: C
             connections = [group.create_task(held()) for _ in range(10)]
             async with load(port, Mix(new=100, post=0, slow=0)) as tally:
                 changed = text.replace("stackd-demo:1", "stackd-demo:2")
-                ran = await off(lambda: cluster.apply(changed, "--wait", "--timeout", "100s"))
+                ran = await off(lambda: three.apply(changed, "--wait", "--timeout", "100s"))
                 assert ran.code == 0, ran.out + ran.err
         return tally, [task.result() for task in connections]
 
     tally, cut = asyncio.run(scenario())
     nothing_lost(tally, "1", "2")
     assert all(answers > 10 and seconds > 3 for answers, seconds in cut), cut
-    assert cluster.run("rm", "plain", "--wait").code == 0
+    assert three.run("rm", "plain", "--wait").code == 0
 
 
-def test_scaling_up_and_down(cluster: Cluster) -> None:
+def test_scaling_up_and_down(three: Cluster) -> None:
     web = Web("scaling", free_port(), replicas=1)
-    assert cluster.apply(web.text, "--wait").code == 0
+    assert three.apply(web.text, "--wait").code == 0
 
     async def scenario() -> Tally:
         async with load(web.port) as tally:
             for count in (4, 1):
-                assert (await off(cluster.run, "scale", f"scaling/web={count}")).code == 0
-                await off(ready, cluster, "scaling", count)
+                assert (await off(three.run, "scale", f"scaling/web={count}")).code == 0
+                await off(ready, three, "scaling", count)
         return tally
 
     nothing_lost(asyncio.run(scenario()), "1")
-    assert cluster.run("rm", "scaling", "--wait").code == 0
+    assert three.run("rm", "scaling", "--wait").code == 0
 
 
 def refused(lost: list[str]) -> list[str]:
@@ -141,24 +141,24 @@ def refused(lost: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["recreate", "remove", "scale to 0"])
-def test_what_was_accepted_is_answered(cluster: Cluster, how: str) -> None:
+def test_what_was_accepted_is_answered(three: Cluster, how: str) -> None:
     """New connections are refused while the service is away; nothing that was accepted is lost."""
     web = Web("away", free_port())
     text = web.text
     if how == "recreate":
         text = text.replace("update_config: {monitor: 500ms}", "strategy: recreate")
-    assert cluster.apply(text, "--wait").code == 0
+    assert three.apply(text, "--wait").code == 0
 
     async def scenario() -> Tally:
         async with load(web.port) as tally:
             if how == "recreate":
                 changed = text.replace("stackd-demo:1", "stackd-demo:2")
-                ran = await off(lambda: cluster.apply(changed, "--wait", "--timeout", "100s"))
+                ran = await off(lambda: three.apply(changed, "--wait", "--timeout", "100s"))
             elif how == "remove":
-                ran = await off(cluster.run, "rm", "away", "--wait", "--timeout", "100s")
+                ran = await off(three.run, "rm", "away", "--wait", "--timeout", "100s")
             else:
-                ran = await off(cluster.run, "scale", "away/web=0")
-                await off(lambda: until(lambda: not cluster.ps("away"), "no task is left"))
+                ran = await off(three.run, "scale", "away/web=0")
+                await off(lambda: until(lambda: not three.ps("away"), "no task is left"))
             assert ran.code == 0, ran.out + ran.err
         return tally
 
@@ -166,4 +166,4 @@ def test_what_was_accepted_is_answered(cluster: Cluster, how: str) -> None:
     others = [line for line in tally.lost if line not in refused(tally.lost)]
     assert not others, (len(others), others[:5])
     assert refused(tally.lost), "the service was never away"
-    cluster.run("rm", "away", "--wait")
+    three.run("rm", "away", "--wait")
