@@ -117,6 +117,8 @@ def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
     branch = tree.add(title)
     if service.reason:
         branch.add(Text(clean(service.reason)))
+    for line in _steps(service):
+        branch.add(line)
     for hold in service.hold:
         branch.add(Text(clean(hold), style="yellow"))
     for revision in service.revisions:
@@ -125,6 +127,23 @@ def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
             own = (task.stack, task.service) == (service.stack, service.service)
             if own and task.revision == revision.id:
                 leaf.add(_task(task))
+
+
+def _steps(service: ServiceStatus) -> list[Text]:
+    """The steps of a rollout that has such, while it runs: done, current, still to come."""
+    running = service.phase in ("progressing", "paused", "pending")
+    if service.strategy not in ("canary", "blue-green") or not running:
+        return []
+    lines = []
+    for number, step in enumerate(service.steps):
+        if number < service.step:
+            lines.append(Text(f"✔ {step}", style="green"))
+        elif number > service.step:
+            lines.append(Text(f"  {step}", style="dim"))
+        else:
+            left = f"  {service.pause_left:.0f}s left" if service.pause_left else ""
+            lines.append(Text(f"▶ {step}{left}", style="bold"))
+    return lines
 
 
 def _revision(revision: RevisionRow) -> Text:

@@ -8,9 +8,9 @@ from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.release import Hold, Override, Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
 from stackd.core.rollout import removal, service
-from stackd.core.rollout.common import ACTIVE
 from stackd.manager import concerned
 from stackd.manager.keyed import Keyed
 from stackd.manager.loop import ControlLoop
@@ -26,8 +26,11 @@ WATCHES = (
     Node,
     NodeStatus,
     VolumeBinding,
+    TrafficEntry,
     NodeReport,
 )
+_ACKS = (TrafficEntry.TABLE, NodeReport.TABLE)
+"""Concern only services that change: those wait until every node has applied something."""
 
 
 def rollouts() -> ControlLoop:
@@ -39,9 +42,11 @@ def _keys(world: World, dirty: Dirty) -> set[str]:
     """Services concerned; all of a stack when one of it has moved (dependencies, removal); those
     that change, when a node says what it has applied; and `STACK/` for each stack that is being
     removed."""
-    found = concerned.services(world, dirty)
-    if any(r.table == NodeReport.TABLE for r in dirty.refs):
-        found |= {s.key for s in world.all(ServiceState) if s.rollout and s.rollout.phase in ACTIVE}
+    acks = {r for r in dirty.refs if r.table in _ACKS}
+    moving = set(world.moving()) if acks else set[str]()
+    if acks and len(acks) == len(dirty.refs):
+        return moving
+    found = concerned.services(world, dirty) | moving
     moved = {r.key.split("/", 1)[0] for r in dirty.refs if r.table == ServiceState.TABLE}
     for stack in moved:
         found |= concerned.of_stack(world, stack)

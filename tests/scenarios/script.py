@@ -6,7 +6,8 @@ Commands (one a line, `#` comments):
     behave NAME[@REVISION] key=value…        how its tasks behave (tests.fakes.agent.Behaviour)
     node NAME ready|down|drain|active|pause|KEY=VALUE (a label)
     join NAME,  reboot NAME (a node that was down is back, its containers are not)
-    abort|pause|resume|retry|promote SERVICE,  rollback SERVICE [TO],  rollback-stack [N]
+    abort|pause|resume|retry|promote|promote-full SERVICE
+    rollback SERVICE [TO],  rollback-stack [N]
     scale SERVICE N,  remove,  restart-manager,  advance SECONDS
 After each block: the events since the block before, then each service's phase and tasks.
 """
@@ -18,20 +19,26 @@ import msgspec
 
 from stackd.core.model.container import Mount, MountKind
 from stackd.core.model.release import Override
+from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import (
     Amount,
     Constraint,
     DependsOn,
     Mode,
     OnFailure,
+    Pause,
     Placement,
     RestartCondition,
     RestartPolicy,
+    RolloutStep,
     ServiceSpec,
+    SetScale,
+    SetWeight,
     Strategy,
     StrategyKind,
 )
 from stackd.core.model.states import Availability, NodeState
+from stackd.core.model.traffic import TrafficEntry
 from stackd.core.rollout import commands
 from stackd.core.rollout.outcome import Goal, outcome
 from stackd.core.rollout.phase import service_names, service_phase
@@ -150,9 +157,12 @@ class _Scenario:
     def do_retry(self, service: str) -> None:
         self.sim.commit(commands.retry(self.sim.world, STACK, service, self._asked()))
 
-    def do_promote(self, service: str) -> None:
+    def do_promote(self, service: str, *, full: bool = False) -> None:
         asked = self._asked()
-        self.sim.commit(commands.promote(self.sim.world, STACK, service, asked, full=True))
+        self.sim.commit(commands.promote(self.sim.world, STACK, service, asked, full=full))
+
+    def do_promote_full(self, service: str) -> None:
+        self.do_promote(service, full=True)
 
     def do_rollback(self, service: str, to: str = "") -> None:
         self.sim.commit(commands.rollback(self.sim.world, STACK, service, self._asked(), to))
@@ -181,9 +191,33 @@ class _Scenario:
         )
         tasks = ", ".join(f"{n} {what}" for what, n in sorted(counts.items())) or "no tasks"
         code = int(outcome(world, Goal(STACK, name), now).code)
+        weights = self._weights(name)
         errors = sorted({v.status.error for v in views if v.status.error})
         more = "".join(f"\n    {error}" for error in errors)
-        return f"= {name}: {phase.value}: {reason}\n    {tasks}; wait: {code}{more}"
+        return f"= {name}: {phase.value}: {reason}\n    {tasks}; wait: {code}{weights}{more}"
+
+    def _weights(self, name: str) -> str:
+        """The weights of a service that has such, as the nodes have them."""
+        entry = self.sim.world.get(TrafficEntry, f"{STACK}/{name}")
+        state = self.sim.world.get(ServiceState, f"{STACK}/{name}")
+        if entry is None or state is None or not state.weights:
+            return ""
+        return "; " + ", ".join(f"{r} {w / 100:g}%" for r, w in sorted(entry.weights.items()))
+
+
+def _steps(text: str) -> tuple[RolloutStep, ...]:
+    """`w5,p120,s3,p`: weight 5 %, pause of 120 s, 3 tasks, pause until promoted."""
+    found: list[RolloutStep] = []
+    for word in text.split(","):
+        number = float(word[1:] or 0)
+        match word[0]:
+            case "w":
+                found.append(SetWeight(weight=round(number * 100)))
+            case "p":
+                found.append(Pause(seconds=number))
+            case _:
+                found.append(SetScale(tasks=Amount(value=int(number))))
+    return tuple(found)
 
 
 def _fields(options: dict[str, str]) -> dict[str, object]:
@@ -205,7 +239,13 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
                 pace[key] = OnFailure(value)
             case "parallelism":
                 pace[key] = int(value)
-            case "delay" | "monitor" | "progress_deadline":
+            case "steps":
+                pace[key] = _steps(value)
+            case "auto_promote":
+                pace[key] = value == "True"
+            case "delay" | "monitor" | "progress_deadline" | "scale_down_delay":
+                pace[key] = float(value)
+            case "auto_promote_after":
                 pace[key] = float(value)
             case "ratio":
                 pace["max_failure_ratio"] = float(value)

@@ -13,7 +13,6 @@ from stackd.core.model.world import World
 from stackd.core.network import ipam
 from stackd.core.plan.changes import CreateService, ReplaceRevision
 from stackd.core.plan.make import Plan
-from stackd.core.rollout.common import limits
 from stackd.core.schedule.assign import can_place
 
 
@@ -109,5 +108,4 @@ def _extra(world: World, plan: Plan, name: str, part: ServiceRelease) -> int:
         case _ if spec.mode is Mode.GLOBAL:
             return 0
         case _:
-            surge, _ = limits(spec.strategy, total)
-            return max(0, total + surge - running)
+            return max(0, spec.strategy.peak(total) - running)

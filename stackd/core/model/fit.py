@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from stackd.core.model.ids import service_key
 from stackd.core.model.network import VolumeBinding
-from stackd.core.model.node import Node, NodeStatus
+from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.release import Override
 from stackd.core.model.stack import Constraint, Mode, Placement, ServiceSpec
 from stackd.core.model.states import Availability, NodeState
@@ -153,3 +153,15 @@ def bound(world: World, task: Task) -> str:
 def anybody_heard(world: World) -> bool:
     """Some node is heard."""
     return any(status.state is NodeState.READY for status in world.all(NodeStatus))
+
+
+def carriers(world: World) -> list[NodeReport]:
+    """The reports of the nodes that may carry traffic, an empty one where none has come yet.
+    Nodes that are down carry nothing that could be waited for; those not heard since a new
+    leader began may."""
+    return [
+        world.get(NodeReport, status.id) or NodeReport(id=status.id)
+        for status in world.all(NodeStatus)
+        if status.state is NodeState.READY
+        or (status.state is NodeState.UNKNOWN and status.epoch > 0)
+    ]

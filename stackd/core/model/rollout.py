@@ -53,6 +53,16 @@ class Rollout(Value, frozen=True, kw_only=True):
     """Highest score reached (new tasks in place minus old ones left): progress is a new best."""
     updated: int = 0
     """Tasks of the target in place when last looked."""
+    step: int = 0
+    """Steps of a canary or blue-green rollout that are done."""
+    pause_left: float = 0
+    """Seconds left of the pause that the current step is, as of `pause_at`."""
+    pause_at: float = 0
+    """Manager's clock; 0 = the current step is no timed pause that has begun."""
+    waits: bool = False
+    """The current step waits until a person promotes."""
+    full: bool = False
+    """A person wants it without the steps that are left (`promote --full`)."""
     by: str = ""
     cause: str = ""
     """Event id that started it."""
@@ -77,6 +87,11 @@ class ServiceState(Record, frozen=True, kw_only=True):
     rollout: Rollout | None = None
     weights: Mapping[str, int] = msgspec.field(default_factory=dict)
     """Revision -> 0..10000, sum 10000; empty = in proportion to ready tasks (rolling)."""
+    warm: RevisionId | None = None
+    """The replaced revision while it stays ready to take over again; it gets no traffic."""
+    warm_left: float = 0
+    """Seconds of scale_down_delay left at `warm_at`."""
+    warm_at: float = 0
 
     @property
     def key(self) -> str:

@@ -52,6 +52,14 @@ class StrategyKind(enum.StrEnum):
 
     ROLLING = "rolling"
     RECREATE = "recreate"
+    CANARY = "canary"
+    BLUE_GREEN = "blue-green"
+
+    @property
+    def weighted(self) -> bool:
+        """The new revision comes up beside the old one, which stays whole until it is proven;
+        weights say which of them gets how much of the traffic."""
+        return self in (StrategyKind.CANARY, StrategyKind.BLUE_GREEN)
 
 
 class OnFailure(enum.StrEnum):
@@ -76,6 +84,44 @@ class Amount(Value, frozen=True, kw_only=True):
         return -(-scaled // 100) if up else scaled // 100
 
 
+class SetWeight(Value, frozen=True, kw_only=True, tag="set_weight"):
+    """The new revision gets this share of the traffic."""
+
+    weight: int
+    """0..10000."""
+
+    @property
+    def words(self) -> str:
+        """As a stack file has it, on one line."""
+        return f"set_weight {self.weight / 100:g}%"
+
+
+class Pause(Value, frozen=True, kw_only=True, tag="pause"):
+    """Nothing changes for so long. 0 seconds = until a person promotes."""
+
+    seconds: float = 0
+
+    @property
+    def words(self) -> str:
+        """As a stack file has it, on one line."""
+        return f"pause {self.seconds:g}s" if self.seconds else "pause until promoted"
+
+
+class SetScale(Value, frozen=True, kw_only=True, tag="set_scale"):
+    """From here on the new revision has at least so many tasks, whatever its weight."""
+
+    tasks: Amount
+
+    @property
+    def words(self) -> str:
+        """As a stack file has it, on one line."""
+        return f"set_scale {self.tasks.value}{'%' if self.tasks.percent else ''}"
+
+
+RolloutStep = SetWeight | Pause | SetScale
+"""One step of a canary."""
+
+
 class Strategy(Value, frozen=True, kw_only=True):
     """How one service goes from a revision to another. Times in seconds."""
 
@@ -92,6 +138,17 @@ class Strategy(Value, frozen=True, kw_only=True):
     on_failure: OnFailure = OnFailure.ROLLBACK
     progress_deadline: float = 600.0
     drain_timeout: float = 30.0
+    steps: tuple[RolloutStep, ...] = ()
+    """Canary: what is done before the new revision takes over."""
+    scale_down_delay: float = 30.0
+    """Canary, blue-green: how long the replaced revision stays ready to take over again."""
+    auto_promote: bool = True
+    """Blue-green: switch by itself, after `auto_promote_after`; else when a person promotes."""
+    auto_promote_after: float = 0
+
+    def peak(self, total: int) -> int:
+        """Tasks that may be there at once while a rollout runs."""
+        return total * 2 if self.kind.weighted else total + self.limits(total)[0]
 
     def limits(self, total: int) -> tuple[int, int]:
         """(tasks above `total` at most, tasks below `total` at most); never both 0."""

@@ -15,6 +15,7 @@ from typing import TypeVar
 from stackd.core.model.ids import service_key
 from stackd.core.model.record import Record, Ref
 from stackd.core.model.release import Release, Stack
+from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.states import Leaving, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
@@ -63,6 +64,7 @@ class World:
         self._tasks_on: dict[str, dict[str, None]] = defaultdict(dict)
         self._services_of: dict[str, dict[str, None]] = defaultdict(dict)
         self._leaving: dict[str, None] = {}
+        self._moving: dict[str, None] = {}
         self._views: dict[str, TaskView] = {}
         self.revision = 0
         """Store revision up to which these tables are complete."""
@@ -84,6 +86,10 @@ class World:
             self._services_of[record.stack][record.service] = None
             if record.node:
                 self._tasks_on[record.node][record.id] = None
+        if isinstance(record, ServiceState):
+            self._moving.pop(record.key, None)
+            if record.weights or (record.rollout is not None and not record.rollout.ended):
+                self._moving[record.key] = None
         if isinstance(record, TaskDesired):
             self._leaving.pop(record.id, None)
             if record.stop and record.leaving is not Leaving.DONE:
@@ -102,6 +108,8 @@ class World:
             self._unindex(previous)
         if isinstance(previous, TaskDesired):
             self._leaving.pop(previous.id, None)
+        if isinstance(previous, ServiceState):
+            self._moving.pop(previous.key, None)
 
     def _unindex(self, task: Task) -> None:
         mine = self._tasks_of[service_key(task.stack, task.service)]
@@ -163,6 +171,10 @@ class World:
     def leaving(self) -> list[TaskView]:
         """Tasks that were asked to go and have not left the traffic yet, by id."""
         return self._by_id(self._leaving)
+
+    def moving(self) -> list[str]:
+        """`STACK/SERVICE` of the services whose rollout has not ended or has left weights."""
+        return sorted(self._moving)
 
     def tasks_of_stack(self, stack: str) -> list[TaskView]:
         """All known tasks of a stack's services, also of those it no longer declares."""

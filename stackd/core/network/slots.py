@@ -11,7 +11,10 @@ from stackd.core.model.traffic import Endpoint, EndpointState, TrafficEntry
 
 WEIGHTED = 1000
 MANY = 10_000
-"""Slots when a weighted service has more than 1000 endpoints."""
+"""Slots when a weighted service has more than 1000 endpoints, or a weight that 1000 slots would
+round away."""
+FINEST = 100
+"""A weight below this (1 %) that is no whole number of thousandths needs MANY slots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ def share_out(
     if all(live[r] * len(by_revision[first]) == live[first] * len(by_revision[r]) for r in live):
         return tuple(address for r in live for address in by_revision[r])
     count = sum(len(by_revision[revision]) for revision in live)
-    total = WEIGHTED if count <= WEIGHTED else MANY
+    fine = min(live.values()) < FINEST and any(weight % 10 for weight in live.values())
+    total = MANY if fine or count > WEIGHTED else WEIGHTED
     shares = _largest_remainder([live[r] for r in live], total)
     slots: list[str] = []
     for revision, share in zip(live, shares, strict=True):

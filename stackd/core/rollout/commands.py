@@ -15,8 +15,9 @@ from stackd.core.model.release import Hold, Release, Revision, ServiceRelease, S
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.world import World
 from stackd.core.rollout import judge
-from stackd.core.rollout.common import ACTIVE
+from stackd.core.rollout.common import ACTIVE, pause_left, resting
 from stackd.core.rollout.service import begin, turn_back
+from stackd.core.rollout.weighted import passed
 from stackd.errors import Refused
 
 Renew = Callable[[World, Revision], tuple[Revision, Sequence[str]]]
@@ -125,7 +126,10 @@ def pause(world: World, stack: str, service: str, asked: Asked) -> Changes:
         raise Refused(f"{place.name} is {word}, which cannot be paused.", "Wait for its end.")
     reason = f"paused by {asked.by}"
     draft = Draft(asked.now, asked.ids, asked.by)
-    paused = msgspec.structs.replace(rollout, phase=RolloutPhase.PAUSED, reason=reason)
+    rest = pause_left(rollout, asked.now)
+    paused = msgspec.structs.replace(
+        rollout, phase=RolloutPhase.PAUSED, reason=reason, pause_left=max(rest, 0.0)
+    )
     return _changes(_write(place, draft, paused, ("paused", reason)), place)
 
 
@@ -135,37 +139,57 @@ def resume(world: World, stack: str, service: str, asked: Asked) -> Changes:
     rollout = place.active
     if rollout is None or rollout.phase is not RolloutPhase.PAUSED:
         raise Refused(f"{place.name} is not paused.", f"See: stackd status {place.name}.")
-    strategy = place.declared.spec.strategy
-    views = world.tasks_of(stack, service)
-    going = msgspec.structs.replace(
-        judge.count_failures(rollout, views, place.declared.spec),
-        phase=RolloutPhase.WAITING if not place.state.counts else RolloutPhase.PROGRESSING,
+    draft = Draft(asked.now, asked.ids, asked.by)
+    told = ("resumed", f"resumed by {asked.by}")
+    return _changes(_write(place, draft, _going_on(world, place, rollout, asked), told), place)
+
+
+def _going_on(world: World, place: _Place, rollout: Rollout, asked: Asked) -> Rollout:
+    """A paused rollout that goes on, with all of its time and no failures."""
+    spec = place.declared.spec
+    views = world.tasks_of(place.state.stack, place.state.service)
+    return msgspec.structs.replace(
+        judge.count_failures(rollout, views, spec),
+        phase=RolloutPhase.PROGRESSING if place.state.counts else RolloutPhase.WAITING,
         reason="",
         failures=0,
         moved=asked.now,
-        deadline_left=strategy.progress_deadline,
+        deadline_left=spec.strategy.progress_deadline,
         paused_until=0,
+        pause_at=asked.now if rollout.pause_at else 0,
     )
-    draft = Draft(asked.now, asked.ids, asked.by)
-    told = ("resumed", f"resumed by {asked.by}")
-    return _changes(_write(place, draft, going, told), place)
 
 
 def promote(world: World, stack: str, service: str, asked: Asked, *, full: bool) -> Changes:
-    """Go on past a pause; `full` also skips the delay between batches."""
+    """Go on past a pause; `full` also skips all steps that are left, or the delay between
+    batches."""
     place = _place(world, stack, service)
     rollout = _running(place)
-    if rollout.phase is RolloutPhase.PAUSED:
+    paused = rollout.phase is RolloutPhase.PAUSED
+    if paused and not full and not resting(rollout):
         return resume(world, stack, service, asked)
-    if not full or rollout.phase is not RolloutPhase.PROGRESSING:
+    moving = paused or rollout.phase in (RolloutPhase.PROGRESSING, RolloutPhase.WAITING)
+    weighted = place.declared.spec.strategy.kind.weighted
+    if not moving or (not full and not resting(rollout)) or (rollout.full and not paused):
+        left = "the steps that are left" if weighted else "the delay between batches"
         raise Refused(
             f"{place.name} waits for nobody: {rollout.reason or rollout.phase.value}.",
-            "Use --full to skip the delay between batches.",
+            f"See: stackd status {place.name}." if full else f"Use --full to skip {left}.",
         )
     draft = Draft(asked.now, asked.ids, asked.by)
-    going = msgspec.structs.replace(rollout, paused_until=0)
-    told = ("promoted", f"promoted by {asked.by}")
-    return _changes(_write(place, draft, going, told), place)
+    onward = _going_on(world, place, rollout, asked) if paused else rollout
+    onward = _onward(place, onward, asked.now, full=full)
+    told = ("promoted", f"promoted by {asked.by}{' in full' if full and weighted else ''}")
+    return _changes(_write(place, draft, onward, told), place)
+
+
+def _onward(place: _Place, rollout: Rollout, now: float, *, full: bool) -> Rollout:
+    """Past the pause that is the current step, or past all steps."""
+    if full:
+        return msgspec.structs.replace(
+            rollout, full=True, paused_until=0, pause_left=0, pause_at=0, waits=False
+        )
+    return passed(rollout, place.declared.spec.strategy, rollout.step + 1, now)
 
 
 def retry(world: World, stack: str, service: str, asked: Asked) -> Changes:

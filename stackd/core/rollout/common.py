@@ -3,16 +3,17 @@
 Used by the strategies, `service`, `judge` and `phase`.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from stackd.core.model import fit
+from stackd.core.model.analysis import Verdict
 from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import RestartCondition, ServiceSpec, Strategy
 from stackd.core.model.states import NodeState, TaskState
-from stackd.core.model.traffic import TrafficEntry
+from stackd.core.model.traffic import EndpointState, TrafficEntry
 from stackd.core.model.world import TaskView, World
 
 ACTIVE = (
@@ -21,6 +22,13 @@ ACTIVE = (
     RolloutPhase.PAUSED,
     RolloutPhase.ROLLING_BACK,
 )
+STORE_EVERY = 5.0
+"""Seconds between writes of the time left."""
+LOOKED = STORE_EVERY + 1
+"""Seconds of a pause that can pass between two looks: time in which no manager looked does not
+shorten it."""
+TOTAL = 10_000
+"""All of the traffic, as a weight."""
 EVERYWHERE = -1
 """The count that means one task on every fitting node."""
 
@@ -58,6 +66,16 @@ class Observed:
     blocked: str = ""
     """Why a target that is new cannot serve although its tasks run: a published port is taken, or
     a node does not carry its traffic yet."""
+    weights: Mapping[str, int] = field(default_factory=dict)
+    """Weights as they are asked for now."""
+    applied: bool = False
+    """Every node that carries traffic has applied the service's entry, and it has `weights`."""
+    carried: Mapping[str, int] = field(default_factory=dict)
+    """Ready endpoints of each revision in that entry."""
+    proven: bool = False
+    """The target has run in full before."""
+    verdict: Verdict | None = None
+    """What an analysis says of the target; None where none is asked for."""
 
     def tally(self, revision: str) -> Tally:
         """The counted tasks of a revision."""
@@ -93,12 +111,17 @@ class Observed:
 
 @dataclass(frozen=True)
 class Step:
-    """One decision of a strategy: the rollout as it goes on, counts, when to look again, why."""
+    """One decision of a strategy: the rollout as it goes on, counts, when to look again, why,
+    the weights (none: in proportion to ready tasks), whether that is the end of it, and what is
+    told when it is the first of a new step."""
 
     state: Rollout
     counts: Mapping[str, int]
     wake_at: float | None
     reason: str
+    weights: Mapping[str, int] = field(default_factory=dict)
+    done: bool = False
+    told: str = ""
 
 
 StrategyStep = Callable[[Strategy, Rollout, Observed, float], Step]
@@ -115,6 +138,7 @@ def observe(
             groups[view.task.revision].append(view)
     tallies = {r: _tally(world, views, spec, now) for r, views in groups.items()}
     counts = {r: wanted if n == EVERYWHERE else n for r, n in state.counts.items()}
+    carried = _carried(world, state) if spec.strategy.kind.weighted else None
     return Observed(
         target=target,
         stable=state.stable or "",
@@ -124,7 +148,38 @@ def observe(
         blocked=""
         if target == state.stable
         else traffic_problem(world, state.key) or traffic_behind(world, state.key),
+        weights=dict(state.weights),
+        applied=carried is not None,
+        carried=carried or {},
+        proven=target in state.proven,
     )
+
+
+def _carried(world: World, state: ServiceState) -> Mapping[str, int] | None:
+    """Ready endpoints by revision, when every node has applied the entry with these weights."""
+    entry = world.get(TrafficEntry, state.key)
+    reports = fit.carriers(world)
+    if entry is None or not reports or entry.weights != state.weights:
+        return None
+    written = world.rev(TrafficEntry.TABLE, state.key)
+    if any(report.applied < written for report in reports):
+        return None
+    ready = (e.revision for e in entry.endpoints if e.state is EndpointState.READY)
+    return Counter(ready)
+
+
+def pause_left(rollout: Rollout, now: float) -> float:
+    """Seconds left of the pause that the current step is; 0 when it is none."""
+    if not rollout.pause_at:
+        return 0.0
+    if rollout.phase is RolloutPhase.PAUSED:
+        return rollout.pause_left
+    return rollout.pause_left - min(max(now - rollout.pause_at, 0.0), LOOKED)
+
+
+def resting(rollout: Rollout) -> bool:
+    """The current step is a pause: that nothing moves is meant so."""
+    return rollout.waits or rollout.pause_at > 0
 
 
 def traffic_problem(world: World, service: str) -> str:

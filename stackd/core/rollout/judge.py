@@ -8,14 +8,13 @@ from collections.abc import Sequence
 
 import msgspec
 
+from stackd.core.model.analysis import Verdict
 from stackd.core.model.rollout import Rollout
 from stackd.core.model.stack import RestartCondition, ServiceSpec, Strategy
 from stackd.core.model.states import TaskState
 from stackd.core.model.world import TaskView
-from stackd.core.rollout.common import Observed
+from stackd.core.rollout.common import STORE_EVERY, Observed
 
-STORE_EVERY = 5.0
-"""Seconds between writes of the time left."""
 UNSEEN = 15.0
 
 
@@ -59,6 +58,13 @@ def too_many(rollout: Rollout, policy: Strategy, views: Sequence[TaskView], want
     number = "1 task" if rollout.failures == 1 else f"{rollout.failures} tasks"
     text = f"{number} of revision {rollout.target} failed"
     return f"{text}: {cause(last[0])}" if last else text
+
+
+def refused(observed: Observed) -> str:
+    """Why an analysis refuses the target, or '' when none does."""
+    if observed.verdict is not Verdict.FAIL:
+        return ""
+    return f"revision {observed.target} did not pass its analysis"
 
 
 def cause(view: TaskView) -> str:
@@ -107,4 +113,6 @@ def stuck(observed: Observed, policy: Strategy, views: Sequence[TaskView]) -> st
     if waiting:
         first = min(waiting, key=lambda v: v.task.created)
         text += f"; {first.task.service}.{first.task.slot}: {cause(first)}"
+    elif observed.weights and not observed.applied:
+        text += "; not every node has applied the weights"
     return f"{text}; {observed.blocked}" if observed.blocked else text

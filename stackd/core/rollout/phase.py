@@ -3,16 +3,17 @@
 Called by `status`, `ls`, `why` and, through `outcome`, by `wait`.
 """
 
+import math
 from collections.abc import Sequence
 from typing import assert_never
 
 from stackd.core.model import fit
 from stackd.core.model.ids import service_key
 from stackd.core.model.release import Hold, Override, Stack
-from stackd.core.model.rollout import Phase, RolloutPhase, ServiceState
+from stackd.core.model.rollout import Phase, Rollout, RolloutPhase, ServiceState
 from stackd.core.model.world import TaskView, World
 from stackd.core.rollout import judge
-from stackd.core.rollout.common import ACTIVE, allowed_end, traffic_problem
+from stackd.core.rollout.common import ACTIVE, allowed_end, pause_left, traffic_problem
 
 ORDER = (
     Phase.ROLLING_BACK,
@@ -72,19 +73,25 @@ def service_phase(world: World, stack: str, service: str, now: float) -> Standin
     rollout = state.rollout
     hold = world.get(Hold, f"{state.key}/{declared.revision}")
     if rollout is not None and rollout.phase in ACTIVE:
-        return _active(rollout.phase, rollout.target, state, rollout.reason, hold)
+        return _active(rollout, state, _reason(rollout, now), hold)
     if hold is None and state.stable != declared.revision:
         return Phase.PENDING, f"the rollout to {declared.revision} has not begun"
     return _settled(world, state, hold, now)
 
 
-def _active(
-    phase: RolloutPhase, target: str, state: ServiceState, reason: str, hold: Hold | None
-) -> Standing:
-    stable = state.stable or "nothing"
-    match phase:
+def _reason(rollout: Rollout, now: float) -> str:
+    """What the rollout waits for, with what is left of a timed pause."""
+    rest = pause_left(rollout, now)
+    return f"{rollout.reason}, {math.ceil(rest)} s left" if rest > 0 else rollout.reason
+
+
+def _active(rollout: Rollout, state: ServiceState, reason: str, hold: Hold | None) -> Standing:
+    stable, target = state.stable or "nothing", rollout.target
+    match rollout.phase:
         case RolloutPhase.WAITING:
             return Phase.PENDING, reason or "its rollout is about to begin"
+        case RolloutPhase.PROGRESSING if rollout.waits:
+            return Phase.PAUSED, f"{stable} -> {target}: {reason}"
         case RolloutPhase.PROGRESSING:
             refused = f"; {hold.revision} refused: {hold.reason}" if hold else ""
             return Phase.PROGRESSING, f"{stable} -> {target}: {reason}{refused}"
@@ -94,7 +101,7 @@ def _active(
             why = f" because {hold.reason}" if hold else ""
             return Phase.ROLLING_BACK, f"back to {stable}: {reason}{why}"
         case RolloutPhase.COMPLETE | RolloutPhase.ABORTED | RolloutPhase.FAILED:
-            raise AssertionError(f"a rollout that is {phase} is not active")
+            raise AssertionError(f"a rollout that is {rollout.phase} is not active")
         case never:
             assert_never(never)
 
@@ -103,7 +110,7 @@ def _settled(world: World, state: ServiceState, hold: Hold | None, now: float) -
     spec = world.declared(state.stack, state.service)
     assert spec is not None, "only declared services get here"
     wanted = fit.replicas(world, state.stack, spec)
-    known = world.tasks_of(state.stack, state.service)
+    known = (v for v in world.tasks_of(state.stack, state.service) if v.task.revision != state.warm)
     views = [v for v in known if v.wanted and not fit.aside(world, v, spec)]
     ready = sum(serving(world, view) for view in views)
     done = len({v.task.slot for v in views if allowed_end(v, spec)})
@@ -120,6 +127,8 @@ def _settled(world: World, state: ServiceState, hold: Hold | None, now: float) -
     ended = f", {done} ended well" if done else ""
     problem = traffic_problem(world, state.key)
     but = f"; {problem}" if problem else ""
+    if state.warm:
+        but += f"; {state.warm} stays ready to take over again"
     return Phase.HEALTHY, f"{ready} of {wanted} tasks are ready{ended}{by_hand}{but}"
 
 

@@ -17,7 +17,8 @@ def step(policy: Strategy, state: Rollout, observed: Observed, now: float) -> St
     if old:
         reason = f"{old} old tasks have still to end"
         kept = min(observed.counts.get(target, 0), observed.wanted)
-        return Step(state, {target: kept} if kept else {}, None, reason)
+        counts = {target: kept} if kept else {}
+        return Step(state, counts, None, reason, done=observed.complete)
     counts = {target: observed.wanted} if observed.wanted else {}
     reason = f"{new.available} of {observed.wanted} tasks updated"
-    return Step(state, counts, new.next_available, reason)
+    return Step(state, counts, new.next_available, reason, done=observed.complete)

@@ -66,10 +66,13 @@ def _others_move(world: World, stack: str, name: str) -> bool:
         state = world.get(ServiceState, service_key(stack, other))
         if other == name:
             continue
-        if state is None or (state.rollout is not None and state.rollout.phase in _UNDER_WAY):
+        waits = state is not None and state.rollout is not None and state.rollout.waits
+        if state is None or (
+            state.rollout is not None and state.rollout.phase in _UNDER_WAY and not waits
+        ):
             return True
         held = world.get(Hold, f"{stack}/{other}/{declared.revision}") is not None
-        paused = state.rollout is not None and state.rollout.phase is RolloutPhase.PAUSED
+        paused = waits or (state.rollout is not None and state.rollout.phase is RolloutPhase.PAUSED)
         if state.stable != declared.revision and not held and not paused:
             return True
     return False

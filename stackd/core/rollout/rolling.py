@@ -28,7 +28,8 @@ def step(policy: Strategy, state: Rollout, observed: Observed, now: float) -> St
     reason = f"{new.available} of {observed.wanted} tasks updated"
     if state.paused_until > now:
         reason += f", the next after a delay of {policy.delay:g} s"
-    return Step(state, {r: n for r, n in counts.items() if n}, earliest(*wakes), reason)
+    counts = {r: n for r, n in counts.items() if n}
+    return Step(state, counts, earliest(*wakes), reason, done=observed.complete)
 
 
 def _may_begin(policy: Strategy, state: Rollout, observed: Observed, now: float) -> int:

@@ -20,7 +20,16 @@ from stackd.core.model.stack import Mode, OnFailure
 from stackd.core.model.world import World
 from stackd.core.rollout import STRATEGIES, depends, judge, removal
 from stackd.core.rollout.choose import Case, next_target
-from stackd.core.rollout.common import ACTIVE, EVERYWHERE, Observed, observe
+from stackd.core.rollout.common import (
+    ACTIVE,
+    EVERYWHERE,
+    LOOKED,
+    STORE_EVERY,
+    TOTAL,
+    Observed,
+    observe,
+    resting,
+)
 
 KEPT_PROVEN = 10
 _ONGOING = (RolloutPhase.PROGRESSING, RolloutPhase.ROLLING_BACK)
@@ -125,6 +134,7 @@ def _advance(look: _Look) -> None:
     rollout = look.case.active
     if rollout is None:
         return
+    look.state = msgspec.structs.replace(look.state, warm=None, warm_left=0, warm_at=0)
     if rollout.phase is RolloutPhase.WAITING:
         rollout = _gated(look, rollout)
     if rollout.phase not in _ONGOING:
@@ -134,14 +144,16 @@ def _advance(look: _Look) -> None:
     observed = _observe(look, target)
     policy = look.case.policy
     views = look.world.tasks_of(look.state.stack, look.state.service)
-    rollout = judge.tick(rollout, observed, policy, look.draft.now)
+    if not resting(rollout):
+        rollout = judge.tick(rollout, observed, policy, look.draft.now)
     if not back:
         rollout = judge.count_failures(rollout, views, look.case.spec)
-        why = judge.too_many(rollout, policy, views, observed.wanted)
+        why = judge.too_many(rollout, policy, views, observed.wanted) or judge.refused(observed)
         if why and policy.on_failure is not OnFailure.CONTINUE:
             _fail(look, rollout, why, policy.on_failure)
             return _again(look)
-    if judge.left(rollout, look.draft.now) <= 0 and not observed.complete:
+    late = judge.left(rollout, look.draft.now) <= 0 and not resting(rollout)
+    if late and not observed.complete:
         action = OnFailure.PAUSE if policy.on_failure is OnFailure.CONTINUE else policy.on_failure
         _fail(look, rollout, judge.stuck(observed, policy, views), action)
         return _again(look)
@@ -177,18 +189,21 @@ def _again(look: _Look) -> None:
 
 def _step(look: _Look, rollout: Rollout, observed: Observed) -> None:
     strategy = STRATEGIES[look.case.policy.kind]
-    before = rollout.updated
+    before, at = rollout.updated, rollout.step
     step = strategy(look.case.policy, rollout, observed, look.draft.now)
     reason = f"{step.reason}; {observed.blocked}" if observed.blocked else step.reason
     rollout = msgspec.structs.replace(step.state, reason=reason)
-    look.state = msgspec.structs.replace(look.state, counts=step.counts)
+    look.state = msgspec.structs.replace(look.state, counts=step.counts, weights=step.weights)
     look.put(rollout)
-    if observed.complete:
+    if step.done:
         _complete(look, rollout)
         return
-    if rollout.updated > before and rollout.phase is RolloutPhase.PROGRESSING:
-        look.tell("progress", step.reason, rollout.cause)
-    tick = look.draft.now + judge.STORE_EVERY
+    if rollout.phase is RolloutPhase.PROGRESSING:
+        if rollout.step != at:
+            look.tell("step", step.told, rollout.cause)
+        elif rollout.updated > before and not step.weights:
+            look.tell("progress", step.reason, rollout.cause)
+    tick = look.draft.now + STORE_EVERY
     look.wake_at = earliest(step.wake_at, tick)
 
 
@@ -207,12 +222,25 @@ def _complete(look: _Look, rollout: Rollout) -> None:
     target = rollout.target
     look.tell("completed", f"{target} runs in full", rollout.cause)
     proven = (target, *(r for r in state.proven if r != target))[:KEPT_PROVEN]
-    look.state = msgspec.structs.replace(state, stable=target, proven=proven)
+    look.state = msgspec.structs.replace(
+        state, stable=target, proven=proven, **_kept_warm(look, target)
+    )
     look.put(
         msgspec.structs.replace(
             rollout, phase=RolloutPhase.COMPLETE, ended=now, reason="", paused_until=0
         )
     )
+
+
+def _kept_warm(look: _Look, target: str) -> dict[str, object]:
+    """The fields that keep the replaced revision for a while."""
+    state, policy = look.state, look.case.spec.strategy
+    old = state.stable
+    keeps = policy.kind.weighted and policy.scale_down_delay > 0 and old in state.counts
+    held = look.world.get(Hold, f"{look.name}/{old}") is not None
+    if not keeps or held or old == target:
+        return {}
+    return {"warm": old, "warm_left": policy.scale_down_delay, "warm_at": look.draft.now}
 
 
 def _fail(look: _Look, rollout: Rollout, why: str, action: OnFailure) -> None:
@@ -260,6 +288,9 @@ def turn_back(rollout: Rollout, deadline: float, now: float, why: str, cause: st
         paused_until=0,
         best=-1_000_000,
         updated=0,
+        pause_left=0,
+        pause_at=0,
+        waits=False,
         cause=cause,
     )
 
@@ -277,7 +308,38 @@ def _settle(look: _Look) -> None:
         _recovered(look, rollout)
         state = look.state
     keep = state.stable or rollout.target
-    look.state = msgspec.structs.replace(look.state, counts=_all(look, keep))
+    counts = dict(_all(look, keep))
+    _cool(look)
+    if look.state.warm is not None and counts:
+        counts[look.state.warm] = counts[keep]
+    look.state = msgspec.structs.replace(
+        look.state, counts=counts, weights=_settled_weights(look, keep)
+    )
+
+
+def _settled_weights(look: _Look, keep: str) -> Mapping[str, int]:
+    """All to the revision that stays while any other has tasks left; then none are needed."""
+    tasks = look.world.tasks_of(look.state.stack, look.state.service)
+    others = look.state.warm or any(v.live and v.task.revision != keep for v in tasks)
+    return {keep: TOTAL} if look.state.weights and others else {}
+
+
+def _cool(look: _Look) -> None:
+    """Let the replaced revision go when its time is over; the time is written every 5 s."""
+    state, now = look.state, look.draft.now
+    if state.warm is None:
+        return
+    passed = now - state.warm_at
+    left = state.warm_left - min(max(passed, 0.0), LOOKED)
+    held = look.world.get(Hold, f"{look.name}/{state.warm}") is not None
+    if left <= 0 or held or look.case.spec.mode is Mode.GLOBAL:
+        why = "it is refused" if held else "scale_down_delay is over"
+        look.tell("retired", f"{state.warm} stops: {why}")
+        look.state = msgspec.structs.replace(state, warm=None, warm_left=0, warm_at=0)
+        return
+    if not 0 <= passed < STORE_EVERY:
+        look.state = state = msgspec.structs.replace(state, warm_left=left, warm_at=now)
+    look.wake_at = earliest(look.wake_at, now + min(left, STORE_EVERY))
 
 
 def _all(look: _Look, revision: str) -> Mapping[str, int]:
@@ -295,7 +357,7 @@ def _recovered(look: _Look, rollout: Rollout) -> None:
         look.also.append(Delete(ref=ref(Hold, f"{look.name}/{rollout.target}")))
         _complete(look, rollout)
     elif not observed.complete:
-        again = look.draft.now + judge.STORE_EVERY if observed.blocked else None
+        again = look.draft.now + STORE_EVERY if observed.blocked else None
         soon = observed.tally(rollout.target).next_available
         look.wake_at = earliest(look.wake_at, earliest(soon, again))
 
@@ -308,6 +370,9 @@ def _rescaled(look: _Look) -> Mapping[str, int]:
         return _all(look, next(iter(state.counts)))
     observed = _observe(look, rollout.target)
     counts = dict(observed.counts)
+    if look.case.policy.kind.weighted and state.stable:
+        whole = {r: min(n, observed.wanted) for r, n in counts.items()}
+        return {r: n for r, n in {**whole, state.stable: observed.wanted}.items() if n}
     base = state.stable or str(rollout.target)
     missing = observed.wanted - sum(counts.values())
     if missing > 0 and counts:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from stackd.core.model.container import ContainerSpec, Grant, Mount, MountKind, Resources
 from stackd.core.model.release import ContentKind
-from stackd.core.model.stack import DependsOn, Mode, ServiceSpec, Strategy
+from stackd.core.model.stack import DependsOn, Mode, ServiceSpec, Strategy, StrategyKind
 from stackd.core.spec import (
     contents,
     deploy,
@@ -20,6 +20,7 @@ from stackd.core.spec import (
     ports,
     process,
     routes,
+    steps,
     strategy,
     volumes,
 )
@@ -175,6 +176,9 @@ class Assembler:
     def _check_mode(self, path: Path, given: deploy.DeploySection, mode: Mode) -> None:
         if mode is not Mode.GLOBAL:
             return
+        if given.strategy and StrategyKind(given.strategy.type).weighted:
+            text = f"{given.strategy.type} is for replicated services: use rolling or recreate"
+            self._error((*path, "deploy", "strategy"), text)
         if given.replicas is not None:
             self._error((*path, "deploy", "replicas"), "a global service has one task on each node")
         if given.placement and given.placement.max_replicas_per_node:
@@ -193,16 +197,20 @@ class Assembler:
         update = self._try(
             (*at, "strategy"), lambda: strategy.from_strategy(section, singleton), Strategy()
         )
+        for number, text in steps.faults(section.steps or ()):
+            self._error((*at, "strategy", "steps", number), text)
         if given.update_config:
             update = strategy.from_update(given.update_config, singleton)
         back = strategy.rollback(update, given.rollback_config)
         for key, found in (("strategy", update), ("rollback_config", back)):
             if singleton and strategy.overlaps(found):
                 key = "update_config" if key == "strategy" and given.update_config else key
+                kind = found.kind.value if found.kind.weighted else "start-first"
+                instead = "rolling or recreate" if found.kind.weighted else "stop-first"
                 self._error(
                     (*at, key),
-                    "start-first runs two tasks at once on a volume that is written to:"
-                    " use stop-first, or `shared: true` on the volume if that is safe",
+                    f"{kind} runs two tasks at once on a volume that is written to:"
+                    f" use {instead}, or `shared: true` on the volume if that is safe",
                 )
                 break
         return update, back

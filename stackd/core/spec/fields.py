@@ -95,10 +95,10 @@ def matching(pattern: str, what: str) -> Any:
             raise ValueError(f"{shown(text)} is not {what}")
         return text
 
-    return _Both(parsed(check), {"anyOf": [pattern_schema(pattern), {"type": "number"}]})
+    return Both(parsed(check), {"anyOf": [pattern_schema(pattern), {"type": "number"}]})
 
 
-class _Both(Generic[T]):
+class Both(Generic[T]):
     """A validator and the JSON schema of what it accepts, as one piece of metadata."""
 
     def __init__(self, validator: BeforeValidator, schema: Schema) -> None:
@@ -124,7 +124,7 @@ def whole(low: int, high: int) -> Any:
         return value
 
     typed = {"type": "integer", "minimum": low, "maximum": high}
-    return _Both(parsed(parse), {"anyOf": [typed, _quoted(high, low)]})
+    return Both(parsed(parse), {"anyOf": [typed, _quoted(high, low)]})
 
 
 def _quoted(high: int, low: int) -> Schema:
@@ -141,7 +141,7 @@ def decimal(low: float, high: float) -> Any:
         return value
 
     typed = {"type": "number", "minimum": low, "maximum": high}
-    return _Both(parsed(parse), {"anyOf": [typed, pattern_schema(scalars.NUMBER)]})
+    return Both(parsed(parse), {"anyOf": [typed, pattern_schema(scalars.NUMBER)]})
 
 
 def seconds(low: float = 0, high: float = 10 * 365 * 86400, words: str = "") -> Any:
@@ -152,7 +152,7 @@ def seconds(low: float = 0, high: float = 10 * 365 * 86400, words: str = "") -> 
         Span(low, high, words).check(value, text)
         return value
 
-    return _Both(parsed(parse), {"anyOf": [{"const": 0}, pattern_schema(scalars.DURATION)]})
+    return Both(parsed(parse), {"anyOf": [{"const": 0}, pattern_schema(scalars.DURATION)]})
 
 
 def choice(*honoured: str, planned: tuple[str, ...] = (), foreign: tuple[str, ...] = ()) -> Any:
@@ -168,7 +168,7 @@ def choice(*honoured: str, planned: tuple[str, ...] = (), foreign: tuple[str, ..
         raise ValueError(f"{shown(text)} is unknown: use {' or '.join(honoured)}")
 
     words: Schema = {"enum": list(honoured)}
-    return _Both(parsed(parse), {"anyOf": [words, INTERPOLATED]})
+    return Both(parsed(parse), {"anyOf": [words, INTERPOLATED]})
 
 
 def refine(check: Callable[[str], str]) -> BeforeValidator:
@@ -179,21 +179,21 @@ def refine(check: Callable[[str], str]) -> BeforeValidator:
 Text = Annotated[str, WithJsonSchema(TEXT)]
 Flag = Annotated[
     bool,
-    _Both(
+    Both(
         parsed(scalars.boolean),
         {"anyOf": [{"type": "boolean"}, pattern_schema(scalars.BOOLEAN)]},
     ),
 ]
 Size = Annotated[
     int,
-    _Both(
+    Both(
         parsed(scalars.size),
         {"anyOf": [{"type": "integer", "minimum": 0}, pattern_schema(scalars.SIZE)]},
     ),
 ]
 FileMode = Annotated[
     int,
-    _Both(
+    Both(
         parsed(scalars.mode),
         {"anyOf": [{"type": "integer", "minimum": 0}, pattern_schema(scalars.MODE)]},
     ),

@@ -1,31 +1,31 @@
 """`strategy`, `update_config` and `rollback_config`: how a service goes to another revision."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, assert_never
 
 from msgspec.structs import replace
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from stackd.core.model.stack import Amount, OnFailure, Strategy, StrategyKind
+from stackd.core.spec import steps
 from stackd.core.spec.fields import (
     Duration,
+    Flag,
     Section,
     choice,
     decimal,
-    matching,
     seconds,
     whole,
 )
+from stackd.core.spec.steps import MAX_STEPS, Share, StepSection, amount
 
 MAX_TASKS = 100_000
-_LATER = ("blue-green", "canary", "shadow", "ab")
+_LATER = ("shadow", "ab")
 _STOP_FIRST = Strategy(max_surge=Amount(value=0), max_unavailable=Amount(value=1))
 
-Share = Annotated[
-    str, matching(r"[0-9]{1,5}|(?:100|[0-9]{1,2})%", "a number or a percentage up to 100%")
-]
 Drain = Annotated[float, seconds(0, 600, "0s to 10m")]
 Deadline = Annotated[float, seconds(1, 7 * 86400, "1s to 7d")]
-Kind = Annotated[str, choice("rolling", "recreate", planned=_LATER)]
+Kind = Annotated[str, choice("rolling", "recreate", "canary", "blue-green", planned=_LATER)]
+Delay = Annotated[float, seconds(0, 7 * 86400, "0s to 7d")]
 
 
 class StrategySection(Section):
@@ -33,8 +33,8 @@ class StrategySection(Section):
 
     PLANNED: ClassVar[frozenset[str]] = frozenset(
         {
-            "steps", "analysis", "preview", "auto_promote", "auto_promote_after", "pre_promotion",
-            "post_promotion", "mirror", "duration", "match", "split", "scale_down_delay",
+            "analysis", "preview", "pre_promotion", "post_promotion", "mirror", "duration",
+            "match", "split",
         }
     )  # fmt: skip
 
@@ -47,6 +47,10 @@ class StrategySection(Section):
     progress_deadline: Deadline | None = None
     drain_timeout: Drain | None = None
     on_failure: Annotated[str, choice("rollback", "pause", planned=("step_back",))] | None = None
+    steps: Annotated[list[StepSection], Field(max_length=MAX_STEPS)] | None = None
+    scale_down_delay: Delay | None = None
+    auto_promote: Flag | None = None
+    auto_promote_after: Delay | None = None
 
 
 def _named(data: Any) -> Any:
@@ -80,18 +84,32 @@ class RollbackSection(PaceSection):
     failure_action: Annotated[str, choice("pause", "continue")] | None = None
 
 
-def _amount(text: str) -> Amount:
-    if text.endswith("%"):
-        return Amount(value=int(text[:-1]), percent=True)
-    return Amount(value=int(text))
-
-
 def _given(section: Section, *keys: str) -> dict[str, Any]:
     values = {key: getattr(section, key) for key in keys}
     return {key: value for key, value in values.items() if value is not None}
 
 
 _PACE = ("delay", "monitor", "max_failure_ratio")
+_ALL = Amount(value=100, percent=True)
+_GREEN = ("auto_promote", "auto_promote_after")
+_STEPPED = ("steps", "scale_down_delay", *_GREEN)
+_FOREIGN_KEYS = {
+    StrategyKind.ROLLING: _STEPPED,
+    StrategyKind.RECREATE: ("max_surge", "max_unavailable", "delay", *_STEPPED),
+    StrategyKind.CANARY: ("delay", *_GREEN),
+    StrategyKind.BLUE_GREEN: ("delay", "steps"),
+}
+"""Keys that say nothing to a strategy."""
+_RECREATE = "{kind} stops all tasks and then starts all"
+_WHY = {
+    "max_surge": _RECREATE,
+    "max_unavailable": _RECREATE,
+    "delay": "{kind} does not replace tasks one after the other",
+    "steps": "{kind} has no steps",
+    "scale_down_delay": "{kind} keeps no replaced revision ready",
+    "auto_promote": "only blue-green has a switch",
+    "auto_promote_after": "only blue-green has a switch",
+}
 
 
 def from_strategy(section: StrategySection, stop_first: bool) -> Strategy:
@@ -103,22 +121,39 @@ def from_strategy(section: StrategySection, stop_first: bool) -> Strategy:
     common = _given(section, *_PACE, "progress_deadline", "drain_timeout")
     if section.on_failure:
         common["on_failure"] = OnFailure(section.on_failure)
-    if section.type == StrategyKind.RECREATE:
-        for key in ("max_surge", "max_unavailable", "delay"):
-            if getattr(section, key) is not None:
-                raise ValueError(f"recreate stops all tasks and then starts all: remove {key}")
-        all_at_once = Amount(value=100, percent=True)
-        return Strategy(
-            kind=StrategyKind.RECREATE,
-            max_surge=Amount(value=0),
-            max_unavailable=all_at_once,
-            **common,
-        )
-    surge = _amount(section.max_surge or ("0" if stop_first else "1"))
-    unavailable = _amount(section.max_unavailable or ("0" if surge.value else "1"))
+    kind = StrategyKind(section.type)
+    for key in _FOREIGN_KEYS[kind]:
+        if getattr(section, key) is not None:
+            raise ValueError(f"{_WHY[key].format(kind=kind.value)}: remove {key}")
+    match kind:
+        case StrategyKind.RECREATE:
+            none = Amount(value=0)
+            return Strategy(kind=kind, max_surge=none, max_unavailable=_ALL, **common)
+        case StrategyKind.ROLLING:
+            return Strategy(**_pace(section, stop_first), **common)
+        case StrategyKind.CANARY:
+            common |= _given(section, "scale_down_delay")
+            found = steps.build(section.steps or ())
+            return Strategy(kind=kind, steps=found, **_pace(section, False), **common)
+        case StrategyKind.BLUE_GREEN:
+            common |= _given(section, "scale_down_delay", "auto_promote", "auto_promote_after")
+            if section.auto_promote is False and section.auto_promote_after:
+                raise ValueError(
+                    "auto_promote: false waits for a person, auto_promote_after does not: keep one"
+                )
+            return Strategy(kind=kind, **_pace(section, False), **common)
+        case never:
+            assert_never(never)
+
+
+def _pace(section: StrategySection, stop_first: bool) -> dict[str, Any]:
+    surge = amount(section.max_surge or ("0" if stop_first else "1"))
+    unavailable = amount(section.max_unavailable or ("0" if surge.value else "1"))
     if surge.value == 0 and unavailable.value == 0:
         raise ValueError("max_surge and max_unavailable are both 0: nothing could be replaced")
-    return Strategy(max_surge=surge, max_unavailable=unavailable, **common)
+    if surge.value == 0 and StrategyKind(section.type).weighted:
+        raise ValueError(f"{section.type} runs old and new tasks at once: max_surge is at least 1")
+    return {"max_surge": surge, "max_unavailable": unavailable}
 
 
 def _paced(section: PaceSection, base: Strategy) -> Strategy:
@@ -153,7 +188,7 @@ def rollback(strategy: Strategy, section: RollbackSection | None) -> Strategy:
         return base
     if section.failure_action:
         base = replace(base, on_failure=OnFailure(section.failure_action))
-    if strategy.kind is StrategyKind.RECREATE:
+    if strategy.kind is not StrategyKind.ROLLING:
         return replace(base, **_given(section, *_PACE))
     return _paced(section, base)
 

@@ -20,9 +20,9 @@ from stackd.core.model import fit
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.draft import Draft, Ids, earliest
 from stackd.core.model.ids import service_key
-from stackd.core.model.node import NodeReport, NodeStatus
+from stackd.core.model.node import NodeReport
 from stackd.core.model.record import ref
-from stackd.core.model.states import Leaving, NodeState, TaskState
+from stackd.core.model.states import Leaving, TaskState
 from stackd.core.model.task import TaskDesired
 from stackd.core.model.traffic import Endpoint, EndpointState, TrafficEntry
 from stackd.core.model.world import TaskView, World
@@ -69,7 +69,7 @@ def decide(world: World, dirty: Dirty, now: float, ids: Ids) -> Decision:
     del dirty  # what leaves is indexed, and every report may concern all of it
     draft = Draft(now, ids)
     wake: float | None = None
-    reports = _reports(world)
+    reports = fit.carriers(world)
     if not reports:
         return draft.decision()  # nobody carries anything out, and nobody could say so
     scenes: dict[str, Scene] = {}
@@ -97,17 +97,6 @@ def _write(draft: Draft, view: TaskView, new: TaskDesired, scene: Scene) -> None
         draft.group([new, draft.event("task.cut", view.task.id, text, new.cause)], relies)
     else:
         draft.group([new], relies)
-
-
-def _reports(world: World) -> list[NodeReport]:
-    """Nodes that are down carry nothing that could be waited for; those not heard since a new
-    leader began may."""
-    return [
-        world.get(NodeReport, status.id) or NodeReport(id=status.id)
-        for status in world.all(NodeStatus)
-        if status.state is NodeState.READY
-        or (status.state is NodeState.UNKNOWN and status.epoch > 0)
-    ]
 
 
 def _scene(world: World, key: str, reports: Sequence[NodeReport], now: float) -> Scene:

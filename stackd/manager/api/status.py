@@ -15,9 +15,12 @@ from stackd.core.model.fit import replicas
 from stackd.core.model.node import NodeReport, NodeStatus
 from stackd.core.model.release import Hold, Override, Release, Revision, Stack
 from stackd.core.model.rollout import RolloutPhase, ServiceState
+from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
+from stackd.core.rollout import steps as steps_of
+from stackd.core.rollout.common import pause_left
 from stackd.core.rollout.phase import behind, service_phase, serving, stack_phase
 from stackd.core.traffic.effective import weights as effective_weights
 from stackd.manager.api import names, troubles
@@ -100,7 +103,7 @@ def service_status(world: World, head: Stack, service: str, now: float) -> Servi
     weights = _weights(world, key)
     rows = _revisions(world, head.name, service, weights)
     override = world.get(Override, key)
-    steps, step = _steps(state, rows)
+    steps, step = _steps(spec, state, rows)
     return ServiceStatus(
         stack=head.name,
         service=service,
@@ -110,6 +113,8 @@ def service_status(world: World, head: Stack, service: str, now: float) -> Servi
         step=step,
         steps=steps,
         weights=weights,
+        weights_wanted=dict(state.weights) if state else {},
+        pause_left=round(max(0.0, _pause_left(state, now)), 1),
         revisions=rows,
         release=head.release,
         commit=head.commit,
@@ -130,12 +135,21 @@ def service_status(world: World, head: Stack, service: str, now: float) -> Servi
     )
 
 
+def _pause_left(state: ServiceState | None, now: float) -> float:
+    return pause_left(state.rollout, now) if state and state.rollout else 0.0
+
+
 def _steps(
-    state: ServiceState | None, rows: tuple[RevisionRow, ...]
+    spec: ServiceSpec | None, state: ServiceState | None, rows: tuple[RevisionRow, ...]
 ) -> tuple[tuple[str, ...], int]:
-    """A rolling or recreate rollout has one step a task: how many of the target are ready."""
+    """The steps and how many of them are done. A rolling or recreate rollout has one a task: how
+    many of the target are ready; the last of the others is to take over."""
     if state is None or state.rollout is None:
         return (), 0
+    if spec is not None and spec.strategy.kind.weighted and state.rollout.source is not None:
+        names = (*(s.words for s in steps_of(spec.strategy)), "take over")
+        complete = state.rollout.phase is RolloutPhase.COMPLETE
+        return names, len(names) if complete else min(state.rollout.step, len(names) - 1)
     target = next((r for r in rows if r.id == state.rollout.target), None)
     total = sum(r.desired for r in rows)
     done = state.rollout.phase is RolloutPhase.COMPLETE

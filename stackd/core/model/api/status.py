@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import msgspec
+
 from stackd.core.model.api.base import Answer
 from stackd.core.model.record import Value
 
@@ -27,8 +29,14 @@ class ServiceStatus(Answer, frozen=True, kw_only=True):
     reason: str
     strategy: str
     step: int
+    """Steps that are done: `steps[step]` is the current one."""
     steps: tuple[str, ...]
     weights: Mapping[str, int]
+    """As they act now, 0..10000."""
+    weights_wanted: Mapping[str, int] = msgspec.field(default_factory=dict)
+    """As a rollout wants them; none where traffic goes by the number of ready tasks."""
+    pause_left: float = 0
+    """Seconds left of the timed pause that the current step is."""
     revisions: tuple[RevisionRow, ...]
     release: int
     commit: str

@@ -1,6 +1,14 @@
 import pytest
 
-from stackd.core.model.stack import Amount, OnFailure, Strategy, StrategyKind
+from stackd.core.model.stack import (
+    Amount,
+    OnFailure,
+    Pause,
+    SetScale,
+    SetWeight,
+    Strategy,
+    StrategyKind,
+)
 from tests.unit.core.spec.stacks import faults, service
 
 ALL = Amount(value=100, percent=True)
@@ -115,12 +123,21 @@ def test_start_first_on_a_written_volume_is_an_error(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{strategy: canary}", "'canary' is not supported yet: use rolling or recreate"),
+        ("{strategy: canary}", "canary needs steps"),
         ("{strategy: {type: blue-green, preview: {}}}", "preview is not supported yet"),
         ("{strategy: {type: ab}}", "'ab' is not supported yet"),
         ("{strategy: {type: shadow}}", "'shadow' is not supported yet"),
-        ("{strategy: {type: rolling, steps: []}}", "steps is not supported yet"),
-        ("{strategy: {type: rolling, scale_down_delay: 1s}}", "scale_down_delay is not"),
+        ("{strategy: {type: rolling, steps: []}}", "rolling has no steps: remove steps"),
+        ("{strategy: {type: blue-green, steps: []}}", "blue-green has no steps: remove steps"),
+        ("{strategy: {type: rolling, scale_down_delay: 1s}}", "remove scale_down_delay"),
+        ("{strategy: {type: recreate, scale_down_delay: 1s}}", "remove scale_down_delay"),
+        ("{strategy: {type: blue-green, delay: 1s}}", "remove delay"),
+        ("{strategy: {type: blue-green, max_surge: 0}}", "max_surge is at least 1"),
+        (
+            "{strategy: {type: blue-green, auto_promote: false, auto_promote_after: 1s}}",
+            "auto_promote: false waits for a person, auto_promote_after does not",
+        ),
+        ("{mode: global, strategy: blue-green}", "blue-green is for replicated services"),
         ("{strategy: {type: rolling, on_failure: step_back}}", "'step_back' is not supported yet"),
         ("{strategy: {type: rolling, drain_timeout: 11m}}", "11m is out of range: 0s to 10m"),
         ("{strategy: {type: rolling, max_surge: 101%}}", "is not a number or a percentage"),
@@ -135,3 +152,81 @@ def test_start_first_on_a_written_volume_is_an_error(text: str) -> None:
 )
 def test_faults(text: str, message: str) -> None:
     assert message in faults(f"deploy: {text}")
+
+
+def canary(*steps: str, more: str = "") -> str:
+    return f"{{strategy: {{type: canary, steps: [{', '.join(steps)}]{more}}}}}"
+
+
+def test_canary_steps() -> None:
+    text = canary(
+        "{set_weight: 0.01%}",
+        "{pause: 2m}",
+        "{set_scale: 3}",
+        "{set_scale: 50%}",
+        "{set_weight: 5.5%}",
+        "{pause: {}}",
+        "{set_weight: 100%}",
+        more=", scale_down_delay: 0s",
+    )
+    found = deploy(text)
+    assert found.kind is StrategyKind.CANARY
+    assert found.scale_down_delay == 0
+    assert found.steps == (
+        SetWeight(weight=1),
+        Pause(seconds=120.0),
+        SetScale(tasks=n(3)),
+        SetScale(tasks=Amount(value=50, percent=True)),
+        SetWeight(weight=550),
+        Pause(),
+        SetWeight(weight=10_000),
+    )
+
+
+def test_blue_green() -> None:
+    assert deploy("{strategy: blue-green}") == Strategy(kind=StrategyKind.BLUE_GREEN)
+    by_hand = deploy("{strategy: {type: blue-green, auto_promote: no}}")
+    assert by_hand == Strategy(kind=StrategyKind.BLUE_GREEN, auto_promote=False)
+    timed = deploy("{strategy: {type: blue-green, auto_promote_after: 5m}}")
+    assert timed.auto_promote_after == 300.0
+
+
+def test_a_way_back_has_its_own_pace_but_the_same_strategy() -> None:
+    found = service(f"deploy: {canary('{pause: {}}')[:-1]}, rollback_config: {{monitor: 1s}}}}")
+    assert found.rollback.kind is StrategyKind.CANARY
+    assert found.rollback.monitor == 1.0
+    assert found.rollback.on_failure is OnFailure.PAUSE
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("{set_weight: 101%}", "4:60 '101%' is not a weight: write 0% to 100%"),
+        ("{set_weight: 5}", "4:60 '5' is not a weight"),
+        ("{set_weight: 0.001%}", "in hundredths at most"),
+        ("{pause: 0s}", "4:55 '0s' is out of range: up to 30d, or {} until promoted"),
+        ("{pause: 5}", "a duration needs a unit"),
+        ("{match: []}", "match is not supported yet"),
+        ("{mirror: 5%}", "mirror is not supported yet"),
+        ("{analysis: {}}", "analysis is not supported yet"),
+        ("{pause: 1s, set_scale: 1}", "a step has one key"),
+        ("{}", "4:47 a step has one key: set_weight, pause or set_scale"),
+        ("5", "must be a mapping"),
+    ],
+)
+def test_faults_of_a_step_have_its_place(step: str, message: str) -> None:
+    assert message in faults(f"deploy: {canary(step)}")
+
+
+def test_the_place_of_a_weight_that_goes_down() -> None:
+    found = faults(f"deploy: {canary('{set_weight: 2%}', '{set_weight: 1%}')}")
+    assert found.startswith("4:65 1% comes after 2%: weights only go up")
+
+
+@pytest.mark.parametrize("kind", ["canary, steps: [{pause: {}}]", "blue-green"])
+def test_two_revisions_at_once_on_a_written_volume_are_an_error(kind: str) -> None:
+    found = faults(f"{VOLUME}deploy: {{strategy: {{type: {kind}}}}}", rest=TOP)
+    assert "runs two tasks at once on a volume that is written to: use rolling or recreate" in found
+    assert service(
+        f"volumes: ['s:/d']\ndeploy: {{strategy: {{type: {kind}}}}}", rest=TOP
+    ).strategy.kind.weighted

@@ -1,0 +1,116 @@
+"""`steps` of a canary: what is done before the new revision takes over.
+
+Called by `strategy`, and by `assembly` for the faults of a single step.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BeforeValidator, ConfigDict, model_validator
+
+from stackd.core.model.stack import Amount, Pause, RolloutStep, SetScale, SetWeight
+from stackd.core.spec import scalars
+from stackd.core.spec.fields import Both, Section, fault, matching, pattern_schema, scalar
+from stackd.core.spec.scalars import shown
+
+MAX_STEPS = 100
+_WEIGHT = r"(?:100(?:\.0{1,2})?|[0-9]{1,2}(?:\.[0-9]{1,2})?)%"
+_LONGEST = 30 * 86400
+
+Share = Annotated[
+    str, matching(r"[0-9]{1,5}|(?:100|[0-9]{1,2})%", "a number or a percentage up to 100%")
+]
+
+
+def _weight(data: Any) -> int:
+    text = scalar(data)
+    if not re.fullmatch(_WEIGHT, text):
+        raise fault(f"{shown(text)} is not a weight: write 0% to 100%, in hundredths at most")
+    whole, _, part = text[:-1].partition(".")
+    return int(whole) * 100 + int(part.ljust(2, "0") or 0)
+
+
+def _pause(data: Any) -> float:
+    """Seconds; 0 = until promoted."""
+    if data == {}:
+        return 0.0
+    try:
+        found = scalars.duration(scalar(data))
+    except ValueError as error:
+        raise fault(str(error)) from error
+    if not 0 < found <= _LONGEST:
+        raise fault(f"{shown(scalar(data))} is out of range: up to 30d, or {{}} until promoted")
+    return found
+
+
+class StepSection(Section):
+    """One item of `steps`: one key."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"patternProperties": {"^x-": {}}, "minProperties": 1}
+    )
+
+    PLANNED: ClassVar[frozenset[str]] = frozenset({"analysis", "match", "mirror"})
+
+    set_weight: Annotated[int, Both(BeforeValidator(_weight), pattern_schema(_WEIGHT))] | None = (
+        None
+    )
+    pause: (
+        Annotated[
+            float,
+            Both(
+                BeforeValidator(_pause),
+                {
+                    "anyOf": [
+                        {"type": "object", "maxProperties": 0},
+                        pattern_schema(scalars.DURATION),
+                    ]
+                },
+            ),
+        ]
+        | None
+    ) = None
+    set_scale: Share | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len([v for v in (self.set_weight, self.pause, self.set_scale) if v is not None]) != 1:
+            raise fault("a step has one key: set_weight, pause or set_scale")
+        return self
+
+
+def amount(text: str) -> Amount:
+    """A number of tasks, or a share of them."""
+    if text.endswith("%"):
+        return Amount(value=int(text[:-1]), percent=True)
+    return Amount(value=int(text))
+
+
+def build(sections: Sequence[StepSection]) -> tuple[RolloutStep, ...]:
+    """The steps as the rollouts take them.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not sections:
+        raise ValueError("canary needs steps: add `steps: [{set_weight: 5%}, {pause: 10m}]`")
+    return tuple(_step(section) for section in sections)
+
+
+def _step(section: StepSection) -> RolloutStep:
+    if section.set_weight is not None:
+        return SetWeight(weight=section.set_weight)
+    if section.set_scale is not None:
+        return SetScale(tasks=amount(section.set_scale))
+    return Pause(seconds=section.pause or 0)
+
+
+def faults(sections: Sequence[StepSection]) -> Iterator[tuple[int, str]]:
+    """What is wrong with single steps: their number, from 0, and the words."""
+    highest = 0
+    for number, section in enumerate(sections):
+        weight = section.set_weight
+        if weight is not None and weight < highest:
+            yield number, f"{weight / 100:g}% comes after {highest / 100:g}%: weights only go up"
+        highest = max(highest, weight or 0)
