@@ -141,8 +141,7 @@ def _steps(service: ServiceStatus) -> list[Text]:
         elif number > service.step:
             lines.append(Text(f"  {step}", style="dim"))
         else:
-            left = f"  {service.pause_left:.0f}s left" if service.pause_left else ""
-            lines.append(Text(f"▶ {step}{left}", style="bold"))
+            lines.append(Text(f"▶ {step}", style="bold"))
     return lines
 
 

@@ -4,10 +4,9 @@
 step functions; `commands` are what people may ask; `phase` and `outcome` tell where it stands.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import assert_never
+from collections.abc import Mapping
 
-from stackd.core.model.stack import RolloutStep, Strategy, StrategyKind
+from stackd.core.model.stack import StrategyKind
 from stackd.core.rollout import bluegreen, canary, recreate, rolling
 from stackd.core.rollout.common import StrategyStep
 
@@ -18,16 +17,3 @@ STRATEGIES: Mapping[StrategyKind, StrategyStep] = {
     StrategyKind.BLUE_GREEN: bluegreen.step,
 }
 """Every strategy: policy, rollout, what is observed, now -> the next counts and weights."""
-
-
-def steps(policy: Strategy) -> Sequence[RolloutStep]:
-    """The steps of a strategy that has such."""
-    match policy.kind:
-        case StrategyKind.CANARY:
-            return canary.steps(policy)
-        case StrategyKind.BLUE_GREEN:
-            return bluegreen.steps(policy)
-        case StrategyKind.ROLLING | StrategyKind.RECREATE:
-            return ()
-        case never:
-            assert_never(never)

@@ -98,7 +98,7 @@ def _back(scene: _Scene, state: Rollout) -> Step:
     seen = scene.observed
     others = [r for r in seen.revisions if seen.existing(r)]
     served = seen.tally(seen.target).ready or not any(seen.tally(r).ready for r in others)
-    weights = {seen.target: TOTAL} if served else scene.weights
+    weights = {seen.target: TOTAL} if served or not seen.weights else seen.weights
     moved = served and seen.applied and seen.weights == weights
     kept = {} if moved else scene.leaving()
     counts = {r: n for r, n in {**kept, seen.target: seen.wanted}.items() if n}

@@ -19,8 +19,7 @@ from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
-from stackd.core.rollout import steps as steps_of
-from stackd.core.rollout.common import pause_left
+from stackd.core.rollout import steps as rollout_steps
 from stackd.core.rollout.phase import behind, service_phase, serving, stack_phase
 from stackd.core.traffic.effective import weights as effective_weights
 from stackd.manager.api import names, troubles
@@ -112,9 +111,7 @@ def service_status(world: World, head: Stack, service: str, now: float) -> Servi
         strategy=spec.strategy.kind.value if spec else "",
         step=step,
         steps=steps,
-        weights=weights,
-        weights_wanted=dict(state.weights) if state else {},
-        pause_left=round(max(0.0, _pause_left(state, now)), 1),
+        weights=dict(state.weights) if state and state.weights else weights,
         revisions=rows,
         release=head.release,
         commit=head.commit,
@@ -135,10 +132,6 @@ def service_status(world: World, head: Stack, service: str, now: float) -> Servi
     )
 
 
-def _pause_left(state: ServiceState | None, now: float) -> float:
-    return pause_left(state.rollout, now) if state and state.rollout else 0.0
-
-
 def _steps(
     spec: ServiceSpec | None, state: ServiceState | None, rows: tuple[RevisionRow, ...]
 ) -> tuple[tuple[str, ...], int]:
@@ -147,7 +140,7 @@ def _steps(
     if state is None or state.rollout is None:
         return (), 0
     if spec is not None and spec.strategy.kind.weighted and state.rollout.source is not None:
-        names = (*(s.words for s in steps_of(spec.strategy)), "take over")
+        names = (*(s.words for s in rollout_steps.of(spec.strategy)), "take over")
         complete = state.rollout.phase is RolloutPhase.COMPLETE
         return names, len(names) if complete else min(state.rollout.step, len(names) - 1)
     target = next((r for r in rows if r.id == state.rollout.target), None)

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-import msgspec
-
 from stackd.core.model.api.base import Answer
 from stackd.core.model.record import Value
 
@@ -32,11 +30,8 @@ class ServiceStatus(Answer, frozen=True, kw_only=True):
     """Steps that are done: `steps[step]` is the current one."""
     steps: tuple[str, ...]
     weights: Mapping[str, int]
-    """As they act now, 0..10000."""
-    weights_wanted: Mapping[str, int] = msgspec.field(default_factory=dict)
-    """As a rollout wants them; none where traffic goes by the number of ready tasks."""
-    pause_left: float = 0
-    """Seconds left of the timed pause that the current step is."""
+    """0..10000: as a rollout wants them, or by the number of ready tasks; how they act now, after
+    revisions that have nothing ready are passed over, is in `revisions`."""
     revisions: tuple[RevisionRow, ...]
     release: int
     commit: str

@@ -16,11 +16,13 @@ from stackd.core.model.stack import (
     Constraint,
     Mode,
     NetworkSpec,
+    Pause,
     Placement,
     Port,
     Route,
     ServiceSpec,
     Strategy,
+    StrategyKind,
 )
 from stackd.core.model.world import World
 from stackd.core.plan.make import make_plan
@@ -143,6 +145,23 @@ def test_the_surge_of_a_rollout_must_fit_beside_what_runs(surge: int, fits: bool
     put(world, *task("t1", revision=RevisionId(release.services["web"].revision)))
     changed = service(strategy=pace, container_resources=whole, container_user="1")
     assert (reasons(world, changed) == "") is fits
+
+
+@pytest.mark.parametrize(("cpus", "fits"), [(2.0, True), (3.0, False)])
+@pytest.mark.parametrize("kind", [StrategyKind.CANARY, StrategyKind.BLUE_GREEN])
+def test_both_revisions_at_full_size_must_fit(
+    kind: StrategyKind, cpus: float, *, fits: bool
+) -> None:
+    pace = Strategy(kind=kind, steps=(Pause(),))
+    part = Resources(reserve_cpus=cpus)
+    world = deployed(stack(service(strategy=pace, container_resources=part)), one_node())
+    release = world.release("shop")
+    assert isinstance(release, Release)
+    put(world, *task("t1", revision=RevisionId(release.services["web"].revision)))
+    changed = service(strategy=pace, container_resources=part, container_user="1")
+    found = reasons(world, changed)
+    assert (found == "") is fits
+    assert fits or "0 of 1 tasks of shop/web can be placed" in found
 
 
 def test_growth_needs_room_only_for_what_is_added() -> None:

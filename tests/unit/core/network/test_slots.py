@@ -50,6 +50,15 @@ def test_a_revision_of_weight_zero_gets_nothing_even_alone() -> None:
     assert slots.share_out({"b": ["2"]}, {"a": 10000, "b": 0}) == ()
 
 
+def test_a_weight_that_a_thousand_slots_would_round_away_takes_ten_thousand() -> None:
+    for weight in (1, 7, 55):
+        shared = Counter(
+            slots.share_out({"a": ["1"], "b": ["2"]}, {"a": 10_000 - weight, "b": weight})
+        )
+        assert shared == {"1": 10_000 - weight, "2": weight}
+    assert len(slots.share_out({"a": ["1"], "b": ["2"]}, {"a": 9_950, "b": 50})) == 1_000
+
+
 def test_without_weights_every_endpoint_counts_the_same() -> None:
     assert slots.share_out({"a": ["1"], "b": ["2", "3"]}, {}) == ("1", "2", "3")
 

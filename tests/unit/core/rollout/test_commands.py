@@ -9,7 +9,8 @@ import pytest
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.record import Changes
 from stackd.core.model.release import Hold, Revision
-from stackd.core.model.rollout import RolloutPhase, ServiceState
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
+from stackd.core.model.stack import Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.model.world import World
 from stackd.core.rollout import commands
 from stackd.core.rollout.commands import Asked
@@ -143,3 +144,73 @@ def test_a_release_that_cannot_come_back_as_it_was_comes_back_as_a_new_one() -> 
     assert first.services["web"].revision == "a"
     sim.advance(40)
     assert {v.task.revision for v in sim.world.tasks_of("shop", "web") if v.live} == {"a2"}
+
+
+CANARY = Strategy(
+    kind=StrategyKind.CANARY, steps=(SetWeight(weight=500), Pause(seconds=60.0), Pause())
+)
+
+
+def canary() -> Simulation:
+    """A canary in its timed pause."""
+    sim = Simulation(1)
+    for revision in ("a", "b"):
+        sim.deploy("shop", {"web": (web(strategy=CANARY, rollback=CANARY), revision)})
+        sim.advance(20)
+    return sim
+
+
+def running(sim: Simulation) -> Rollout:
+    state = sim.world.get(ServiceState, "shop/web")
+    assert state is not None
+    assert state.rollout is not None
+    return state.rollout
+
+
+def ask(sim: Simulation) -> Asked:
+    return Asked("ann", sim.now, sim.ids.__next__)
+
+
+def test_promote_ends_the_pause_that_is_current_and_no_other() -> None:
+    sim = canary()
+    assert running(sim).step == 1
+    sim.commit(commands.promote(sim.world, "shop", "web", ask(sim), full=False))
+    with pytest.raises(Refused, match="waits for nobody"):
+        commands.promote(sim.world, "shop", "web", ask(sim), full=False)
+    sim.advance(1)
+    assert (running(sim).step, running(sim).waits) == (2, True)
+    sim.commit(commands.promote(sim.world, "shop", "web", ask(sim), full=False))
+    sim.advance(10)
+    assert running(sim).phase is RolloutPhase.COMPLETE
+
+
+def test_promote_in_full_is_asked_once() -> None:
+    sim = canary()
+    sim.commit(commands.promote(sim.world, "shop", "web", ask(sim), full=True))
+    with pytest.raises(Refused, match="waits for nobody"):
+        commands.promote(sim.world, "shop", "web", ask(sim), full=True)
+    sim.advance(10)
+    assert running(sim).phase is RolloutPhase.COMPLETE
+
+
+def test_a_pause_by_hand_stops_the_time_of_the_pause_that_is_a_step() -> None:
+    sim = canary()
+    left = running(sim).pause_left
+    sim.commit(commands.pause(sim.world, "shop", "web", ask(sim)))
+    sim.advance(500)
+    assert running(sim).phase is RolloutPhase.PAUSED
+    assert left - 6 < running(sim).pause_left <= left
+    sim.commit(commands.resume(sim.world, "shop", "web", ask(sim)))
+    sim.advance(1)
+    assert (running(sim).phase, running(sim).step) == (RolloutPhase.PROGRESSING, 1)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_promote_of_what_was_paused_by_hand_in_a_pause_goes_past_it(full: bool) -> None:
+    sim = canary()
+    sim.commit(commands.pause(sim.world, "shop", "web", ask(sim)))
+    sim.advance(1)
+    sim.commit(commands.promote(sim.world, "shop", "web", ask(sim), full=full))
+    sim.advance(10)
+    done = running(sim).phase is RolloutPhase.COMPLETE
+    assert done if full else running(sim).waits

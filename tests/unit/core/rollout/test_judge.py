@@ -1,5 +1,10 @@
 """Failures and deadlines of a rollout."""
 
+import dataclasses
+
+import pytest
+
+from stackd.core.model.analysis import Verdict
 from stackd.core.model.ids import RevisionId, TaskId
 from stackd.core.model.stack import RestartCondition, RestartPolicy, Strategy
 from stackd.core.model.states import TaskState
@@ -77,3 +82,17 @@ def test_the_time_left_is_written_every_five_seconds_only() -> None:
 def test_time_without_a_manager_does_not_count() -> None:
     assert judge.left(rollout(deadline_left=100), NOW + 3_600) == 85
     assert judge.left(rollout(deadline_left=100), NOW - 3_600) == 100
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text"),
+    [
+        (None, ""),
+        (Verdict.PASS, ""),
+        (Verdict.INCONCLUSIVE, ""),
+        (Verdict.FAIL, "revision b did not pass its analysis"),
+    ],
+)
+def test_only_a_failed_analysis_refuses_a_revision(verdict: Verdict | None, text: str) -> None:
+    seen = dataclasses.replace(observed(1, {}), verdict=verdict)
+    assert judge.refused(seen) == text

@@ -1,10 +1,15 @@
 """`status`: the documents of the contracts."""
 
-import msgspec
+import io
 
+import msgspec
+from rich.console import Console
+
+from stackd.cli.status import draw
 from stackd.core.model.api import NameRequest
 from stackd.core.model.release import Hold, Override
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
+from stackd.core.model.stack import Pause, SetWeight, Strategy, StrategyKind
 from stackd.manager.api.status import StatusApi
 from tests.fakes.harness import Harness
 from tests.fakes.stacks import NOW, head, service, stack
@@ -102,3 +107,41 @@ async def test_a_watch_answers_at_once_and_at_each_change() -> None:
         await answers.aclose()  # type: ignore[attr-defined]
     assert first.stacks[0].seen_commit == "c" * 40
     assert second.stacks[0].seen_commit == "e" * 40
+
+
+async def test_a_canary_shows_its_steps_and_both_weights() -> None:
+    policy = Strategy(kind=StrategyKind.CANARY, steps=(SetWeight(weight=500), Pause(seconds=90.0)))
+    async with Harness() as on:
+        stable = await running(on)
+        release = await declared(on, stack(service(strategy=policy, container_user="1")))
+        target = release.services["web"].revision
+        rollout = Rollout(
+            id="y",
+            target=target,
+            source=stable,
+            step=1,
+            pause_left=60.0,
+            pause_at=on.clock.now(),
+            reason="step 2 of 2: pause 90s",
+        )
+        weights = {stable: 9500, target: 500}
+        await on.put(
+            ServiceState(
+                stack="shop",
+                service="web",
+                stable=stable,
+                counts={stable: 2, target: 1},
+                rollout=rollout,
+                weights=weights,
+            )
+        )
+        answer = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop/web"), CALLER)
+    [web] = (s for s in answer.stacks[0].services if s.service == "web")
+    assert web.steps == ("set_weight 5%", "pause 90s", "take over")
+    assert (web.step, web.weights, web.phase) == (1, weights, "progressing")
+    assert web.reason == f"{stable} -> {target}: step 2 of 2: pause 90s, 60 s left"
+    drawn = io.StringIO()
+    Console(file=drawn, width=120).print(draw(answer, []))
+    lines = [line.strip(" │├└─") for line in drawn.getvalue().splitlines()]
+    assert "✔ set_weight 5%" in lines
+    assert "▶ pause 90s" in lines

@@ -1,0 +1,20 @@
+"""The steps of a strategy, for `status` and whoever shows them."""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from stackd.core.model.stack import RolloutStep, Strategy, StrategyKind
+from stackd.core.rollout import bluegreen, canary
+
+
+def of(policy: Strategy) -> Sequence[RolloutStep]:
+    """What a rollout does before the new revision takes over; nothing for those without steps."""
+    match policy.kind:
+        case StrategyKind.CANARY:
+            return canary.steps(policy)
+        case StrategyKind.BLUE_GREEN:
+            return bluegreen.steps(policy)
+        case StrategyKind.ROLLING | StrategyKind.RECREATE:
+            return ()
+        case never:
+            assert_never(never)
