@@ -107,6 +107,34 @@ def test_bind_mounts(deployed: Examples) -> None:
     assert "Read-only" in ran.err
 
 
+def test_blue_green(deployed: Examples) -> None:
+    cluster, file = deployed.cluster, deployed.folder / "blue-green.stack.yml"
+    assert deployed.get(8107)["version"] == "1"
+    text = file.read_text().replace("stackd-demo:1", "stackd-demo:2")
+    ran = cluster.apply(text, "--wait", "--timeout", "100s", name="blue-green")
+    assert ran.code == 0, ran.err
+    assert {deployed.get(8107)["version"] for _ in range(20)} == {"2"}
+    assert len(cluster.ps("blue-green")) == 4  # blue is still there
+    assert cluster.run("rollback", "blue-green/web", "--wait").code == 0
+    assert {deployed.get(8107)["version"] for _ in range(20)} == {"1"}
+
+
+def test_canary(deployed: Examples) -> None:
+    cluster, file = deployed.cluster, deployed.folder / "canary.stack.yml"
+    before = {row["id"] for row in cluster.ps("canary")}
+    text = file.read_text().replace("stackd-demo:1", "stackd-demo:2")
+    ran = cluster.apply(text, "--wait", "--timeout", "100s", name="canary")
+    assert ran.code == 3, ran.out + ran.err
+    found = cluster.status("canary/web")
+    assert (found["phase"], found["steps"][found["step"]]) == ("paused", "pause until promoted")
+    assert sorted(found["weights"].values()) == [5000, 5000]
+    assert {deployed.get(8106)["version"] for _ in range(60)} == {"1", "2"}
+    canary = {row["id"] for row in cluster.ps("canary")} - before
+    assert cluster.run("promote", "canary/web", "--wait").code == 0
+    assert {deployed.get(8106)["version"] for _ in range(20)} == {"2"}
+    assert {row["id"] for row in cluster.ps("canary")} == before | canary  # none was replaced
+
+
 def test_configs_and_secrets(deployed: Examples) -> None:
     task = "configs-and-secrets/web.1"
     assert deployed.out(task, "cat", "/motd") == "Welcome. A dollar sign is written $."

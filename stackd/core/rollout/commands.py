@@ -15,7 +15,7 @@ from stackd.core.model.release import Hold, Release, Revision, ServiceRelease, S
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.world import World
 from stackd.core.rollout import judge
-from stackd.core.rollout.common import ACTIVE, pause_left, resting
+from stackd.core.rollout.common import ACTIVE, awake, pause_left, resting
 from stackd.core.rollout.service import begin, turn_back
 from stackd.core.rollout.weighted import passed
 from stackd.errors import Refused
@@ -186,9 +186,7 @@ def promote(world: World, stack: str, service: str, asked: Asked, *, full: bool)
 def _onward(place: _Place, rollout: Rollout, now: float, *, full: bool) -> Rollout:
     """Past the pause that is the current step, or past all steps."""
     if full:
-        return msgspec.structs.replace(
-            rollout, full=True, paused_until=0, pause_left=0, pause_at=0, waits=False
-        )
+        return msgspec.structs.replace(awake(rollout), full=True, paused_until=0)
     return passed(rollout, place.declared.spec.strategy, rollout.step + 1, now)
 
 

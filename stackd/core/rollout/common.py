@@ -7,6 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from stackd.core.model import fit
 from stackd.core.model.analysis import Verdict
 from stackd.core.model.node import Node, NodeReport, NodeStatus
@@ -175,6 +177,11 @@ def pause_left(rollout: Rollout, now: float) -> float:
     if rollout.phase is RolloutPhase.PAUSED:
         return rollout.pause_left
     return rollout.pause_left - min(max(now - rollout.pause_at, 0.0), LOOKED)
+
+
+def awake(rollout: Rollout) -> Rollout:
+    """The rollout in no pause."""
+    return msgspec.structs.replace(rollout, pause_left=0, pause_at=0, waits=False)
 
 
 def resting(rollout: Rollout) -> bool:

@@ -27,6 +27,7 @@ from stackd.core.rollout.common import (
     STORE_EVERY,
     TOTAL,
     Observed,
+    awake,
     observe,
     resting,
 )
@@ -144,6 +145,8 @@ def _advance(look: _Look) -> None:
     observed = _observe(look, target)
     policy = look.case.policy
     views = look.world.tasks_of(look.state.stack, look.state.service)
+    if not policy.kind.weighted:
+        rollout = awake(rollout)  # the strategy may have been changed while it paused
     if not resting(rollout):
         rollout = judge.tick(rollout, observed, policy, look.draft.now)
     if not back:
@@ -280,7 +283,7 @@ def _fail(look: _Look, rollout: Rollout, why: str, action: OnFailure) -> None:
 def turn_back(rollout: Rollout, deadline: float, now: float, why: str, cause: str) -> Rollout:
     """The rollout on its way back to the stable revision."""
     return msgspec.structs.replace(
-        rollout,
+        awake(rollout),
         phase=RolloutPhase.ROLLING_BACK,
         reason=why,
         moved=now,
@@ -288,9 +291,6 @@ def turn_back(rollout: Rollout, deadline: float, now: float, why: str, cause: st
         paused_until=0,
         best=-1_000_000,
         updated=0,
-        pause_left=0,
-        pause_at=0,
-        waits=False,
         cause=cause,
     )
 

@@ -14,7 +14,15 @@ import msgspec
 from stackd.core.model.rollout import Rollout
 from stackd.core.model.stack import Pause, RolloutStep, SetScale, SetWeight, Strategy
 from stackd.core.rollout import rolling
-from stackd.core.rollout.common import STORE_EVERY, TOTAL, Observed, Step, pause_left
+from stackd.core.rollout.common import (
+    STORE_EVERY,
+    TOTAL,
+    Observed,
+    Step,
+    awake,
+    pause_left,
+    resting,
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,9 @@ class _Scene:
     ) -> Step:
         """Stable whole, the target as large as its step wants it."""
         seen = self.observed
-        counts = {seen.stable: seen.wanted, seen.target: self.tasks(state.step)}
+        new = seen.tally(seen.target)
+        room = max(new.wanted, seen.wanted - (new.live - new.wanted))  # what ends takes room
+        counts = {seen.stable: seen.wanted, seen.target: min(self.tasks(state.step), room)}
         told = "takes over"
         if state.step < len(self.steps):
             number = f"step {state.step + 1} of {len(self.steps)}: "
@@ -128,11 +138,14 @@ def _forward(scene: _Scene, state: Rollout) -> Step:
     if seen.proven or state.full or not seen.wanted:
         state = passed(state, scene.policy, len(scene.steps), scene.now)
     while state.step < len(scene.steps):
-        found = _current(scene, scene.steps[state.step], state)
+        current = scene.steps[state.step]
+        if not isinstance(current, Pause):
+            state = awake(state)  # the steps may have been changed while it paused
+        found = _current(scene, current, state)
         if found is not None:
             return found
         state = passed(state, scene.policy, state.step + 1, scene.now)
-    return _take_over(scene, state)
+    return _take_over(scene, awake(state))
 
 
 def passed(state: Rollout, policy: Strategy, number: int, now: float) -> Rollout:
@@ -140,11 +153,8 @@ def passed(state: Rollout, policy: Strategy, number: int, now: float) -> Rollout
     if state.step == number:
         return state
     return msgspec.structs.replace(
-        state,
+        awake(state),
         step=number,
-        pause_left=0,
-        pause_at=0,
-        waits=False,
         moved=now,
         deadline_left=policy.progress_deadline,
     )
@@ -158,7 +168,8 @@ def _current(scene: _Scene, current: RolloutStep, state: Rollout) -> Step | None
         case SetScale():
             return _grown(scene, state, current)
         case Pause():
-            return _paused(scene, state, current)
+            begins = None if resting(state) else _grown(scene, state, current)
+            return begins or _paused(scene, state, current)
         case never:
             assert_never(never)
 

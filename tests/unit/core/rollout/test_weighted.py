@@ -1,5 +1,7 @@
 """One look of canary and blue-green: counts, weights, steps."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -110,6 +112,23 @@ def test_the_time_of_a_pause_is_kept_every_5_s_and_a_time_without_manager_does_n
     assert look(observed, nearly, now=NOW + 3).state.step == 2
 
 
+def test_a_pause_begins_when_the_tasks_of_its_step_are_in_place() -> None:
+    steps = (Pause(seconds=9.0),)
+    assert look(seen(up(1, 0), ALL_ON_A), steps=steps).state.pause_at == 0
+    begun = look(seen(up(1), ALL_ON_A), steps=steps).state
+    assert begun.pause_at == NOW
+    assert look(seen(Tally(), ALL_ON_A), begun, steps).state == msgspec.structs.replace(
+        begun, updated=0
+    )
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_step_that_was_changed_while_it_paused_is_no_pause_any_more(number: int) -> None:
+    state = rollout(step=number, waits=True, pause_left=5.0, pause_at=NOW)
+    found = look(seen(up(1, 0), ALL_ON_A), state).state
+    assert (found.waits, found.pause_at, found.step) == (False, 0, number)
+
+
 def test_a_pause_without_time_waits_for_a_person() -> None:
     found = look(seen(up(3), {"a": 5000, "b": 5000}), rollout(step=4))
     assert found.state.waits
@@ -155,9 +174,18 @@ def test_what_was_superseded_loses_its_traffic_then_its_tasks_before_the_first_s
     assert look(ending).counts == {"a": 4}, "what still drains takes room"
 
 
+def test_tasks_of_the_target_that_still_end_take_room_but_none_goes_for_them() -> None:
+    again = look(seen(Tally(live=1), ALL_ON_A, 1))
+    assert again.counts == {"a": 1}
+    one_died = look(seen(Tally(live=4, wanted=3, ready=3, available=3), ALL_ON_A), rollout(step=5))
+    assert one_died.counts == {"a": 4, "b": 3}
+    full = look(seen(Tally(live=5, wanted=4, ready=4, available=4), ALL_ON_A), rollout(step=5))
+    assert full.counts == {"a": 4, "b": 4}
+
+
 def test_on_the_way_back_the_weight_goes_first() -> None:
     state = rollout(phase=RolloutPhase.ROLLING_BACK, step=3)
-    back: dict[str, object] = {"target": "a", "counts": {"a": 4, "b": 3}}
+    back: dict[str, Any] = {"target": "a", "counts": {"a": 4, "b": 3}}
     tallies = {"a": up(4), "b": Tally(live=2, wanted=2, ready=2)}
     half = {"a": 5000, "b": 5000}
     at_once = look(seen(up(3), half, **back, applied=False), state)

@@ -124,7 +124,7 @@ async def test_a_canary_shows_its_steps_and_both_weights() -> None:
             pause_at=on.clock.now(),
             reason="step 2 of 2: pause 90s",
         )
-        weights = {stable: 9500, target: 500}
+        weights: dict[str, int] = {stable: 9500, target: 500}
         await on.put(
             ServiceState(
                 stack="shop",
