@@ -300,7 +300,10 @@ def _settle(look: _Look) -> None:
     rollout, state = look.state.rollout, look.state
     active = rollout is not None and rollout.phase in ACTIVE
     if rollout is not None and rollout.phase in (RolloutPhase.PAUSED, RolloutPhase.WAITING):
-        look.state = msgspec.structs.replace(state, counts=_rescaled(look))
+        weights = state.weights
+        if rollout.phase is RolloutPhase.WAITING and state.stable and weights:
+            weights = {state.stable: TOTAL}  # what was superseded has none while the next waits
+        look.state = msgspec.structs.replace(state, counts=_rescaled(look), weights=weights)
         return
     if active or rollout is None:
         return
@@ -309,8 +312,8 @@ def _settle(look: _Look) -> None:
         state = look.state
     keep = state.stable or rollout.target
     counts = dict(_all(look, keep))
-    _cool(look)
-    if look.state.warm is not None and counts:
+    _cool(look, needed=bool(counts))
+    if look.state.warm is not None:
         counts[look.state.warm] = counts[keep]
     look.state = msgspec.structs.replace(
         look.state, counts=counts, weights=_settled_weights(look, keep)
@@ -324,7 +327,7 @@ def _settled_weights(look: _Look, keep: str) -> Mapping[str, int]:
     return {keep: TOTAL} if look.state.weights and others else {}
 
 
-def _cool(look: _Look) -> None:
+def _cool(look: _Look, *, needed: bool) -> None:
     """Let the replaced revision go when its time is over; the time is written every 5 s."""
     state, now = look.state, look.draft.now
     if state.warm is None:
@@ -332,8 +335,9 @@ def _cool(look: _Look) -> None:
     passed = now - state.warm_at
     left = state.warm_left - min(max(passed, 0.0), LOOKED)
     held = look.world.get(Hold, f"{look.name}/{state.warm}") is not None
-    if left <= 0 or held or look.case.spec.mode is Mode.GLOBAL:
-        why = "it is refused" if held else "scale_down_delay is over"
+    if left <= 0 or held or not needed or look.case.spec.mode is Mode.GLOBAL:
+        over = "scale_down_delay is over" if needed else "no task is wanted"
+        why = "it is refused" if held else over
         look.tell("retired", f"{state.warm} stops: {why}")
         look.state = msgspec.structs.replace(state, warm=None, warm_left=0, warm_at=0)
         return

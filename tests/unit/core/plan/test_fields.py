@@ -1,6 +1,7 @@
 """Differences of two specs, leaf by leaf."""
 
 from stackd.core.model.container import Grant, Resources
+from stackd.core.model.stack import Amount, Pause, SetScale, SetWeight, Strategy, StrategyKind
 from stackd.core.plan.fields import differences
 from tests.fakes.stacks import service
 
@@ -48,3 +49,14 @@ def test_everything_of_a_new_value_is_an_addition() -> None:
 
 def test_booleans_are_words() -> None:
     assert shown(service(), service(container_init=True)) == ["container.init: false -> true"]
+
+
+def test_steps_read_as_in_status() -> None:
+    steps = (
+        SetWeight(weight=50),
+        Pause(seconds=60.0),
+        SetScale(tasks=Amount(value=50, percent=True)),
+    )
+    before, after = Strategy(), Strategy(kind=StrategyKind.CANARY, steps=(*steps, Pause()))
+    told = "steps: [] -> [set_weight 0.5%, pause 60s, set_scale 50%, pause until promoted]"
+    assert told in list(map(str, differences(before, after)))
