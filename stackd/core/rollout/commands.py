@@ -16,7 +16,8 @@ from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.world import World
 from stackd.core.rollout import judge
 from stackd.core.rollout.common import ACTIVE, awake, pause_left, resting
-from stackd.core.rollout.service import begin, turn_back
+from stackd.core.rollout.ending import turn_back
+from stackd.core.rollout.service import begin
 from stackd.core.rollout.weighted import passed
 from stackd.errors import Refused
 

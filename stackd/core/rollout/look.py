@@ -1,0 +1,50 @@
+"""One look at one service, while it is being worked out.
+
+Handed through `service`, `ending` and `settled`.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from stackd.core.model.draft import Draft
+from stackd.core.model.event import Event
+from stackd.core.model.record import Change, Record
+from stackd.core.model.rollout import Rollout, ServiceState
+from stackd.core.model.world import World
+from stackd.core.rollout.choose import Case
+from stackd.core.rollout.common import Observed, observe
+
+
+@dataclass
+class Look:
+    """One look at one service while it is being worked out."""
+
+    world: World
+    case: Case
+    draft: Draft
+    state: ServiceState
+    also: list[Record | Change]
+    """Events, holds and ended overrides that belong to the same write."""
+    wake_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        return self.state.key
+
+    def tell(self, verb: str, text: str, cause: str = "") -> Event:
+        event = self.draft.event(f"rollout.{verb}", self.name, text, cause)
+        self.also.append(event)
+        return event
+
+    def put(self, rollout: Rollout) -> None:
+        self.state = msgspec.structs.replace(self.state, rollout=rollout)
+        self.case = Case(
+            self.case.release, self.case.spec, self.case.declared, self.state, self.case.hold
+        )
+
+
+def observed_now(look: Look, target: str) -> Observed:
+    """What there is of the service, on the way to `target`."""
+    state = look.state
+    return observe(look.world, state.stack, look.case.spec, state, target, look.draft.now)
