@@ -8,6 +8,7 @@ import msgspec
 
 from stackd.core.model.ids import RevisionId, service_key
 from stackd.core.model.record import Record, Value
+from stackd.core.model.traffic import Steering
 
 
 class RolloutPhase(enum.StrEnum):
@@ -87,6 +88,8 @@ class ServiceState(Record, frozen=True, kw_only=True):
     rollout: Rollout | None = None
     weights: Mapping[str, int] = msgspec.field(default_factory=dict)
     """Revision -> 0..10000, sum 10000; empty = in proportion to ready tasks (rolling)."""
+    steering: Steering = Steering()
+    """Where requests go whatever the weights, as wanted of the traffic table."""
     warm: RevisionId | None = None
     """The replaced revision while it stays ready to take over again; it gets no traffic."""
     warm_left: float = 0

@@ -12,7 +12,16 @@ from typing import assert_never
 import msgspec
 
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import Pause, RolloutStep, SetScale, SetWeight, Strategy
+from stackd.core.model.stack import (
+    Analyse,
+    Pause,
+    RolloutStep,
+    SetMatch,
+    SetMirror,
+    SetScale,
+    SetWeight,
+    Strategy,
+)
 from stackd.core.rollout import rolling
 from stackd.core.rollout.common import (
     STORE_EVERY,
@@ -170,6 +179,8 @@ def _current(scene: _Scene, current: RolloutStep, state: Rollout) -> Step | None
         case Pause():
             begins = None if resting(state) else _grown(scene, state, current)
             return begins or _paused(scene, state, current)
+        case SetMatch() | SetMirror() | Analyse():
+            return None
         case never:
             assert_never(never)
 
