@@ -62,8 +62,15 @@ class Rollout(Value, frozen=True, kw_only=True):
     """Manager's clock; 0 = the current step is no timed pause that has begun."""
     waits: bool = False
     """The current step waits until a person promotes."""
+    judges: bool = False
+    """The current step is an analysis that has begun."""
+    attempt: int = 0
+    """Grows when analyses that have answered are to be done anew."""
+    fell: tuple[int, ...] = ()
+    """Steps at which it has failed and gone back to a smaller weight."""
     full: bool = False
-    """A person wants it without the steps that are left (`promote --full`)."""
+    """It goes without the steps that are left, and without analysis: a person wants it so
+    (`promote --full`), or the target has run in full before."""
     by: str = ""
     cause: str = ""
     """Event id that started it."""

@@ -69,6 +69,8 @@ class OnFailure(enum.StrEnum):
     ROLLBACK = "rollback"
     PAUSE = "pause"
     CONTINUE = "continue"
+    STEP_BACK = "step_back"
+    """Back to the weight before; where there is none, or a second time, back to stable."""
 
 
 class Amount(Value, frozen=True, kw_only=True):
@@ -162,11 +164,17 @@ class Analyse(Value, frozen=True, kw_only=True, tag="analysis"):
     """Goes on when the analysis has passed."""
 
     policy: AnalysisPolicy
+    called: str = ""
+    """The place of its answer, where that is not the step's number."""
+    seconds: float = 0
+    """For so long, and then the newest answer decides; 0 = until there is one that is final."""
 
     @property
     def words(self) -> str:
         """As a stack file has it, on one line."""
-        return "analysis"
+        name = self.called.partition("_promotion")
+        kind = f"{name[0]}-promotion analysis" if name[1] else "analysis"
+        return f"{kind} for {self.seconds:g}s" if self.seconds else kind
 
 
 RolloutStep = SetWeight | Pause | SetScale | SetMatch | SetMirror | Analyse

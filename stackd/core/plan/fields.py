@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from stackd.core.model.record import Value
-from stackd.core.model.stack import Pause, SetScale, SetWeight
+from stackd.core.model.stack import Pause, SetMatch, SetMirror, SetScale, SetWeight
 from stackd.core.plan.changes import FieldChange
 
 
@@ -30,7 +30,7 @@ def _plain(value: Any) -> Any:
 
 def _inner(value: Any) -> Any:
     match value:
-        case SetWeight() | Pause() | SetScale():
+        case SetWeight() | Pause() | SetScale() | SetMatch() | SetMirror():
             return value.words
         case msgspec.Struct():
             return _plain(value)

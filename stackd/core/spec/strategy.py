@@ -1,12 +1,15 @@
 """`strategy`, `update_config` and `rollback_config`: how a service goes to another revision."""
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, assert_never
 
 from msgspec.structs import replace
 from pydantic import BeforeValidator, Field
 
+from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.stack import Amount, OnFailure, Strategy, StrategyKind
 from stackd.core.spec import steps
+from stackd.core.spec.analysis import AnalysisSection
 from stackd.core.spec.fields import (
     Duration,
     Flag,
@@ -33,7 +36,7 @@ class StrategySection(Section):
 
     PLANNED: ClassVar[frozenset[str]] = frozenset(
         {
-            "analysis", "preview", "pre_promotion", "post_promotion", "mirror", "duration",
+            "preview", "pre_promotion", "post_promotion", "mirror", "duration",
             "match", "split",
         }
     )  # fmt: skip
@@ -46,11 +49,12 @@ class StrategySection(Section):
     max_failure_ratio: Annotated[float, decimal(0, 1)] | None = None
     progress_deadline: Deadline | None = None
     drain_timeout: Drain | None = None
-    on_failure: Annotated[str, choice("rollback", "pause", planned=("step_back",))] | None = None
+    on_failure: Annotated[str, choice("rollback", "pause", "step_back")] | None = None
     steps: Annotated[list[StepSection], Field(max_length=MAX_STEPS)] | None = None
     scale_down_delay: Delay | None = None
     auto_promote: Flag | None = None
     auto_promote_after: Delay | None = None
+    analysis: AnalysisSection | None = None
 
 
 def _named(data: Any) -> Any:
@@ -92,7 +96,7 @@ def _given(section: Section, *keys: str) -> dict[str, Any]:
 _PACE = ("delay", "monitor", "max_failure_ratio")
 _ALL = Amount(value=100, percent=True)
 _GREEN = ("auto_promote", "auto_promote_after")
-_STEPPED = ("steps", "scale_down_delay", *_GREEN)
+_STEPPED = ("steps", "scale_down_delay", "analysis", *_GREEN)
 _FOREIGN_KEYS = {
     StrategyKind.ROLLING: _STEPPED,
     StrategyKind.RECREATE: ("max_surge", "max_unavailable", "delay", *_STEPPED),
@@ -107,13 +111,36 @@ _WHY = {
     "delay": "{kind} does not replace tasks one after the other",
     "steps": "{kind} has no steps",
     "scale_down_delay": "{kind} keeps no replaced revision ready",
+    "analysis": "{kind} does not run two revisions side by side to be compared",
     "auto_promote": "only blue-green has a switch",
     "auto_promote_after": "only blue-green has a switch",
 }
 
 
-def from_strategy(section: StrategySection, stop_first: bool) -> Strategy:
-    """The strategy that a `strategy` key describes.
+At = tuple[str | int, ...]
+"""Where something stands below `strategy`."""
+
+
+def analyses(section: StrategySection) -> Iterator[tuple[At, AnalysisSection]]:
+    """Every analysis of a strategy, with its place."""
+    if section.analysis is not None:
+        yield ("analysis",), section.analysis
+    for number, step in enumerate(section.steps or ()):
+        if step.analysis is not None:
+            yield ("steps", number, "analysis"), step.analysis
+
+
+def faults(section: StrategySection, http: str) -> Iterator[tuple[At, str]]:
+    """What is wrong with single keys: where, and the words. `http`: what the service lacks for
+    requests that are seen one by one; '' when they are."""
+    for number, text in steps.faults(section.steps or (), http):
+        yield ("steps", number), text
+
+
+def from_strategy(
+    section: StrategySection, stop_first: bool, policies: Mapping[At, AnalysisPolicy]
+) -> Strategy:
+    """The strategy that a `strategy` key describes. `policies`: what its `analyses` say.
 
     Raises:
         ValueError: its keys contradict each other.
@@ -122,6 +149,10 @@ def from_strategy(section: StrategySection, stop_first: bool) -> Strategy:
     if section.on_failure:
         common["on_failure"] = OnFailure(section.on_failure)
     kind = StrategyKind(section.type)
+    if section.on_failure == OnFailure.STEP_BACK and kind is not StrategyKind.CANARY:
+        raise ValueError("step_back needs the weights of a canary: use rollback or pause")
+    if section.analysis is not None:
+        common["analysis"] = policies[("analysis",)]
     for key in _FOREIGN_KEYS[kind]:
         if getattr(section, key) is not None:
             raise ValueError(f"{_WHY[key].format(kind=kind.value)}: remove {key}")
@@ -133,7 +164,8 @@ def from_strategy(section: StrategySection, stop_first: bool) -> Strategy:
             return Strategy(**_pace(section, stop_first), **common)
         case StrategyKind.CANARY:
             common |= _given(section, "scale_down_delay")
-            found = steps.build(section.steps or ())
+            inline = {int(at[1]): policy for at, policy in policies.items() if at[0] == "steps"}
+            found = steps.build(section.steps or (), inline)
             return Strategy(kind=kind, steps=found, **_pace(section, False), **common)
         case StrategyKind.BLUE_GREEN:
             common |= _given(section, "scale_down_delay", "auto_promote", "auto_promote_after")

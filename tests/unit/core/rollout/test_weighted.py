@@ -7,7 +7,18 @@ import pytest
 
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.rollout import Rollout, RolloutPhase
-from stackd.core.model.stack import Amount, Pause, RolloutStep, SetScale, SetWeight, Strategy
+from stackd.core.model.stack import (
+    Amount,
+    Matcher,
+    Pause,
+    RolloutStep,
+    SetMatch,
+    SetMirror,
+    SetScale,
+    SetWeight,
+    Strategy,
+)
+from stackd.core.model.traffic import Steering
 from stackd.core.rollout import canary
 from stackd.core.rollout.common import Observed, Step, Tally
 from tests.unit.core.rollout.cases import NOW, rollout, up
@@ -209,3 +220,49 @@ def test_nothing_wanted_skips_the_steps() -> None:
     assert found.weights == {"b": 10_000}
     assert isinstance(found.state.target, str)
     assert RevisionId("b") == found.state.target
+
+
+GROUP = Matcher(header="x-group", exact="b")
+STEERED = (SetMatch(any_of=(GROUP,)), SetMirror(share=100), SetMatch(), Pause())
+MATCHED = Steering(matches=(GROUP,), matched=RevisionId("b"))
+BOTH = msgspec.structs.replace(MATCHED, mirror=100, mirrored=RevisionId("b"))
+
+
+def test_requests_are_steered_when_the_tasks_are_there_until_the_next_that_says_so() -> None:
+    assert look(seen(up(1, 0), {}), steps=STEERED).steering == Steering()
+    first = look(seen(up(1), ALL_ON_A), steps=STEERED)
+    assert (first.steering, first.weights, first.state.step) == (MATCHED, ALL_ON_A, 0)
+    waiting = look(seen(up(1), ALL_ON_A, steering=MATCHED, applied=False), steps=STEERED)
+    assert (waiting.steering, waiting.state.step) == (MATCHED, 0)
+    second = look(seen(up(1), ALL_ON_A, steering=MATCHED), steps=STEERED)
+    assert (second.steering, second.state.step) == (BOTH, 1)
+    third = look(seen(up(1), ALL_ON_A, steering=BOTH), rollout(step=1), STEERED)
+    only = Steering(mirror=100, mirrored=RevisionId("b"))
+    assert (third.steering, third.state.step) == (only, 2)
+    assert look(seen(up(1), ALL_ON_A, steering=only), rollout(step=2), STEERED).state.waits
+
+
+def test_who_takes_over_or_is_taken_back_is_steered_to_no_more() -> None:
+    over = rollout(step=len(STEERED))
+    first = look(seen(up(4), ALL_ON_A, steering=BOTH), over, STEERED)
+    assert (first.steering, first.weights, first.done) == (Steering(), {"b": 10_000}, False)
+    assert look(seen(up(4), {"b": 10_000}), over, STEERED).done
+    lost = look(seen(up(4, 3), {"b": 10_000}), over, STEERED)
+    assert lost.steering == Steering()
+    back = look(seen(up(1), ALL_ON_A, target="a", steering=BOTH), steps=STEERED)
+    assert (back.steering, back.counts) == (Steering(), {"a": 4, "b": 1})
+    other = seen(Tally(), ALL_ON_A, steering=BOTH, tallies={"a": up(4), "x": up(1)})
+    assert look(other, steps=STEERED).steering == Steering()
+
+
+def test_a_pause_begins_when_every_node_steers_as_its_steps_say() -> None:
+    found = look(seen(up(1), ALL_ON_A), rollout(step=3), (*STEERED[:2], Pause(), Pause()))
+    assert (found.steering, found.state.waits) == (BOTH, False)
+
+
+def test_a_smaller_weight_is_set_at_once_and_the_tasks_go_when_every_node_has_it() -> None:
+    half, part = {"a": 5000, "b": 5000}, {"a": 9500, "b": 500}
+    first = look(seen(up(2, 1), half))
+    assert (first.weights, first.counts) == (part, {"a": 4, "b": 2})
+    assert look(seen(up(2), part, applied=False)).counts == {"a": 4, "b": 2}
+    assert look(seen(up(2), part)).counts == {"a": 4, "b": 1}

@@ -53,6 +53,11 @@ ACCEPTED = (
     "deploy: {strategy: {type: rolling, max_surge: 50%, max_unavailable: 1, drain_timeout: 5m}}",
     "deploy: {strategy: {type: canary, steps: [{set_weight: 0.5%}, {pause: {}}, {pause: 1h}]}}",
     "deploy: {strategy: {type: blue-green, auto_promote: no, scale_down_delay: 1m}}",
+    "ports: [{target: 80, app_protocol: http}]\ndeploy: {strategy: {type: canary, steps: ["
+    "{match: [{header: {name: X-Group, exact: b}}, {cookie: {name: group, exact: b}}]},"
+    "{mirror: 0.5%}, {analysis: {}}, {match: []}, {analysis: {limits: {error_rate: 5%}}}]}}",
+    "deploy: {strategy: {type: canary, on_failure: step_back, steps: [{set_weight: 5%}],"
+    " analysis: {checks: [{command: /bin/smoke}], interval: 5s, on_inconclusive: abort}}}",
     "deploy: {update_config: {parallelism: 0, order: stop-first, max_failure_ratio: 0.5}}",
     "deploy: {rollback_config: {failure_action: continue}}",
     "deploy: {restart_policy: {condition: any, delay: 5s, max_attempts: 3, window: 1m}}",
@@ -124,7 +129,13 @@ REFUSED = (
     "deploy: {strategy: {type: canary, steps: [{set_weight: 5}]}}",
     "deploy: {strategy: {type: canary, steps: [{set_weight: 0.001%}]}}",
     "deploy: {strategy: {type: canary, steps: [{pause: {for: 2m}}]}}",
-    "deploy: {strategy: {type: canary, steps: [{mirror: 5%}]}}",
+    "deploy: {strategy: {type: canary, steps: [{mirror: 500%}]}}",
+    "deploy: {strategy: {type: canary, steps: [{match: {header: {name: a, exact: b}}}]}}",
+    "deploy: {strategy: {type: canary, steps: [{match: [{header: {name: a b, exact: b}}]}]}}",
+    "deploy: {strategy: {type: canary, steps: [{match: [{cookie: {name: a}}]}]}}",
+    "deploy: {strategy: {type: canary, steps: [{match: [{cookie: {name: a, exact: 'b;'}}]}]}}",
+    "deploy: {strategy: {type: canary, steps: [{analysis: {compare: 3}}]}}",
+    "deploy: {strategy: {type: canary, steps: [{pause: {}}], analysis: {warmup: 3s}}}",
     "deploy: {strategy: {type: canary, steps: [{}]}}",
     "deploy: {strategy: {max_surge: 1}}",
     "deploy: {strategy: {type: rolling, max_surge: 101%}}",

@@ -13,7 +13,8 @@ from stackd.core.model.analysis import (
     Operator,
 )
 from stackd.core.spec import SourceFile
-from stackd.core.spec.analysis import AnalysisSection, build, load_policy
+from stackd.core.spec.analysis import AnalysisSection, build
+from stackd.core.spec.policyfile import load_policy
 from tests.architecture.sources import ROOT
 
 WHOLE = """

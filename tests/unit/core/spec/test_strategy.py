@@ -1,9 +1,14 @@
 import pytest
 
+from stackd.core.model.analysis import AnalysisPolicy, Compare, Limits
 from stackd.core.model.stack import (
     Amount,
+    Analyse,
+    Matcher,
     OnFailure,
     Pause,
+    SetMatch,
+    SetMirror,
     SetScale,
     SetWeight,
     Strategy,
@@ -138,7 +143,8 @@ def test_start_first_on_a_written_volume_is_an_error(text: str) -> None:
             "auto_promote: false waits for a person, auto_promote_after does not",
         ),
         ("{mode: global, strategy: blue-green}", "blue-green is for replicated services"),
-        ("{strategy: {type: rolling, on_failure: step_back}}", "'step_back' is not supported yet"),
+        ("{strategy: {type: rolling, on_failure: step_back}}", "step_back needs the weights of"),
+        ("{strategy: {type: rolling, analysis: {}}}", "side by side to be compared: remove anal"),
         ("{strategy: {type: rolling, drain_timeout: 11m}}", "11m is out of range: 0s to 10m"),
         ("{strategy: {type: rolling, max_surge: 101%}}", "is not a number or a percentage"),
         ("{strategy: {type: rolling, max_surge: 0, max_unavailable: 0}}", "are both 0"),
@@ -206,16 +212,78 @@ def test_a_way_back_has_its_own_pace_but_the_same_strategy() -> None:
         ("{set_weight: 0.001%}", "in hundredths at most"),
         ("{pause: 0s}", "4:55 '0s' is out of range: up to 30d, or {} until promoted"),
         ("{pause: 5}", "a duration needs a unit"),
-        ("{match: []}", "match is not supported yet"),
-        ("{mirror: 5%}", "mirror is not supported yet"),
-        ("{analysis: {}}", "analysis is not supported yet"),
         ("{pause: 1s, set_scale: 1}", "a step has one key"),
-        ("{}", "4:47 a step has one key: set_weight, pause or set_scale"),
+        ("{}", "4:47 a step has one key: set_weight, pause, set_scale, match, mirror or"),
         ("5", "must be a mapping"),
     ],
 )
 def test_faults_of_a_step_have_its_place(step: str, message: str) -> None:
     assert message in faults(f"deploy: {canary(step)}")
+
+
+HTTP = "ports: [{target: 80, app_protocol: http}]\n"
+
+
+def test_steps_that_steer_and_judge() -> None:
+    text = canary(
+        "{match: [{header: {name: X-Group, exact: b}}, {cookie: {name: group, exact: b}}]}",
+        "{mirror: 10%}",
+        "{analysis: {compare: {error_rate: {}}, time_limit: 1h}}",
+        "{match: []}",
+        "{mirror: 0%}",
+        more=", on_failure: step_back, analysis: {limits: {error_rate: 2%}}",
+    )
+    found = service(f"{HTTP}deploy: {text}").strategy
+    both = (Matcher(header="x-group", exact="b"), Matcher(cookie="group", exact="b"))
+    errors = Compare(latency=None)
+    assert found.steps == (
+        SetMatch(any_of=both),
+        SetMirror(share=1_000),
+        Analyse(policy=AnalysisPolicy(compare=errors, time_limit=3600.0)),
+        SetMatch(),
+        SetMirror(share=0),
+    )
+    assert found.on_failure is OnFailure.STEP_BACK
+    assert found.analysis == AnalysisPolicy(limits=Limits(error_rate=0.02, latency_p99=None))
+
+
+@pytest.mark.parametrize(
+    ("ports", "step", "message"),
+    [
+        ("", "{match: []}", "match needs requests that are seen one by one: add `ports:`"),
+        (
+            "ports: ['80:8080']\n",
+            "{mirror: 5%}",
+            "port 8080 is tcp, add `app_protocol: http` to it in line 4",
+        ),
+        (
+            "ports: ['80:8080']\n",
+            "{analysis: {compare: {}}}",
+            "compare needs requests that are seen one by one, which tcp has not",
+        ),
+        ("", "{analysis: {limits: {}}}", "limits needs requests"),
+        ("", "{analysis: {}}", "there is nothing to judge by: add checks, or an http port"),
+        (HTTP, "{analysis: {}}", "no request reaches the new revision before this analysis"),
+        (HTTP, "{match: [{}]}", "match by one thing each: header or cookie"),
+        (HTTP, "{match: [{header: {name: Host, exact: b}}]}", "use `route.hosts`"),
+    ],
+)
+def test_what_no_request_can_tell_is_refused(ports: str, step: str, message: str) -> None:
+    assert message in faults(f"{ports}deploy: {canary(step)}")
+
+
+def test_every_fault_of_a_strategy_is_told_at_its_place() -> None:
+    found = faults(
+        f"deploy: {canary('{match: []}', '{set_weight: 2%}', '{analysis: {compare: {}}}')}"
+    ).splitlines()
+    assert [line.split()[0] for line in found] == ["4:47", "4:89"]
+
+
+def test_checks_judge_where_no_request_is_seen() -> None:
+    text = canary("{set_weight: 5%}", "{analysis: {checks: [{command: /bin/smoke}]}}")
+    step = service(f"deploy: {text}").strategy.steps[1]
+    assert isinstance(step, Analyse)
+    assert step.policy.limits == Limits(error_rate=None, latency_p99=None)
 
 
 def test_the_place_of_a_weight_that_goes_down() -> None:
