@@ -42,6 +42,7 @@ from stackd.core.model.stack import (
     OnFailure,
     Pause,
     Placement,
+    Preview,
     RestartCondition,
     RestartPolicy,
     RolloutStep,
@@ -157,7 +158,8 @@ class _Scenario:
         assert state is not None
         rollout = state.rollout
         assert rollout is not None
-        place = where.replace("_", " ").replace("- ", ", ")
+        place = where if where.endswith("promotion") else where.replace("_", " ")
+        place = place.replace("- ", ", ")
         open_ = asked.analyses(self.specs[service][0].strategy, rollout)
         assert place in open_, f"{place} is not asked for: {sorted(open_)}"
         final = said != "inconclusive" and not (said == "pass" and asked.background(place))
@@ -250,6 +252,8 @@ def _steered(steering: Steering) -> list[str]:
     if steering.matches:
         words = " or ".join(m.words for m in steering.matches)
         found.append(f"{words} -> {steering.matched}")
+    if steering.preview is not None:
+        found.append(f"port {steering.preview.published} -> {steering.previewed}")
     if steering.mirror:
         found.append(f"{steering.mirror / 100:g}% also -> {steering.mirrored}")
     return found
@@ -303,7 +307,9 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
                 pace[key] = int(value)
             case "steps":
                 pace[key] = _steps(value)
-            case "analysis":
+            case "preview":
+                pace[key] = Preview(published=int(value))
+            case "analysis" | "pre_promotion" | "post_promotion":
                 pace[key] = _policy(value)
             case "auto_promote":
                 pace[key] = value == "True"

@@ -60,6 +60,12 @@ class Scene:
                 case SetMirror(share=share):
                     to = target if share else RevisionId("")
                     found = msgspec.structs.replace(found, mirror=share, mirrored=to)
+                case SetScale() if self.policy.preview is not None:
+                    preview = self.policy.preview
+                    found = msgspec.structs.replace(found, preview=preview, previewed=target)
+                case SetWeight(weight=weight) if weight == TOTAL:
+                    none = RevisionId("")
+                    found = msgspec.structs.replace(found, preview=None, previewed=none)
                 case SetWeight() | Pause() | SetScale() | Analyse():
                     pass
                 case never:

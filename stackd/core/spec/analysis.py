@@ -203,12 +203,14 @@ def _check(section: CheckSection, number: int) -> Check:
     return Check(**values)
 
 
+_TCP = "which tcp has not: add `app_protocol: http` to the port, or use checks"
 _NO_REQUESTS = Compare(error_ratio=None, latency=None), Limits(error_rate=None, latency_p99=None)
 
 
-def build(section: AnalysisSection, *, measured: bool = True) -> AnalysisPolicy:
-    """The policy. `measured`: requests to the service are seen one by one (an HTTP port with a
-    route through the ingress); without that, only checks and guards can judge.
+def build(section: AnalysisSection, *, measured: bool = True, lacks: str = _TCP) -> AnalysisPolicy:
+    """The policy. `measured`: requests to the new revision are seen one by one (an HTTP port with
+    a route through the ingress); without that, for the reason that `lacks` gives, only checks and
+    guards can judge.
 
     Raises:
         ValueError: it asks for what is not measured, or for nothing.
@@ -216,12 +218,9 @@ def build(section: AnalysisSection, *, measured: bool = True) -> AnalysisPolicy:
     if not measured:
         for key in ("compare", "limits"):
             if getattr(section, key) is not None:
-                raise ValueError(
-                    f"{key} needs requests that are seen one by one, which tcp has not: "
-                    "add `app_protocol: http` to the port, or use checks"
-                )
+                raise ValueError(f"{key} needs requests that are seen one by one, {lacks}")
         if not section.checks:
-            raise ValueError("there is nothing to judge by: add checks, or an http port")
+            raise ValueError(f"there is nothing to judge by but requests, {lacks}")
     compare, limits = _compare(section.compare), _limits(section.limits)
     if not measured:
         compare, limits = _NO_REQUESTS

@@ -13,7 +13,6 @@ from stackd.core.model.container import ContainerSpec, Grant, Mount, MountKind, 
 from stackd.core.model.release import ContentKind
 from stackd.core.model.stack import DependsOn, Mode, ServiceSpec, Strategy, StrategyKind
 from stackd.core.spec import (
-    analysis,
     contents,
     deploy,
     environment,
@@ -201,10 +200,10 @@ class Assembler:
         self, at: Path, section: strategy.StrategySection, singleton: bool, http: str
     ) -> Strategy:
         policies = {
-            place: self._try(
-                (*at, *place), partial(analysis.build, one, measured=not http), AnalysisPolicy()
+            wanted.at: self._try(
+                (*at, *wanted.at), partial(wanted.build, measured=not http), AnalysisPolicy()
             )
-            for place, one in strategy.analyses(section)
+            for wanted in strategy.analyses(section)
         }
         for place, text in strategy.faults(section, http):
             self._error((*at, *place), text)

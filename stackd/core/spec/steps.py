@@ -131,22 +131,20 @@ def _step(section: StepSection, policy: AnalysisPolicy | None) -> RolloutStep:
     return Pause(seconds=section.pause or 0)
 
 
+def reached(sections: Sequence[StepSection]) -> bool:
+    """Requests reach the new revision after these steps."""
+    return any(section.set_weight or section.match or section.mirror for section in sections)
+
+
 def faults(sections: Sequence[StepSection], http: str) -> Iterator[tuple[int, str]]:
     """What is wrong with single steps: their number, from 0, and the words. `http`: what the
     service lacks for requests that are seen one by one; '' when they are."""
-    highest, reached = 0, False
+    highest = 0
     for number, section in enumerate(sections):
         weight = section.set_weight
-        reached = reached or bool(weight or section.match or section.mirror)
         for key in ("match", "mirror"):
             if getattr(section, key) is not None and http:
                 yield number, f"{key} needs requests that are seen one by one: {http}"
-        if section.analysis is not None and not section.analysis.checks and not reached:
-            yield (
-                number,
-                "no request reaches the new revision before this analysis: "
-                "put set_weight, match or mirror before it, or add checks",
-            )
         if weight is not None and weight < highest:
             yield number, f"{weight / 100:g}% comes after {highest / 100:g}%: weights only go up"
         highest = max(highest, weight or 0)

@@ -1,24 +1,28 @@
 """`strategy`, `update_config` and `rollback_config`: how a service goes to another revision."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, assert_never
 
 from msgspec.structs import replace
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from stackd.core.model.analysis import AnalysisPolicy
-from stackd.core.model.stack import Amount, OnFailure, Strategy, StrategyKind
-from stackd.core.spec import steps
-from stackd.core.spec.analysis import AnalysisSection
+from stackd.core.model.stack import Amount, OnFailure, Preview, Strategy, StrategyKind
+from stackd.core.spec import analysis, steps
+from stackd.core.spec.analysis import AnalysisSection, CompareSection
 from stackd.core.spec.fields import (
     Duration,
     Flag,
+    PortNumber,
     Section,
     choice,
     decimal,
+    fault,
     seconds,
     whole,
 )
+from stackd.core.spec.routes import Host
 from stackd.core.spec.steps import MAX_STEPS, Share, StepSection, amount
 
 MAX_TASKS = 100_000
@@ -31,13 +35,25 @@ Kind = Annotated[str, choice("rolling", "recreate", "canary", "blue-green", plan
 Delay = Annotated[float, seconds(0, 7 * 86400, "0s to 7d")]
 
 
+class PreviewSection(Section):
+    """`preview`: where green is reached before the switch."""
+
+    published: PortNumber | None = None
+    host: Host | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "PreviewSection":
+        if (self.published is None) is (self.host is None):
+            raise fault("green is reached at one place: published, or host")
+        return self
+
+
 class StrategySection(Section):
     """`strategy`."""
 
     PLANNED: ClassVar[frozenset[str]] = frozenset(
         {
-            "preview", "pre_promotion", "post_promotion", "mirror", "duration",
-            "match", "split",
+            "mirror", "duration", "match", "split",
         }
     )  # fmt: skip
 
@@ -55,6 +71,9 @@ class StrategySection(Section):
     auto_promote: Flag | None = None
     auto_promote_after: Delay | None = None
     analysis: AnalysisSection | None = None
+    preview: PreviewSection | None = None
+    pre_promotion: AnalysisSection | None = None
+    post_promotion: AnalysisSection | None = None
 
 
 def _named(data: Any) -> Any:
@@ -95,7 +114,8 @@ def _given(section: Section, *keys: str) -> dict[str, Any]:
 
 _PACE = ("delay", "monitor", "max_failure_ratio")
 _ALL = Amount(value=100, percent=True)
-_GREEN = ("auto_promote", "auto_promote_after")
+_SWITCH = "only blue-green has a switch"
+_GREEN = ("auto_promote", "auto_promote_after", "preview", "pre_promotion", "post_promotion")
 _STEPPED = ("steps", "scale_down_delay", "analysis", *_GREEN)
 _FOREIGN_KEYS = {
     StrategyKind.ROLLING: _STEPPED,
@@ -112,8 +132,7 @@ _WHY = {
     "steps": "{kind} has no steps",
     "scale_down_delay": "{kind} keeps no replaced revision ready",
     "analysis": "{kind} does not run two revisions side by side to be compared",
-    "auto_promote": "only blue-green has a switch",
-    "auto_promote_after": "only blue-green has a switch",
+    **dict.fromkeys(_GREEN, _SWITCH),
 }
 
 
@@ -121,13 +140,56 @@ At = tuple[str | int, ...]
 """Where something stands below `strategy`."""
 
 
-def analyses(section: StrategySection) -> Iterator[tuple[At, AnalysisSection]]:
-    """Every analysis of a strategy, with its place."""
+@dataclass(frozen=True)
+class Wanted:
+    """An analysis of a strategy: where it stands below that, and why no request reaches the new
+    revision before it ('' when requests do)."""
+
+    at: At
+    section: AnalysisSection
+    lacks: str = ""
+    alone: bool = False
+    """The replaced revision gets no requests with which those of the new one could be compared."""
+
+    def build(self, *, measured: bool) -> AnalysisPolicy:
+        """The policy. `measured`: requests to the service are seen one by one.
+
+        Raises:
+            ValueError: it asks for what is not measured here, or for nothing.
+        """
+        section = self.section
+        if measured and self.alone:
+            if section.compare is not None:
+                raise ValueError(
+                    "blue gets no request after the switch to compare with: use limits or checks"
+                )
+            section = section.model_copy(update={"compare": CompareSection()})
+        if measured and self.lacks:
+            return analysis.build(section, measured=False, lacks=self.lacks)
+        return analysis.build(section, measured=measured)
+
+
+_UNREACHED = (
+    "and none reaches the new revision before this step: "
+    "put set_weight, match or mirror before it, or use checks"
+)
+_UNSEEN = "and none reaches green before the switch: add `preview`, or use checks"
+
+
+def analyses(section: StrategySection) -> Iterator[Wanted]:
+    """Every analysis of a strategy."""
     if section.analysis is not None:
-        yield ("analysis",), section.analysis
-    for number, step in enumerate(section.steps or ()):
+        yield Wanted(("analysis",), section.analysis)
+    if section.pre_promotion is not None:
+        lacks = _UNSEEN if section.preview is None else ""
+        yield Wanted(("pre_promotion",), section.pre_promotion, lacks)
+    if section.post_promotion is not None:
+        yield Wanted(("post_promotion",), section.post_promotion, alone=True)
+    todo = section.steps or ()
+    for number, step in enumerate(todo):
         if step.analysis is not None:
-            yield ("steps", number, "analysis"), step.analysis
+            lacks = "" if steps.reached(todo[:number]) else _UNREACHED
+            yield Wanted(("steps", number, "analysis"), step.analysis, lacks)
 
 
 def faults(section: StrategySection, http: str) -> Iterator[tuple[At, str]]:
@@ -135,6 +197,12 @@ def faults(section: StrategySection, http: str) -> Iterator[tuple[At, str]]:
     requests that are seen one by one; '' when they are."""
     for number, text in steps.faults(section.steps or (), http):
         yield ("steps", number), text
+    if section.preview is not None and http:
+        yield ("preview",), f"preview needs requests that are seen one by one: {http}"
+    waits = section.auto_promote is False or section.auto_promote_after or section.pre_promotion
+    if section.preview is not None and not waits:
+        text = "the switch comes at once, so that preview shows nothing"
+        yield ("preview",), f"{text}: add auto_promote: false, auto_promote_after or pre_promotion"
 
 
 def from_strategy(
@@ -151,8 +219,9 @@ def from_strategy(
     kind = StrategyKind(section.type)
     if section.on_failure == OnFailure.STEP_BACK and kind is not StrategyKind.CANARY:
         raise ValueError("step_back needs the weights of a canary: use rollback or pause")
-    if section.analysis is not None:
-        common["analysis"] = policies[("analysis",)]
+    for key in ("analysis", "pre_promotion", "post_promotion"):
+        if (key,) in policies:
+            common[key] = policies[(key,)]
     for key in _FOREIGN_KEYS[kind]:
         if getattr(section, key) is not None:
             raise ValueError(f"{_WHY[key].format(kind=kind.value)}: remove {key}")
@@ -173,6 +242,10 @@ def from_strategy(
                 raise ValueError(
                     "auto_promote: false waits for a person, auto_promote_after does not: keep one"
                 )
+            if section.preview is not None:
+                shown = section.preview
+                host = (shown.host or "").lower()
+                common["preview"] = Preview(published=shown.published or 0, host=host)
             return Strategy(kind=kind, **_pace(section, False), **common)
         case never:
             assert_never(never)

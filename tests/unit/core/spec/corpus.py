@@ -53,6 +53,8 @@ ACCEPTED = (
     "deploy: {strategy: {type: rolling, max_surge: 50%, max_unavailable: 1, drain_timeout: 5m}}",
     "deploy: {strategy: {type: canary, steps: [{set_weight: 0.5%}, {pause: {}}, {pause: 1h}]}}",
     "deploy: {strategy: {type: blue-green, auto_promote: no, scale_down_delay: 1m}}",
+    "ports: [{target: 80, app_protocol: http}]\ndeploy: {strategy: {type: blue-green,"
+    " preview: {host: a.b}, pre_promotion: {compare: {error_rate: {}}}, post_promotion: {}}}",
     "ports: [{target: 80, app_protocol: http}]\ndeploy: {strategy: {type: canary, steps: ["
     "{match: [{header: {name: X-Group, exact: b}}, {cookie: {name: group, exact: b}}]},"
     "{mirror: 0.5%}, {analysis: {}}, {match: []}, {analysis: {limits: {error_rate: 5%}}}]}}",
@@ -137,6 +139,8 @@ REFUSED = (
     "deploy: {strategy: {type: canary, steps: [{analysis: {compare: 3}}]}}",
     "deploy: {strategy: {type: canary, steps: [{pause: {}}], analysis: {warmup: 3s}}}",
     "deploy: {strategy: {type: canary, steps: [{}]}}",
+    "deploy: {strategy: {type: blue-green, preview: {published: x}, auto_promote: no}}",
+    "deploy: {strategy: {type: blue-green, post_promotion: {warmup: 3s}}}",
     "deploy: {strategy: {max_surge: 1}}",
     "deploy: {strategy: {type: rolling, max_surge: 101%}}",
     "deploy: {update_config: {order: both}}",

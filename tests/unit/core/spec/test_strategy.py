@@ -7,6 +7,7 @@ from stackd.core.model.stack import (
     Matcher,
     OnFailure,
     Pause,
+    Preview,
     SetMatch,
     SetMirror,
     SetScale,
@@ -18,6 +19,7 @@ from tests.unit.core.spec.stacks import faults, service
 
 ALL = Amount(value=100, percent=True)
 VOLUME = "volumes: ['d:/d']\n"
+HTTP = "ports: [{target: 80, app_protocol: http}]\n"
 TOP = "volumes: {d: , s: {shared: true}}"
 
 
@@ -125,11 +127,17 @@ def test_start_first_on_a_written_volume_is_an_error(text: str) -> None:
     assert message in faults(f"{VOLUME}deploy: {text}", rest=TOP)
 
 
+def canary_(more: str) -> str:
+    return f"{{strategy: {{type: canary, steps: [{{pause: {{}}}}], {more}}}}}"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{strategy: canary}", "canary needs steps"),
-        ("{strategy: {type: blue-green, preview: {}}}", "preview is not supported yet"),
+        ("{strategy: {type: blue-green, preview: {}}}", "green is reached at one place"),
+        (canary_("preview: {host: a.b}"), "only blue-green has a switch: remove preview"),
+        (canary_("post_promotion: {}"), "only blue-green has a switch: remove post_promotion"),
         ("{strategy: {type: ab}}", "'ab' is not supported yet"),
         ("{strategy: {type: shadow}}", "'shadow' is not supported yet"),
         ("{strategy: {type: rolling, steps: []}}", "rolling has no steps: remove steps"),
@@ -197,6 +205,53 @@ def test_blue_green() -> None:
     assert timed.auto_promote_after == 300.0
 
 
+CHECKED = "checks: [{command: /bin/smoke}]"
+
+
+def test_blue_green_is_judged_before_and_after_the_switch() -> None:
+    text = (
+        "{type: blue-green, preview: {host: Next.Shop.example}, pre_promotion: {},"
+        " post_promotion: {limits: {error_rate: 2%}}}"
+    )
+    found = service(f"{HTTP}deploy: {{strategy: {text}}}").strategy
+    assert found.preview == Preview(host="next.shop.example")
+    assert found.pre_promotion == AnalysisPolicy()
+    assert found.post_promotion == AnalysisPolicy(
+        compare=Compare(error_ratio=None, latency=None),
+        limits=Limits(error_rate=0.02, latency_p99=None),
+    )
+    unseen = f"{{type: blue-green, pre_promotion: {{{CHECKED}}}}}"
+    policy = service(f"{HTTP}deploy: {{strategy: {unseen}}}").strategy.pre_promotion
+    assert policy is not None
+    assert policy.compare == Compare(error_ratio=None, latency=None)
+
+
+@pytest.mark.parametrize(
+    ("ports", "text", "message"),
+    [
+        (HTTP, "pre_promotion: {}", "none reaches green before the switch: add `preview`"),
+        (HTTP, "pre_promotion: {compare: {}}", "compare needs requests that are seen one by one"),
+        (HTTP, "preview: {host: a.b}", "the switch comes at once, so that preview shows nothing"),
+        ("", "preview: {host: a.b}, auto_promote: no", "preview needs requests that are seen"),
+        ("", "post_promotion: {}", "add `app_protocol: http` to the port"),
+        (HTTP, "post_promotion: {compare: {}}", "blue gets no request after the switch"),
+        (HTTP, "preview: {published: 80, host: a.b}", "green is reached at one place"),
+        (
+            HTTP.replace("80,", "80, published: 81,"),
+            "preview: {published: 81}, auto_promote: no",
+            "port 81 is published by web: preview needs its own",
+        ),
+        (
+            HTTP + "route: {hosts: [a.b]}\n",
+            "preview: {host: a.b}, auto_promote: no",
+            "host a.b is web's: preview needs its own",
+        ),
+    ],
+)
+def test_faults_of_blue_green(ports: str, text: str, message: str) -> None:
+    assert message in faults(f"{ports}deploy: {{strategy: {{type: blue-green, {text}}}}}")
+
+
 def test_a_way_back_has_its_own_pace_but_the_same_strategy() -> None:
     found = service(f"deploy: {canary('{pause: {}}')[:-1]}, rollback_config: {{monitor: 1s}}}}")
     assert found.rollback.kind is StrategyKind.CANARY
@@ -219,9 +274,6 @@ def test_a_way_back_has_its_own_pace_but_the_same_strategy() -> None:
 )
 def test_faults_of_a_step_have_its_place(step: str, message: str) -> None:
     assert message in faults(f"deploy: {canary(step)}")
-
-
-HTTP = "ports: [{target: 80, app_protocol: http}]\n"
 
 
 def test_steps_that_steer_and_judge() -> None:
@@ -262,8 +314,8 @@ def test_steps_that_steer_and_judge() -> None:
             "compare needs requests that are seen one by one, which tcp has not",
         ),
         ("", "{analysis: {limits: {}}}", "limits needs requests"),
-        ("", "{analysis: {}}", "there is nothing to judge by: add checks, or an http port"),
-        (HTTP, "{analysis: {}}", "no request reaches the new revision before this analysis"),
+        ("", "{analysis: {}}", "there is nothing to judge by but requests, which tcp has not"),
+        (HTTP, "{analysis: {}}", "none reaches the new revision before this step"),
         (HTTP, "{match: [{}]}", "match by one thing each: header or cookie"),
         (HTTP, "{match: [{header: {name: Host, exact: b}}]}", "use `route.hosts`"),
     ],
