@@ -254,6 +254,8 @@ def _steered(steering: Steering) -> list[str]:
         found.append(f"{words} -> {steering.matched}")
     if steering.preview is not None:
         found.append(f"port {steering.preview.published} -> {steering.previewed}")
+    if steering.sticky:
+        found.append("by user")
     if steering.mirror:
         found.append(f"{steering.mirror / 100:g}% also -> {steering.mirrored}")
     return found
@@ -311,9 +313,13 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
                 pace[key] = Preview(published=int(value))
             case "analysis" | "pre_promotion" | "post_promotion":
                 pace[key] = _policy(value)
+            case "mirror" | "split":
+                pace[key] = round(float(value) * 100)
+            case "match":
+                pace[key] = (Matcher(header="x-group", exact=value),)
             case "auto_promote":
                 pace[key] = value == "True"
-            case "delay" | "monitor" | "progress_deadline" | "scale_down_delay":
+            case "delay" | "monitor" | "progress_deadline" | "scale_down_delay" | "duration":
                 pace[key] = float(value)
             case "auto_promote_after":
                 pace[key] = float(value)

@@ -55,12 +55,14 @@ class StrategyKind(enum.StrEnum):
     RECREATE = "recreate"
     CANARY = "canary"
     BLUE_GREEN = "blue-green"
+    SHADOW = "shadow"
+    AB = "ab"
 
     @property
     def weighted(self) -> bool:
         """The new revision comes up beside the old one, which stays whole until it is proven;
         weights say which of them gets how much of the traffic."""
-        return self in (StrategyKind.CANARY, StrategyKind.BLUE_GREEN)
+        return self not in (StrategyKind.ROLLING, StrategyKind.RECREATE)
 
 
 class OnFailure(enum.StrEnum):
@@ -144,7 +146,7 @@ class SetMatch(Value, frozen=True, kw_only=True, tag="match"):
     @property
     def words(self) -> str:
         """As a stack file has it, on one line."""
-        return f"match {' or '.join(m.words for m in self.any_of) or 'nothing'}"
+        return f"match {' or '.join(m.words for m in self.any_of)}" if self.any_of else "no match"
 
 
 class SetMirror(Value, frozen=True, kw_only=True, tag="mirror"):
@@ -215,8 +217,17 @@ class Strategy(Value, frozen=True, kw_only=True):
     """Blue-green: after the switch; blue takes over again when it fails."""
     preview: Preview | None = None
     """Blue-green: where green is reached before the switch."""
+    mirror: int = 10_000
+    """Shadow: share of the requests that are mirrored, 0..10000."""
+    duration: float = 600.0
+    """Shadow: how long it is judged."""
+    match: tuple[Matcher, ...] = ()
+    """A/B: requests that match any of these go to the new revision."""
+    split: int = 0
+    """A/B: share of the users who get the new revision, 0..10000."""
     scale_down_delay: float = 30.0
-    """Canary, blue-green: how long the replaced revision stays ready to take over again."""
+    """How long the replaced revision stays ready to take over again, where it stays whole until
+    then."""
     auto_promote: bool = True
     """Blue-green: switch by itself, after `auto_promote_after`; else when a person promotes."""
     auto_promote_after: float = 0

@@ -20,6 +20,7 @@ from stackd.core.model.stack import (
     SetScale,
     SetWeight,
     Strategy,
+    StrategyKind,
 )
 from stackd.core.model.traffic import Steering
 from stackd.core.rollout.common import TOTAL, Observed, Step
@@ -63,6 +64,9 @@ class Scene:
                 case SetScale() if self.policy.preview is not None:
                     preview = self.policy.preview
                     found = msgspec.structs.replace(found, preview=preview, previewed=target)
+                case SetWeight(weight=weight) if weight and self.policy.kind is StrategyKind.AB:
+                    order = (RevisionId(self.observed.stable), target)
+                    found = msgspec.structs.replace(found, sticky=True, order=order)
                 case SetWeight(weight=weight) if weight == TOTAL:
                     none = RevisionId("")
                     found = msgspec.structs.replace(found, preview=None, previewed=none)
@@ -96,14 +100,20 @@ class Scene:
         return min(wanted, max(1, scale, -(-weight * wanted // TOTAL)))
 
     def answer(
-        self, state: Rollout, weights: Mapping[str, int], reason: str, wake: float | None = None
+        self,
+        state: Rollout,
+        weights: Mapping[str, int],
+        reason: str,
+        wake: float | None = None,
+        steering: Steering | None = None,
     ) -> Step:
         """Stable whole, the target as large as its step wants it; it gets smaller only when every
         node has applied what is asked for."""
         seen = self.observed
         new = seen.tally(seen.target)
         room = max(new.wanted, seen.wanted - (new.live - new.wanted))  # what ends takes room
-        known = seen.applied and seen.weights == weights
+        steering = self.steered(state.step) if steering is None else steering
+        known = seen.applied and (seen.weights, seen.steering) == (weights, steering)
         kept = 0 if known else min(seen.counts.get(seen.target, 0), new.wanted, seen.wanted)
         count = min(max(self.tasks(state.step), kept), room)
         counts = {seen.stable: seen.wanted, seen.target: count}
@@ -113,7 +123,6 @@ class Scene:
             reason, told = number + reason, number + self.steps[state.step].words
         counts = {revision: count for revision, count in counts.items() if count}
         wake = wake or seen.tally(seen.target).next_available
-        steering = self.steered(state.step)
         return Step(state, counts, wake, reason, weights, told=told, steering=steering)
 
     def leaving(self) -> dict[str, int]:

@@ -151,7 +151,7 @@ def _moved(
     if seen.applied and (seen.weights, seen.steering) == (weights, steering):
         return None
     reason = f"{current.words}, waits until every node has applied it"
-    return replace(scene.answer(state, weights, reason), steering=steering)
+    return scene.answer(state, weights, reason, steering=steering)
 
 
 def _take_over(scene: Scene, state: Rollout) -> Step:
@@ -159,11 +159,10 @@ def _take_over(scene: Scene, state: Rollout) -> Step:
     seen = scene.observed
     if scene.in_place < seen.wanted:
         reason = f"{scene.in_place} of {seen.wanted} tasks are in place to take over"
-        found = scene.answer(state, scene.weights, reason)
-        over = seen.weights == {seen.target: TOTAL}
-        return replace(found, steering=UNSTEERED) if over else found
+        over = UNSTEERED if seen.weights == {seen.target: TOTAL} else None
+        return scene.answer(state, scene.weights, reason, steering=over)
     weights = {seen.target: TOTAL}
     applied = seen.applied and (seen.weights, seen.steering) == (weights, UNSTEERED)
     reason = "takes over: waits until every node has applied it"
-    found = scene.answer(state, weights, reason)
-    return replace(found, steering=UNSTEERED, done=applied and not seen.blocked)
+    found = scene.answer(state, weights, reason, steering=UNSTEERED)
+    return replace(found, done=applied and not seen.blocked)

@@ -17,6 +17,7 @@ from stackd.core.spec import (
     deploy,
     environment,
     healthcheck,
+    judged,
     networks,
     ports,
     process,
@@ -203,9 +204,9 @@ class Assembler:
             wanted.at: self._try(
                 (*at, *wanted.at), partial(wanted.build, measured=not http), AnalysisPolicy()
             )
-            for wanted in strategy.analyses(section)
+            for wanted in judged.analyses(section)
         }
-        for place, text in strategy.faults(section, http):
+        for place, text in judged.faults(section, http):
             self._error((*at, *place), text)
         return self._try(
             at, lambda: strategy.from_strategy(section, singleton, policies), Strategy()

@@ -1,16 +1,15 @@
 """`strategy`, `update_config` and `rollback_config`: how a service goes to another revision."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, assert_never
+from collections.abc import Mapping
+from typing import Annotated, Any, assert_never
 
 from msgspec.structs import replace
 from pydantic import BeforeValidator, Field, model_validator
 
 from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.stack import Amount, OnFailure, Preview, Strategy, StrategyKind
-from stackd.core.spec import analysis, steps
-from stackd.core.spec.analysis import AnalysisSection, CompareSection
+from stackd.core.spec import matchers, steps
+from stackd.core.spec.analysis import AnalysisSection
 from stackd.core.spec.fields import (
     Duration,
     Flag,
@@ -22,16 +21,16 @@ from stackd.core.spec.fields import (
     seconds,
     whole,
 )
+from stackd.core.spec.matchers import Matches
 from stackd.core.spec.routes import Host
-from stackd.core.spec.steps import MAX_STEPS, Share, StepSection, amount
+from stackd.core.spec.steps import MAX_STEPS, Share, StepSection, Weight, amount
 
 MAX_TASKS = 100_000
-_LATER = ("shadow", "ab")
 _STOP_FIRST = Strategy(max_surge=Amount(value=0), max_unavailable=Amount(value=1))
 
 Drain = Annotated[float, seconds(0, 600, "0s to 10m")]
 Deadline = Annotated[float, seconds(1, 7 * 86400, "1s to 7d")]
-Kind = Annotated[str, choice("rolling", "recreate", "canary", "blue-green", planned=_LATER)]
+Kind = Annotated[str, choice(*StrategyKind)]
 Delay = Annotated[float, seconds(0, 7 * 86400, "0s to 7d")]
 
 
@@ -51,12 +50,6 @@ class PreviewSection(Section):
 class StrategySection(Section):
     """`strategy`."""
 
-    PLANNED: ClassVar[frozenset[str]] = frozenset(
-        {
-            "mirror", "duration", "match", "split",
-        }
-    )  # fmt: skip
-
     type: Kind
     max_surge: Share | None = None
     max_unavailable: Share | None = None
@@ -74,6 +67,10 @@ class StrategySection(Section):
     preview: PreviewSection | None = None
     pre_promotion: AnalysisSection | None = None
     post_promotion: AnalysisSection | None = None
+    mirror: Weight | None = None
+    duration: Annotated[float, seconds(1, 7 * 86400, "1s to 7d")] | None = None
+    match: Matches | None = None
+    split: Weight | None = None
 
 
 def _named(data: Any) -> Any:
@@ -116,12 +113,16 @@ _PACE = ("delay", "monitor", "max_failure_ratio")
 _ALL = Amount(value=100, percent=True)
 _SWITCH = "only blue-green has a switch"
 _GREEN = ("auto_promote", "auto_promote_after", "preview", "pre_promotion", "post_promotion")
-_STEPPED = ("steps", "scale_down_delay", "analysis", *_GREEN)
+_MIRROR = ("mirror", "duration")
+_VARIANT = ("match", "split")
+_STEPPED = ("steps", "scale_down_delay", "analysis", *_GREEN, *_MIRROR, *_VARIANT)
 _FOREIGN_KEYS = {
     StrategyKind.ROLLING: _STEPPED,
     StrategyKind.RECREATE: ("max_surge", "max_unavailable", "delay", *_STEPPED),
-    StrategyKind.CANARY: ("delay", *_GREEN),
-    StrategyKind.BLUE_GREEN: ("delay", "steps"),
+    StrategyKind.CANARY: ("delay", *_GREEN, *_MIRROR, *_VARIANT),
+    StrategyKind.BLUE_GREEN: ("delay", "steps", *_MIRROR, *_VARIANT),
+    StrategyKind.SHADOW: ("delay", "steps", *_GREEN, *_VARIANT),
+    StrategyKind.AB: ("delay", "steps", *_GREEN, *_MIRROR),
 }
 """Keys that say nothing to a strategy."""
 _RECREATE = "{kind} stops all tasks and then starts all"
@@ -133,76 +134,15 @@ _WHY = {
     "scale_down_delay": "{kind} keeps no replaced revision ready",
     "analysis": "{kind} does not run two revisions side by side to be compared",
     **dict.fromkeys(_GREEN, _SWITCH),
+    "mirror": "only shadow is a mirror as a whole, canary has it as a step",
+    "duration": "only shadow ends by time",
+    "match": "only ab goes by a match as a whole, canary has it as a step",
+    "split": "only ab splits users",
 }
 
 
 At = tuple[str | int, ...]
 """Where something stands below `strategy`."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """An analysis of a strategy: where it stands below that, and why no request reaches the new
-    revision before it ('' when requests do)."""
-
-    at: At
-    section: AnalysisSection
-    lacks: str = ""
-    alone: bool = False
-    """The replaced revision gets no requests with which those of the new one could be compared."""
-
-    def build(self, *, measured: bool) -> AnalysisPolicy:
-        """The policy. `measured`: requests to the service are seen one by one.
-
-        Raises:
-            ValueError: it asks for what is not measured here, or for nothing.
-        """
-        section = self.section
-        if measured and self.alone:
-            if section.compare is not None:
-                raise ValueError(
-                    "blue gets no request after the switch to compare with: use limits or checks"
-                )
-            section = section.model_copy(update={"compare": CompareSection()})
-        if measured and self.lacks:
-            return analysis.build(section, measured=False, lacks=self.lacks)
-        return analysis.build(section, measured=measured)
-
-
-_UNREACHED = (
-    "and none reaches the new revision before this step: "
-    "put set_weight, match or mirror before it, or use checks"
-)
-_UNSEEN = "and none reaches green before the switch: add `preview`, or use checks"
-
-
-def analyses(section: StrategySection) -> Iterator[Wanted]:
-    """Every analysis of a strategy."""
-    if section.analysis is not None:
-        yield Wanted(("analysis",), section.analysis)
-    if section.pre_promotion is not None:
-        lacks = _UNSEEN if section.preview is None else ""
-        yield Wanted(("pre_promotion",), section.pre_promotion, lacks)
-    if section.post_promotion is not None:
-        yield Wanted(("post_promotion",), section.post_promotion, alone=True)
-    todo = section.steps or ()
-    for number, step in enumerate(todo):
-        if step.analysis is not None:
-            lacks = "" if steps.reached(todo[:number]) else _UNREACHED
-            yield Wanted(("steps", number, "analysis"), step.analysis, lacks)
-
-
-def faults(section: StrategySection, http: str) -> Iterator[tuple[At, str]]:
-    """What is wrong with single keys: where, and the words. `http`: what the service lacks for
-    requests that are seen one by one; '' when they are."""
-    for number, text in steps.faults(section.steps or (), http):
-        yield ("steps", number), text
-    if section.preview is not None and http:
-        yield ("preview",), f"preview needs requests that are seen one by one: {http}"
-    waits = section.auto_promote is False or section.auto_promote_after or section.pre_promotion
-    if section.preview is not None and not waits:
-        text = "the switch comes at once, so that preview shows nothing"
-        yield ("preview",), f"{text}: add auto_promote: false, auto_promote_after or pre_promotion"
 
 
 def from_strategy(
@@ -231,24 +171,56 @@ def from_strategy(
             return Strategy(kind=kind, max_surge=none, max_unavailable=_ALL, **common)
         case StrategyKind.ROLLING:
             return Strategy(**_pace(section, stop_first), **common)
+        case _:
+            own = _own(section, kind, policies)
+            return Strategy(kind=kind, **_pace(section, False), **{**common, **own})
+
+
+def _own(
+    section: StrategySection, kind: StrategyKind, policies: Mapping[At, AnalysisPolicy]
+) -> dict[str, Any]:
+    """What a strategy with two revisions side by side has of its own."""
+    found = _given(section, "scale_down_delay", "auto_promote", "auto_promote_after", "split")
+    match kind:
         case StrategyKind.CANARY:
-            common |= _given(section, "scale_down_delay")
             inline = {int(at[1]): policy for at, policy in policies.items() if at[0] == "steps"}
-            found = steps.build(section.steps or (), inline)
-            return Strategy(kind=kind, steps=found, **_pace(section, False), **common)
+            return {**found, "steps": steps.build(section.steps or (), inline)}
         case StrategyKind.BLUE_GREEN:
-            common |= _given(section, "scale_down_delay", "auto_promote", "auto_promote_after")
             if section.auto_promote is False and section.auto_promote_after:
                 raise ValueError(
                     "auto_promote: false waits for a person, auto_promote_after does not: keep one"
                 )
-            if section.preview is not None:
-                shown = section.preview
+            shown = section.preview
+            if shown is not None:
                 host = (shown.host or "").lower()
-                common["preview"] = Preview(published=shown.published or 0, host=host)
-            return Strategy(kind=kind, **_pace(section, False), **common)
+                found["preview"] = Preview(published=shown.published or 0, host=host)
+            return found
+        case StrategyKind.SHADOW:
+            return {**found, **_shadow(section, policies)}
+        case StrategyKind.AB:
+            if not section.match and not section.split:
+                raise ValueError("ab shares out nobody: add match, or a split of more than 0%")
+            return {**found, "match": matchers.build(section.match or ())}
+        case StrategyKind.ROLLING | StrategyKind.RECREATE:
+            return found
         case never:
             assert_never(never)
+
+
+def _shadow(section: StrategySection, policies: Mapping[At, AnalysisPolicy]) -> dict[str, Any]:
+    """What only a shadow has. It is judged until its time is over, whatever a time limit says."""
+    base = Strategy(kind=StrategyKind.SHADOW)
+    share = base.mirror if section.mirror is None else section.mirror
+    duration = section.duration or base.duration
+    policy = policies[("analysis",)]
+    if not share:
+        raise ValueError("mirror: 0% shows the new revision nothing")
+    if section.analysis is not None and section.analysis.time_limit is not None:
+        raise ValueError("shadow is decided when duration is over: remove time_limit")
+    if policy.warm_up + policy.interval > duration:
+        raise ValueError("duration is over before the first look: it must exceed warm_up")
+    policy = replace(policy, time_limit=duration)
+    return {"mirror": share, "duration": duration, "analysis": policy}
 
 
 def _pace(section: StrategySection, stop_first: bool) -> dict[str, Any]:

@@ -60,6 +60,11 @@ ACCEPTED = (
     "{mirror: 0.5%}, {analysis: {}}, {match: []}, {analysis: {limits: {error_rate: 5%}}}]}}",
     "deploy: {strategy: {type: canary, on_failure: step_back, steps: [{set_weight: 5%}],"
     " analysis: {checks: [{command: /bin/smoke}], interval: 5s, on_inconclusive: abort}}}",
+    "ports: [{target: 80, app_protocol: http}]\n"
+    "deploy: {strategy: {type: shadow, mirror: 10%, duration: 2m, analysis: {limits: {}}}}",
+    "ports: [{target: 80, app_protocol: http}]\n"
+    "deploy: {strategy: {type: ab, split: 5%, match: [{header: {name: a, exact: b}}]}}",
+    "ports: [{target: 80, app_protocol: http}]\ndeploy: {strategy: shadow}",
     "deploy: {update_config: {parallelism: 0, order: stop-first, max_failure_ratio: 0.5}}",
     "deploy: {rollback_config: {failure_action: continue}}",
     "deploy: {restart_policy: {condition: any, delay: 5s, max_attempts: 3, window: 1m}}",
@@ -126,7 +131,10 @@ REFUSED = (
     "deploy: {replicas: -1}",
     "deploy: {replicas: 1.5}",
     "deploy: {replicas: two}",
-    "deploy: {strategy: shadow}",
+    "deploy: {strategy: {type: shadow, mirror: 101%}}",
+    "deploy: {strategy: {type: shadow, duration: 5}}",
+    "deploy: {strategy: {type: ab, split: 5}}",
+    "deploy: {strategy: {type: ab, match: [{header: b}]}}",
     "deploy: {strategy: {type: canary, steps: [{set_weight: 101%}]}}",
     "deploy: {strategy: {type: canary, steps: [{set_weight: 5}]}}",
     "deploy: {strategy: {type: canary, steps: [{set_weight: 0.001%}]}}",

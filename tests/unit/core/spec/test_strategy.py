@@ -138,8 +138,15 @@ def canary_(more: str) -> str:
         ("{strategy: {type: blue-green, preview: {}}}", "green is reached at one place"),
         (canary_("preview: {host: a.b}"), "only blue-green has a switch: remove preview"),
         (canary_("post_promotion: {}"), "only blue-green has a switch: remove post_promotion"),
-        ("{strategy: {type: ab}}", "'ab' is not supported yet"),
-        ("{strategy: {type: shadow}}", "'shadow' is not supported yet"),
+        ("{strategy: {type: abc}}", "'abc' is unknown: use rolling or recreate or"),
+        (canary_("mirror: 5%"), "canary has it as a step: remove mirror"),
+        (canary_("duration: 5s"), "only shadow ends by time: remove duration"),
+        (canary_("match: []"), "canary has it as a step: remove match"),
+        (canary_("split: 5%"), "only ab splits users: remove split"),
+        ("{strategy: shadow}", "shadow needs requests that are seen one by one: add `ports:`"),
+        ("{strategy: {type: ab, split: 5%}}", "ab needs requests that are seen one by one: add"),
+        ("{mode: global, strategy: shadow}", "shadow is for replicated services"),
+        ("{mode: global, strategy: {type: ab, split: 5%}}", "ab is for replicated services"),
         ("{strategy: {type: rolling, steps: []}}", "rolling has no steps: remove steps"),
         ("{strategy: {type: blue-green, steps: []}}", "blue-green has no steps: remove steps"),
         ("{strategy: {type: rolling, scale_down_delay: 1s}}", "remove scale_down_delay"),
@@ -252,6 +259,45 @@ def test_faults_of_blue_green(ports: str, text: str, message: str) -> None:
     assert message in faults(f"{ports}deploy: {{strategy: {{type: blue-green, {text}}}}}")
 
 
+def test_shadow() -> None:
+    found = service(f"{HTTP}deploy: {{strategy: shadow}}").strategy
+    expected = AnalysisPolicy(time_limit=600.0)
+    assert found == Strategy(kind=StrategyKind.SHADOW, analysis=expected)
+    assert (found.mirror, found.duration) == (10_000, 600.0)
+    text = "{type: shadow, mirror: 12.5%, duration: 5m, analysis: {limits: {error_rate: 2%}}}"
+    found = service(f"{HTTP}deploy: {{strategy: {text}}}").strategy
+    limits = Limits(error_rate=0.02, latency_p99=None)
+    assert (found.mirror, found.duration) == (1_250, 300.0)
+    assert found.analysis == AnalysisPolicy(limits=limits, time_limit=300.0)
+
+
+def test_ab() -> None:
+    text = "{type: ab, match: [{cookie: {name: group, exact: b}}], split: 20%, analysis: {}}"
+    found = service(f"{HTTP}deploy: {{strategy: {text}}}").strategy
+    assert (found.match, found.split) == ((Matcher(cookie="group", exact="b"),), 2_000)
+    assert found.analysis == AnalysisPolicy()
+    only = service(f"{HTTP}deploy: {{strategy: {{type: ab, split: 0.01%}}}}").strategy
+    assert (only.match, only.split, only.analysis) == ((), 1, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("type: shadow, mirror: 0%", "mirror: 0% shows the new revision nothing"),
+        ("type: shadow, duration: 39s", "duration is over before the first look"),
+        ("type: shadow, analysis: {time_limit: 1h}", "remove time_limit"),
+        ("type: shadow, auto_promote: no", "only blue-green has a switch: remove auto_promote"),
+        ("type: shadow, split: 5%", "only ab splits users: remove split"),
+        ("type: ab", "ab shares out nobody: add match, or a split of more than 0%"),
+        ("type: ab, match: [], split: 0%", "ab shares out nobody"),
+        ("type: ab, split: 5%, duration: 5m", "only shadow ends by time: remove duration"),
+        ("type: ab, split: 5%, on_failure: step_back", "step_back needs the weights of a canary"),
+    ],
+)
+def test_faults_of_shadow_and_ab(text: str, message: str) -> None:
+    assert message in faults(f"{HTTP}deploy: {{strategy: {{{text}}}}}")
+
+
 def test_a_way_back_has_its_own_pace_but_the_same_strategy() -> None:
     found = service(f"deploy: {canary('{pause: {}}')[:-1]}, rollback_config: {{monitor: 1s}}}}")
     assert found.rollback.kind is StrategyKind.CANARY
@@ -343,10 +389,10 @@ def test_the_place_of_a_weight_that_goes_down() -> None:
     assert found.startswith("4:65 1% comes after 2%: weights only go up")
 
 
-@pytest.mark.parametrize("kind", ["canary, steps: [{pause: {}}]", "blue-green"])
+@pytest.mark.parametrize("kind", ["canary, steps: [{pause: {}}]", "blue-green", "shadow"])
 def test_two_revisions_at_once_on_a_written_volume_are_an_error(kind: str) -> None:
-    found = faults(f"{VOLUME}deploy: {{strategy: {{type: {kind}}}}}", rest=TOP)
+    found = faults(f"{HTTP}{VOLUME}deploy: {{strategy: {{type: {kind}}}}}", rest=TOP)
     assert "runs two tasks at once on a volume that is written to: use rolling or recreate" in found
     assert service(
-        f"volumes: ['s:/d']\ndeploy: {{strategy: {{type: {kind}}}}}", rest=TOP
+        f"{HTTP}volumes: ['s:/d']\ndeploy: {{strategy: {{type: {kind}}}}}", rest=TOP
     ).strategy.kind.weighted
