@@ -55,7 +55,7 @@ class Rollout(Value, frozen=True, kw_only=True):
     updated: int = 0
     """Tasks of the target in place when last looked."""
     step: int = 0
-    """Steps of a canary or blue-green rollout that are done."""
+    """How many of the strategy's steps are done, where it has such."""
     pause_left: float = 0
     """Seconds left of the pause that the current step is, as of `pause_at`."""
     pause_at: float = 0

@@ -160,7 +160,7 @@ def test_the_surge_of_a_rollout_must_fit_beside_what_runs(surge: int, fits: bool
 
 
 @pytest.mark.parametrize(("cpus", "fits"), [(2.0, True), (3.0, False)])
-@pytest.mark.parametrize("kind", [StrategyKind.CANARY, StrategyKind.BLUE_GREEN])
+@pytest.mark.parametrize("kind", [kind for kind in StrategyKind if kind.weighted])
 def test_both_revisions_at_full_size_must_fit(
     kind: StrategyKind, cpus: float, *, fits: bool
 ) -> None:
