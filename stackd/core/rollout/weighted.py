@@ -79,6 +79,7 @@ def _forward(scene: Scene, state: Rollout) -> Step:
         state = msgspec.structs.replace(state, full=True)
     if state.full or not seen.wanted:
         state = passed(state, scene.policy, len(scene.steps), scene.now)
+    state = _found_again(scene.steps, state)
     while state.step < len(scene.steps):
         current = scene.steps[state.step]
         found = _current(scene, current, _in_step(state, current))
@@ -86,6 +87,17 @@ def _forward(scene: Scene, state: Rollout) -> Step:
             return found
         state = passed(state, scene.policy, state.step + 1, scene.now)
     return _take_over(scene, awake(state))
+
+
+def _found_again(steps: Sequence[RolloutStep], state: Rollout) -> Rollout:
+    """The rollout where it waits, when an edit of the steps has moved that: it would go past what
+    it waits for."""
+    number = state.step
+    if not resting(state) or (number < len(steps) and isinstance(steps[number], Pause | Analyse)):
+        return state
+    before = (at for at in range(min(number, len(steps))) if isinstance(steps[at], Pause | Analyse))
+    found = max(before, default=None)
+    return state if found is None else msgspec.structs.replace(awake(state), step=found)
 
 
 def _in_step(state: Rollout, current: RolloutStep) -> Rollout:

@@ -133,11 +133,26 @@ def test_a_pause_begins_when_the_tasks_of_its_step_are_in_place() -> None:
     )
 
 
-@pytest.mark.parametrize("number", [0, 5])
-def test_a_step_that_was_changed_while_it_paused_is_no_pause_any_more(number: int) -> None:
-    state = rollout(step=number, waits=True, pause_left=5.0, pause_at=NOW)
+def test_a_step_that_was_changed_while_it_paused_is_no_pause_any_more() -> None:
+    state = rollout(step=0, waits=True, pause_left=5.0, pause_at=NOW)
     found = look(seen(up(1, 0), ALL_ON_A), state).state
-    assert (found.waits, found.pause_at, found.step) == (False, 0, number)
+    assert (found.waits, found.pause_at, found.step) == (False, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "at"),
+    [
+        ((STEPS[0], Pause()), 1),
+        ((STEPS[0], Pause(), *STEPS[2:4]), 1),
+        ((STEPS[0], Pause(seconds=9.0), STEPS[3], Pause()), 3),
+    ],
+)
+def test_a_pause_that_an_edit_has_moved_is_not_gone_past(
+    steps: tuple[RolloutStep, ...], at: int
+) -> None:
+    state = rollout(step=3 if len(steps) > 2 else 2, waits=True)
+    found = look(seen(up(3), {"a": 5000, "b": 5000}), state, steps).state
+    assert (found.step, found.waits) == (at, True)
 
 
 def test_a_pause_without_time_waits_for_a_person() -> None:
