@@ -177,7 +177,7 @@ def test_the_new_one_grows_takes_over_and_is_done_when_every_node_has_applied_it
 def test_full_and_proven_skip_the_steps(state: Rollout) -> None:
     found = look(seen(up(4), ALL_ON_A, proven=not state.full), state)
     assert found.weights == {"b": 10_000}
-    assert found.state.step == len(STEPS)
+    assert (found.state.step, found.state.full) == (len(STEPS), True)
 
 
 def test_a_first_rollout_has_nothing_beside_which_it_could_grow() -> None:
@@ -262,6 +262,7 @@ def test_who_takes_over_or_is_taken_back_is_steered_to_no_more() -> None:
     first = look(seen(up(4), ALL_ON_A, steering=BOTH), over, STEERED)
     assert (first.steering, first.weights, first.done) == (Steering(), {"b": 10_000}, False)
     assert look(seen(up(4), {"b": 10_000}), over, STEERED).done
+    assert not look(seen(up(4), {"b": 10_000}, steering=BOTH), over, STEERED).done
     lost = look(seen(up(4, 3), {"b": 10_000}), over, STEERED)
     assert lost.steering == Steering()
     back = look(seen(up(1), ALL_ON_A, target="a", steering=BOTH), steps=STEERED)
@@ -277,7 +278,7 @@ def test_a_pause_begins_when_every_node_steers_as_its_steps_say() -> None:
 
 def test_a_smaller_weight_is_set_at_once_and_the_tasks_go_when_every_node_has_it() -> None:
     half, part = {"a": 5000, "b": 5000}, {"a": 9500, "b": 500}
-    first = look(seen(up(2, 1), half))
+    first = look(seen(up(2, 0), half))
     assert (first.weights, first.counts) == (part, {"a": 4, "b": 2})
     assert look(seen(up(2), part, applied=False)).counts == {"a": 4, "b": 2}
     assert look(seen(up(2), part)).counts == {"a": 4, "b": 1}
