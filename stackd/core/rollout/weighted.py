@@ -27,6 +27,8 @@ from stackd.core.rollout import rolling, waiting
 from stackd.core.rollout.common import TOTAL, UNSTEERED, Observed, Step, awake, resting
 from stackd.core.rollout.scene import Scene
 
+_APPLIED = "waits until every node has applied it"
+
 
 def step(
     steps: Sequence[RolloutStep], policy: Strategy, state: Rollout, observed: Observed, now: float
@@ -151,8 +153,9 @@ def _grown(scene: Scene, state: Rollout, current: RolloutStep) -> Step | None:
     steered = scene.observed.steering == scene.steered(state.step)
     if scene.in_place >= need and steered:
         return None
-    reason = f"{current.words}, {scene.in_place} of {need} tasks are in place"
-    return scene.answer(state, scene.weights, reason)
+    ready = scene.observed.tally(scene.observed.target).available
+    waits = _APPLIED if ready >= need else f"{ready} of {need} tasks are in place"
+    return scene.answer(state, scene.weights, f"{current.words}, {waits}")
 
 
 def _moved(
@@ -162,19 +165,20 @@ def _moved(
     seen, steering = scene.observed, scene.steering(state.step + 1)
     if seen.applied and (seen.weights, seen.steering) == (weights, steering):
         return None
-    reason = f"{current.words}, waits until every node has applied it"
-    return scene.answer(state, weights, reason, steering=steering)
+    return scene.answer(state, weights, f"{current.words}, {_APPLIED}", steering=steering)
 
 
 def _take_over(scene: Scene, state: Rollout) -> Step:
     """All steps are done: the target grows to full size and gets all traffic."""
     seen = scene.observed
     if scene.in_place < seen.wanted:
-        reason = f"{scene.in_place} of {seen.wanted} tasks are in place to take over"
+        ready = seen.tally(seen.target).available
+        reason = f"{ready} of {seen.wanted} tasks are in place to take over"
+        reason = f"takes over: {_APPLIED}" if ready >= seen.wanted else reason
         over = UNSTEERED if seen.weights == {seen.target: TOTAL} else None
         return scene.answer(state, scene.weights, reason, steering=over)
     weights = {seen.target: TOTAL}
     applied = seen.applied and (seen.weights, seen.steering) == (weights, UNSTEERED)
-    reason = "takes over: waits until every node has applied it"
+    reason = f"takes over: {_APPLIED}"
     found = scene.answer(state, weights, reason, steering=UNSTEERED)
     return replace(found, done=applied and not seen.blocked)

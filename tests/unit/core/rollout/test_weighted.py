@@ -77,6 +77,9 @@ def test_a_weight_waits_for_tasks_that_every_node_knows(observed: Observed) -> N
     found = look(observed)
     assert found.weights == ALL_ON_A
     assert found.state.step == 0
+    short = observed.tally("b").available == 0
+    waits = "0 of 1 tasks are in place" if short else "waits until every node has applied it"
+    assert found.reason == f"step 1 of 5: set_weight 5%, {waits}"
 
 
 def test_a_weight_is_reached_when_every_node_has_applied_it() -> None:
