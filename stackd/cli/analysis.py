@@ -13,8 +13,8 @@ from stackd.core.analysis.estimate import span
 from stackd.core.analysis.recording import Row, parse
 from stackd.core.analysis.replay import Ended, Plan, Replayed, Trial, Worse, replay
 from stackd.core.model.analysis import Verdict
-from stackd.core.spec.analysis import load_policy
 from stackd.core.spec.context import SourceFile
+from stackd.core.spec.policyfile import load_policy
 from stackd.errors import InvalidSpec, Refused
 
 LIMIT = 256 * 1024 * 1024

@@ -25,6 +25,7 @@ from stackd.core.model.api import (
     TaskRow,
     TaskRows,
 )
+from stackd.core.model.stack import StrategyKind
 
 
 def register(app: typer.Typer) -> None:
@@ -108,6 +109,9 @@ def _stack(stack: StackStatus, tasks: list[TaskRow], only: str) -> Tree:
     return tree
 
 
+_STEPPED = {kind.value for kind in StrategyKind if kind.weighted}
+
+
 def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
     title = Text(service.service, style="bold")
     title.append(f"  {service.phase}", style=style_of(service.phase))
@@ -132,7 +136,7 @@ def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
 def _steps(service: ServiceStatus) -> list[Text]:
     """The steps of a rollout that has such, while it runs: done, current, still to come."""
     running = service.phase in ("progressing", "paused", "pending")
-    if service.strategy not in ("canary", "blue-green") or not running:
+    if service.strategy not in _STEPPED or not running:
         return []
     lines = []
     for number, step in enumerate(service.steps):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from stackd.core.model.analysis import Analysis
 from stackd.core.model.decision import Dirty
 from stackd.core.model.ids import service_key
 from stackd.core.model.network import ServiceAddresses
@@ -16,7 +17,7 @@ from stackd.core.model.world import World
 
 TASK_TABLES = (Task.TABLE, TaskDesired.TABLE, TaskStatus.TABLE)
 _NODE_TABLES = (Node.TABLE, NodeStatus.TABLE)
-_SERVICE_TABLES = (ServiceState.TABLE, Override.TABLE, ServiceAddresses.TABLE)
+_SERVICE_TABLES = (ServiceState.TABLE, Override.TABLE, ServiceAddresses.TABLE, Analysis.TABLE)
 
 
 def declared(world: World, stack: str) -> set[str]:

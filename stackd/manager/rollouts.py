@@ -1,6 +1,7 @@
 """The rollouts loop: takes every service to its declared revision (`core.rollout.service`), and
 what is no longer declared out of the store (`core.rollout.removal`)."""
 
+from stackd.core.model.analysis import Analysis
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.draft import Ids
 from stackd.core.model.network import VolumeBinding
@@ -28,6 +29,7 @@ WATCHES = (
     VolumeBinding,
     TrafficEntry,
     NodeReport,
+    Analysis,
 )
 _ACKS = (TrafficEntry.TABLE, NodeReport.TABLE)
 """Concern only services that change: those wait until every node has applied something."""

@@ -6,6 +6,7 @@ A new record class is added here; a test compares this list with the classes in 
 from collections.abc import Mapping
 
 from stackd.core.model import (
+    analysis,
     cluster,
     event,
     network,
@@ -20,6 +21,7 @@ from stackd.core.model import (
 )
 
 RECORDS: tuple[type[record.Record], ...] = (
+    analysis.Analysis,
     cluster.JoinSecrets,
     event.Event,
     network.Network,

@@ -93,6 +93,18 @@ def test_every_example_has_a_check() -> None:
     assert set(NAMES) <= checked
 
 
+def test_ab(deployed: Examples) -> None:
+    cluster, file = deployed.cluster, deployed.folder / "ab.stack.yml"
+    text = file.read_text().replace("stackd-demo:1", "stackd-demo:2")
+    ran = cluster.apply(text, "--wait", "--timeout", "100s", name="ab")
+    assert ran.code == 3, ran.out + ran.err
+    found = cluster.status("ab/web")
+    assert found["steps"][found["step"]] == "pause until promoted"
+    assert sorted(found["weights"].values()) == [2000, 8000]
+    assert cluster.run("promote", "ab/web", "--wait").code == 0
+    assert {deployed.get(8109)["version"] for _ in range(20)} == {"2"}
+
+
 def test_anchors(deployed: Examples) -> None:
     one, two = (deployed.environment(f"anchors/{name}") for name in ("one", "two"))
     assert (one["DEMO_VERSION"], two["DEMO_VERSION"]) == ("common", "two")
@@ -283,6 +295,22 @@ def test_rolling(deployed: Examples) -> None:
     found = deployed.cluster.status("rolling/web")
     assert found["strategy"] == "rolling"
     assert [(r["desired"], r["ready"]) for r in found["revisions"]] == [(4, 4)]
+
+
+def test_shadow(deployed: Examples) -> None:
+    cluster, file = deployed.cluster, deployed.folder / "shadow.stack.yml"
+    text = file.read_text().replace("stackd-demo:1", "stackd-demo:2")
+    assert cluster.apply(text, name="shadow").code == 0
+    until(lambda: _step(cluster, "shadow/web") == "analysis for 3s", "a shadow that is judged")
+    assert {deployed.get(8108)["version"] for _ in range(20)} == {"1"}
+    assert cluster.run("wait", "shadow/web", "--timeout", "100s").code == 0
+    assert {deployed.get(8108)["version"] for _ in range(20)} == {"2"}
+
+
+def _step(cluster: Cluster, service: str) -> str:
+    """The current step."""
+    found = cluster.status(service)
+    return str([*found["steps"], ""][found["step"]])
 
 
 def test_shared_port(deployed: Examples) -> None:

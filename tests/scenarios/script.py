@@ -7,6 +7,8 @@ Commands (one a line, `#` comments):
     node NAME ready|down|drain|active|pause|KEY=VALUE (a label)
     join NAME,  reboot NAME (a node that was down is back, its containers are not)
     abort|pause|resume|retry|promote|promote-full SERVICE
+    answer SERVICE PLACE pass|fail|inconclusive|undecided [WORDS]: what an analysis that is asked
+                                             for says; undecided: its time is over
     rollback SERVICE [TO],  rollback-stack [N]
     scale SERVICE N,  remove,  restart-manager,  advance SECONDS
 After each block: the events since the block before, then each service's phase and tasks.
@@ -17,29 +19,44 @@ from collections import Counter
 
 import msgspec
 
+from stackd.core.model.analysis import (
+    Analysis,
+    AnalysisPolicy,
+    AnalysisState,
+    Estimate,
+    Judgement,
+    OnInconclusive,
+    Run,
+    Verdict,
+)
 from stackd.core.model.container import Mount, MountKind
 from stackd.core.model.release import Override
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import (
     Amount,
+    Analyse,
     Constraint,
     DependsOn,
+    Matcher,
     Mode,
     OnFailure,
     Pause,
     Placement,
+    Preview,
     RestartCondition,
     RestartPolicy,
     RolloutStep,
     ServiceSpec,
+    SetMatch,
+    SetMirror,
     SetScale,
     SetWeight,
     Strategy,
     StrategyKind,
 )
 from stackd.core.model.states import Availability, NodeState
-from stackd.core.model.traffic import TrafficEntry
-from stackd.core.rollout import commands
+from stackd.core.model.traffic import Steering, TrafficEntry
+from stackd.core.rollout import asked, commands
 from stackd.core.rollout.outcome import Goal, outcome
 from stackd.core.rollout.phase import service_names, service_phase
 from stackd.errors import Refused
@@ -136,6 +153,30 @@ class _Scenario:
             )
         )
 
+    def do_answer(self, service: str, where: str, said: str, *words: str) -> None:
+        state = self.sim.world.get(ServiceState, f"{STACK}/{service}")
+        assert state is not None
+        rollout = state.rollout
+        assert rollout is not None
+        place = where if where.endswith("promotion") else where.replace("_", " ")
+        place = place.replace("- ", ", ")
+        open_ = asked.analyses(self.specs[service][0].strategy, rollout)
+        assert place in open_, f"{place} is not asked for: {sorted(open_)}"
+        final = said != "inconclusive" and not (said == "pass" and asked.background(place))
+        verdict = Verdict("inconclusive" if said == "undecided" else said)
+        judgement = Judgement(
+            verdict=verdict, final=final, reason=" ".join(words), estimate=Estimate(), readings=()
+        )
+        known = self.sim.world.get(Analysis, state.key)
+        runs = known.runs if known is not None and known.rollout == rollout.id else {}
+        begun = AnalysisState(
+            canary=rollout.target, stable=rollout.source or rollout.target, started=0
+        )
+        run = Run(state=begun, judgement=judgement, at=self.sim.now)
+        self.sim.write(
+            Analysis(stack=STACK, service=service, rollout=rollout.id, runs={**runs, place: run})
+        )
+
     def do_remove(self) -> None:
         self.sim.remove(STACK)
 
@@ -202,15 +243,38 @@ class _Scenario:
         state = self.sim.world.get(ServiceState, f"{STACK}/{name}")
         if entry is None or state is None or not state.weights:
             return ""
-        return "; " + ", ".join(f"{r} {w / 100:g}%" for r, w in sorted(entry.weights.items()))
+        shares = ", ".join(f"{r} {w / 100:g}%" for r, w in sorted(entry.weights.items()))
+        return "; ".join(["", shares, *_steered(entry.steering)])
+
+
+def _steered(steering: Steering) -> list[str]:
+    found = []
+    if steering.matches:
+        words = " or ".join(m.words for m in steering.matches)
+        found.append(f"{words} -> {steering.matched}")
+    if steering.preview is not None:
+        found.append(f"port {steering.preview.published} -> {steering.previewed}")
+    if steering.sticky:
+        found.append("by user")
+    if steering.mirror:
+        found.append(f"{steering.mirror / 100:g}% also -> {steering.mirrored}")
+    return found
 
 
 def _steps(text: str) -> tuple[RolloutStep, ...]:
-    """`w5,p120,s3,p`: weight 5 %, pause of 120 s, 3 tasks, pause until promoted."""
+    """`w5,p120,s3,p,h,m10,a`: weight 5 %, pause of 120 s, 3 tasks, pause until promoted, match a
+    header (`h0`: nothing), mirror 10 %, analysis (`apromote`: on_inconclusive)."""
     found: list[RolloutStep] = []
     for word in text.split(","):
-        number = float(word[1:] or 0)
+        number = 0.0 if word[0] == "a" else float(word[1:] or 0)
         match word[0]:
+            case "a":
+                found.append(Analyse(policy=_policy(word[1:] or "pause")))
+            case "h":
+                matches = () if word == "h0" else (Matcher(header="x-group", exact="b"),)
+                found.append(SetMatch(any_of=matches))
+            case "m":
+                found.append(SetMirror(share=round(number * 100)))
             case "w":
                 found.append(SetWeight(weight=round(number * 100)))
             case "p":
@@ -218,6 +282,10 @@ def _steps(text: str) -> tuple[RolloutStep, ...]:
             case _:
                 found.append(SetScale(tasks=Amount(value=int(number))))
     return tuple(found)
+
+
+def _policy(on_inconclusive: str) -> AnalysisPolicy:
+    return AnalysisPolicy(on_inconclusive=OnInconclusive(on_inconclusive))
 
 
 def _fields(options: dict[str, str]) -> dict[str, object]:
@@ -241,9 +309,17 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
                 pace[key] = int(value)
             case "steps":
                 pace[key] = _steps(value)
+            case "preview":
+                pace[key] = Preview(published=int(value))
+            case "analysis" | "pre_promotion" | "post_promotion":
+                pace[key] = _policy(value)
+            case "mirror" | "split":
+                pace[key] = round(float(value) * 100)
+            case "match":
+                pace[key] = (Matcher(header="x-group", exact=value),)
             case "auto_promote":
                 pace[key] = value == "True"
-            case "delay" | "monitor" | "progress_deadline" | "scale_down_delay":
+            case "delay" | "monitor" | "progress_deadline" | "scale_down_delay" | "duration":
                 pace[key] = float(value)
             case "auto_promote_after":
                 pace[key] = float(value)
@@ -266,4 +342,7 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
             case _:
                 raise AssertionError(f"unknown option {key}")
     strategy = Strategy(**pace)  # type: ignore[arg-type]
-    return {**fields, "strategy": strategy, "rollback": strategy}
+    back = strategy
+    if strategy.on_failure is OnFailure.STEP_BACK:
+        back = msgspec.structs.replace(strategy, on_failure=OnFailure.PAUSE)
+    return {**fields, "strategy": strategy, "rollback": back}

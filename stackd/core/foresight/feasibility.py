@@ -37,11 +37,19 @@ def _ports(world: World, plan: Plan) -> Iterator[str]:
             for other, spec in sorted(others.items()):
                 if _clash(port, part.spec.route, spec):
                     yield (f"port {port.published} of {plan.stack}/{name} is published by {other}")
+        shown = part.spec.strategy.preview
+        for other, spec in sorted(others.items()):
+            if shown is not None and shown.published and shown.published in _published(spec):
+                text = f"port {shown.published}, the preview of {plan.stack}/{name},"
+                yield f"{text} is published by {other}"
         others[f"{plan.stack}/{name}"] = part.spec
 
 
 def _clash(port: Port, route: Route | None, other: ServiceSpec) -> bool:
     """Two services share a published port only over HTTP and with different routes."""
+    preview = other.strategy.preview
+    if preview is not None and port.published and port.published == preview.published:
+        return True
     for taken in other.ports:
         if not port.published or taken.published != port.published:
             continue
@@ -52,6 +60,12 @@ def _clash(port: Port, route: Route | None, other: ServiceSpec) -> bool:
         if hosts and mine.path_prefix == theirs.path_prefix:
             return True
     return False
+
+
+def _published(spec: ServiceSpec) -> set[int]:
+    """All ports that a service takes, that of its preview too."""
+    preview = spec.strategy.preview
+    return {port.published for port in spec.ports} | ({preview.published} if preview else set())
 
 
 def _addresses(world: World, plan: Plan) -> Iterator[str]:

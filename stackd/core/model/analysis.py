@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import msgspec
 
-from stackd.core.model.ids import RevisionId
-from stackd.core.model.record import Value
+from stackd.core.model.ids import RevisionId, service_key
+from stackd.core.model.record import Record, Value
 
 
 class Verdict(enum.StrEnum):
@@ -325,3 +325,29 @@ class Judgement(Value, frozen=True, kw_only=True, omit_defaults=False):
     reason: str
     estimate: Estimate
     readings: tuple[Reading, ...]
+
+
+class Run(Value, frozen=True, kw_only=True):
+    """One analysis under way or over: what it knows, and its newest answer for people."""
+
+    state: AnalysisState
+    judgement: Judgement | None = None
+    at: float = 0
+    """Of the newest look (manager's clock)."""
+
+
+class Analysis(Record, frozen=True, kw_only=True):
+    """The analyses of one rollout. Written by the analyses loop, read by the rollouts loop and
+    by `status`; gone with the next rollout."""
+
+    TABLE: ClassVar[str] = "analyses"
+    stack: str
+    service: str
+    rollout: str
+    """The rollout's id."""
+    runs: Mapping[str, Run] = msgspec.field(default_factory=dict)
+    """By place: `background`, `step N` (from 1), `pre_promotion`, `post_promotion`."""
+
+    @property
+    def key(self) -> str:
+        return service_key(self.stack, self.service)

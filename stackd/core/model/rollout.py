@@ -8,6 +8,7 @@ import msgspec
 
 from stackd.core.model.ids import RevisionId, service_key
 from stackd.core.model.record import Record, Value
+from stackd.core.model.traffic import Steering
 
 
 class RolloutPhase(enum.StrEnum):
@@ -54,15 +55,22 @@ class Rollout(Value, frozen=True, kw_only=True):
     updated: int = 0
     """Tasks of the target in place when last looked."""
     step: int = 0
-    """Steps of a canary or blue-green rollout that are done."""
+    """How many of the strategy's steps are done, where it has such."""
     pause_left: float = 0
     """Seconds left of the pause that the current step is, as of `pause_at`."""
     pause_at: float = 0
     """Manager's clock; 0 = the current step is no timed pause that has begun."""
     waits: bool = False
     """The current step waits until a person promotes."""
+    judges: bool = False
+    """The current step is an analysis that has begun."""
+    attempt: int = 0
+    """Grows when analyses that have answered are to be done anew."""
+    fell: tuple[int, ...] = ()
+    """Steps at which it has failed and gone back to a smaller weight."""
     full: bool = False
-    """A person wants it without the steps that are left (`promote --full`)."""
+    """It goes without the steps that are left, and without analysis: a person wants it so
+    (`promote --full`), or the target has run in full before."""
     by: str = ""
     cause: str = ""
     """Event id that started it."""
@@ -87,6 +95,8 @@ class ServiceState(Record, frozen=True, kw_only=True):
     rollout: Rollout | None = None
     weights: Mapping[str, int] = msgspec.field(default_factory=dict)
     """Revision -> 0..10000, sum 10000; empty = in proportion to ready tasks (rolling)."""
+    steering: Steering = Steering()
+    """Where requests go whatever the weights, as wanted of the traffic table."""
     warm: RevisionId | None = None
     """The replaced revision while it stays ready to take over again; it gets no traffic."""
     warm_left: float = 0

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.container import ContainerSpec
 from stackd.core.model.record import Value
 
@@ -54,12 +55,14 @@ class StrategyKind(enum.StrEnum):
     RECREATE = "recreate"
     CANARY = "canary"
     BLUE_GREEN = "blue-green"
+    SHADOW = "shadow"
+    AB = "ab"
 
     @property
     def weighted(self) -> bool:
         """The new revision comes up beside the old one, which stays whole until it is proven;
         weights say which of them gets how much of the traffic."""
-        return self in (StrategyKind.CANARY, StrategyKind.BLUE_GREEN)
+        return self not in (StrategyKind.ROLLING, StrategyKind.RECREATE)
 
 
 class OnFailure(enum.StrEnum):
@@ -68,6 +71,8 @@ class OnFailure(enum.StrEnum):
     ROLLBACK = "rollback"
     PAUSE = "pause"
     CONTINUE = "continue"
+    STEP_BACK = "step_back"
+    """Back to the weight before; where there is none, or a second time, back to stable."""
 
 
 class Amount(Value, frozen=True, kw_only=True):
@@ -118,8 +123,72 @@ class SetScale(Value, frozen=True, kw_only=True, tag="set_scale"):
         return f"set_scale {self.tasks.value}{'%' if self.tasks.percent else ''}"
 
 
-RolloutStep = SetWeight | Pause | SetScale
-"""One step of a canary."""
+class Matcher(Value, frozen=True, kw_only=True):
+    """One property of a request. Exactly one of `header` and `cookie` is its name."""
+
+    header: str = ""
+    cookie: str = ""
+    exact: str = ""
+
+    @property
+    def words(self) -> str:
+        """On one line."""
+        kind = f"header {self.header}" if self.header else f"cookie {self.cookie}"
+        return f"{kind}={self.exact}"
+
+
+class SetMatch(Value, frozen=True, kw_only=True, tag="match"):
+    """From here on requests that match any of these go to the new revision, whatever the weights.
+    None = no request is matched any more."""
+
+    any_of: tuple[Matcher, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """As a stack file has it, on one line."""
+        return f"match {' or '.join(m.words for m in self.any_of)}" if self.any_of else "no match"
+
+
+class SetMirror(Value, frozen=True, kw_only=True, tag="mirror"):
+    """From here on this share of stable's requests is sent to the new revision as well; its
+    answers are thrown away."""
+
+    share: int
+    """0..10000."""
+
+    @property
+    def words(self) -> str:
+        """As a stack file has it, on one line."""
+        return f"mirror {self.share / 100:g}%"
+
+
+class Analyse(Value, frozen=True, kw_only=True, tag="analysis"):
+    """Goes on when the analysis has passed."""
+
+    policy: AnalysisPolicy
+    called: str = ""
+    """The place of its answer, where that is not the step's number."""
+    seconds: float = 0
+    """For so long, and then the newest answer decides; 0 = until there is one that is final."""
+
+    @property
+    def words(self) -> str:
+        """As a stack file has it, on one line."""
+        name = self.called.partition("_promotion")
+        kind = f"{name[0]}-promotion analysis" if name[1] else "analysis"
+        return f"{kind} for {self.seconds:g}s" if self.seconds else kind
+
+
+RolloutStep = SetWeight | Pause | SetScale | SetMatch | SetMirror | Analyse
+"""One step of a rollout."""
+
+
+class Preview(Value, frozen=True, kw_only=True):
+    """Where green is reached before the switch: a port of its own, or a host name on the ports
+    that the service has. Exactly one of the two."""
+
+    published: int = 0
+    host: str = ""
 
 
 class Strategy(Value, frozen=True, kw_only=True):
@@ -140,8 +209,25 @@ class Strategy(Value, frozen=True, kw_only=True):
     drain_timeout: float = 30.0
     steps: tuple[RolloutStep, ...] = ()
     """Canary: what is done before the new revision takes over."""
+    analysis: AnalysisPolicy | None = None
+    """Beside all steps: can only fail the rollout."""
+    pre_promotion: AnalysisPolicy | None = None
+    """Blue-green: must pass before the switch."""
+    post_promotion: AnalysisPolicy | None = None
+    """Blue-green: after the switch; blue takes over again when it fails."""
+    preview: Preview | None = None
+    """Blue-green: where green is reached before the switch."""
+    mirror: int = 10_000
+    """Shadow: share of the requests that are mirrored, 0..10000."""
+    duration: float = 600.0
+    """Shadow: how long it is judged."""
+    match: tuple[Matcher, ...] = ()
+    """A/B: requests that match any of these go to the new revision."""
+    split: int = 0
+    """A/B: share of the users who get the new revision, 0..10000."""
     scale_down_delay: float = 30.0
-    """Canary, blue-green: how long the replaced revision stays ready to take over again."""
+    """How long the replaced revision stays ready to take over again, where it stays whole until
+    then."""
     auto_promote: bool = True
     """Blue-green: switch by itself, after `auto_promote_after`; else when a person promotes."""
     auto_promote_after: float = 0

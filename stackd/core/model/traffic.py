@@ -12,7 +12,7 @@ import msgspec
 
 from stackd.core.model.ids import RevisionId, TaskId, service_key
 from stackd.core.model.record import Record, Value
-from stackd.core.model.stack import AppProtocol, Route
+from stackd.core.model.stack import AppProtocol, Matcher, Preview, Route
 
 
 class EndpointState(enum.StrEnum):
@@ -41,6 +41,26 @@ class IngressPort(Value, frozen=True, kw_only=True, order=True):
     protocol: AppProtocol = AppProtocol.TCP
 
 
+class Steering(Value, frozen=True, kw_only=True):
+    """Which requests go where whatever the weights; HTTP ports only. A revision without a ready
+    endpoint is passed over: its rules are as if they were not there."""
+
+    matches: tuple[Matcher, ...] = ()
+    """Requests that match any of these go to `matched`."""
+    matched: RevisionId = RevisionId("")
+    mirror: int = 0
+    """0..10000: share of the other revisions' requests that are sent to `mirrored` as well, marked
+    by the header x-stackd-shadow; the answers are thrown away."""
+    mirrored: RevisionId = RevisionId("")
+    preview: Preview | None = None
+    """Requests to this port or host go to `previewed`."""
+    previewed: RevisionId = RevisionId("")
+    sticky: bool = False
+    """The weights share out users, not requests: each keeps its revision, by a cookie."""
+    order: tuple[RevisionId, ...] = ()
+    """Sticky: the order in which revisions take their parts, so that growth moves nobody back."""
+
+
 class TrafficEntry(Record, frozen=True, kw_only=True):
     """Everything a node needs to carry one service's traffic.
 
@@ -58,6 +78,7 @@ class TrafficEntry(Record, frozen=True, kw_only=True):
     endpoints: tuple[Endpoint, ...] = ()
     weights: Mapping[str, int] = msgspec.field(default_factory=dict)
     """Revision -> 0..10000, sum 10000."""
+    steering: Steering = Steering()
     ports: tuple[IngressPort, ...] = ()
     route: Route | None = None
     listening: bool = True

@@ -30,8 +30,15 @@ def taken(world: World) -> set[int]:
         for port in service.spec.ports
         if port.published
     }
+    previews = {
+        service.spec.strategy.preview.published
+        for stack in world.all(Stack)
+        if (release := world.release(stack.name)) is not None
+        for service in release.services.values()
+        if service.spec.strategy.preview is not None and service.spec.strategy.preview.published
+    }
     chosen = {p for entry in world.all(ServiceAddresses) for p in entry.ports.values()}
-    return declared | chosen
+    return declared | previews | chosen
 
 
 def choose(spec: ServiceSpec, have: Mapping[str, int], others: Collection[int]) -> dict[str, int]:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from stackd.core.model.record import Value
-from stackd.core.model.stack import Pause, SetScale, SetWeight
+from stackd.core.model.stack import Analyse, Pause, SetMatch, SetMirror, SetScale, SetWeight
 from stackd.core.plan.changes import FieldChange
 
 
@@ -30,7 +30,9 @@ def _plain(value: Any) -> Any:
 
 def _inner(value: Any) -> Any:
     match value:
-        case SetWeight() | Pause() | SetScale():
+        case Analyse():
+            return {"analysis": _plain(value.policy)}
+        case SetWeight() | Pause() | SetScale() | SetMatch() | SetMirror():
             return value.words
         case msgspec.Struct():
             return _plain(value)
@@ -62,11 +64,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return "[" + ", ".join(_item(v) for v in value) + "]"
-    return str(value)
-
-
-def _item(value: Any) -> str:
+        return "[" + ", ".join(_text(v) for v in value) + "]"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k}: {_text(v)}" for k, v in value.items()) + "}"
-    return _text(value)
+    return str(value)

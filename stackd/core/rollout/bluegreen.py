@@ -4,20 +4,35 @@ traffic, and gets all of it at once: by itself, after a time, or when a person p
 from collections.abc import Sequence
 
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import Amount, Pause, RolloutStep, SetScale, Strategy
+from stackd.core.model.stack import (
+    Amount,
+    Analyse,
+    Pause,
+    RolloutStep,
+    SetScale,
+    SetWeight,
+    Strategy,
+)
 from stackd.core.rollout import weighted
-from stackd.core.rollout.common import Observed, Step
+from stackd.core.rollout.common import TOTAL, Observed, Step
 
 _WHOLE = SetScale(tasks=Amount(value=100, percent=True))
 
 
 def steps(policy: Strategy) -> Sequence[RolloutStep]:
-    """What is done before the switch."""
+    """What is done before green has taken over: the switch is one of them where blue has to stay
+    whole after it, until green has passed an analysis."""
+    found: list[RolloutStep] = [_WHOLE]
+    if policy.pre_promotion is not None:
+        found.append(Analyse(policy=policy.pre_promotion, called="pre_promotion"))
     if not policy.auto_promote:
-        return (_WHOLE, Pause())
-    if policy.auto_promote_after:
-        return (_WHOLE, Pause(seconds=policy.auto_promote_after))
-    return (_WHOLE,)
+        found.append(Pause())
+    elif policy.auto_promote_after:
+        found.append(Pause(seconds=policy.auto_promote_after))
+    if policy.post_promotion is not None:
+        found.append(SetWeight(weight=TOTAL))
+        found.append(Analyse(policy=policy.post_promotion, called="post_promotion"))
+    return found
 
 
 def step(policy: Strategy, state: Rollout, observed: Observed, now: float) -> Step:

@@ -14,8 +14,8 @@ from stackd.core.model.record import Change, Changes, Delete, Put, Record, ref
 from stackd.core.model.release import Hold, Release, Revision, ServiceRelease, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.world import World
-from stackd.core.rollout import judge
-from stackd.core.rollout.common import ACTIVE, awake, pause_left, resting
+from stackd.core.rollout import answers, judge
+from stackd.core.rollout.common import ACTIVE, awake, pause_left, promotable
 from stackd.core.rollout.ending import turn_back
 from stackd.core.rollout.service import begin
 from stackd.core.rollout.weighted import passed
@@ -146,9 +146,11 @@ def resume(world: World, stack: str, service: str, asked: Asked) -> Changes:
 
 
 def _going_on(world: World, place: _Place, rollout: Rollout, asked: Asked) -> Rollout:
-    """A paused rollout that goes on, with all of its time and no failures."""
+    """A paused rollout that goes on, with all of its time and no failures; analyses that have
+    failed it begin anew."""
     spec = place.declared.spec
     views = world.tasks_of(place.state.stack, place.state.service)
+    again = bool(judge.refused(rollout, answers.of(world, place.state), spec.strategy))
     return msgspec.structs.replace(
         judge.count_failures(rollout, views, spec),
         phase=RolloutPhase.PROGRESSING if place.state.counts else RolloutPhase.WAITING,
@@ -157,7 +159,8 @@ def _going_on(world: World, place: _Place, rollout: Rollout, asked: Asked) -> Ro
         moved=asked.now,
         deadline_left=spec.strategy.progress_deadline,
         paused_until=0,
-        pause_at=asked.now if rollout.pause_at else 0,
+        pause_at=asked.now if rollout.pause_at and not again else 0,
+        attempt=rollout.attempt + again,
     )
 
 
@@ -167,11 +170,11 @@ def promote(world: World, stack: str, service: str, asked: Asked, *, full: bool)
     place = _place(world, stack, service)
     rollout = _running(place)
     paused = rollout.phase is RolloutPhase.PAUSED
-    if paused and not full and not resting(rollout):
+    if paused and not full and not promotable(rollout):
         return resume(world, stack, service, asked)
     moving = paused or rollout.phase in (RolloutPhase.PROGRESSING, RolloutPhase.WAITING)
     weighted = place.declared.spec.strategy.kind.weighted
-    if not moving or (not full and not resting(rollout)) or (rollout.full and not paused):
+    if not moving or (not full and not promotable(rollout)) or (rollout.full and not paused):
         left = "the steps that are left" if weighted else "the delay between batches"
         raise Refused(
             f"{place.name} waits for nobody: {rollout.reason or rollout.phase.value}.",

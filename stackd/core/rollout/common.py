@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 import msgspec
 
 from stackd.core.model import fit
-from stackd.core.model.analysis import Verdict
+from stackd.core.model.analysis import Judgement
 from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import RestartCondition, ServiceSpec, Strategy
 from stackd.core.model.states import NodeState, TaskState
-from stackd.core.model.traffic import EndpointState, TrafficEntry
+from stackd.core.model.traffic import EndpointState, Steering, TrafficEntry
 from stackd.core.model.world import TaskView, World
+from stackd.core.rollout import answers
 
 ACTIVE = (
     RolloutPhase.WAITING,
@@ -31,6 +32,8 @@ LOOKED = STORE_EVERY + 1
 shorten it."""
 TOTAL = 10_000
 """All of the traffic, as a weight."""
+UNSTEERED = Steering()
+"""Weights alone say where requests go."""
 EVERYWHERE = -1
 """The count that means one task on every fitting node."""
 
@@ -71,13 +74,16 @@ class Observed:
     weights: Mapping[str, int] = field(default_factory=dict)
     """Weights as they are asked for now."""
     applied: bool = False
-    """Every node that carries traffic has applied the service's entry, and it has `weights`."""
+    """Every node that carries traffic has applied the service's entry, and it has `weights` and
+    `steering`."""
     carried: Mapping[str, int] = field(default_factory=dict)
     """Ready endpoints of each revision in that entry."""
     proven: bool = False
     """The target has run in full before."""
-    verdict: Verdict | None = None
-    """What an analysis says of the target; None where none is asked for."""
+    steering: Steering = UNSTEERED
+    """Where requests go whatever the weights, as asked for now."""
+    answers: Mapping[str, Judgement] = field(default_factory=dict)
+    """What the analyses of this rollout said when they looked last, by place."""
 
     def tally(self, revision: str) -> Tally:
         """The counted tasks of a revision."""
@@ -114,8 +120,9 @@ class Observed:
 @dataclass(frozen=True)
 class Step:
     """One decision of a strategy: the rollout as it goes on, counts, when to look again, why,
-    the weights (none: in proportion to ready tasks), whether that is the end of it, and what is
-    told when it is the first of a new step."""
+    the weights (none: in proportion to ready tasks), whether that is the end of it, what is told
+    when it is the first of a new step, where requests go whatever the weights, and why the
+    rollout must be taken back ('': it need not)."""
 
     state: Rollout
     counts: Mapping[str, int]
@@ -124,6 +131,8 @@ class Step:
     weights: Mapping[str, int] = field(default_factory=dict)
     done: bool = False
     told: str = ""
+    steering: Steering = UNSTEERED
+    failed: str = ""
 
 
 StrategyStep = Callable[[Strategy, Rollout, Observed, float], Step]
@@ -154,14 +163,19 @@ def observe(
         applied=carried is not None,
         carried=carried or {},
         proven=target in state.proven,
+        steering=state.steering,
+        answers=answers.of(world, state),
     )
 
 
 def _carried(world: World, state: ServiceState) -> Mapping[str, int] | None:
-    """Ready endpoints by revision, when every node has applied the entry with these weights."""
+    """Ready endpoints by revision, when every node has applied the entry with these weights and
+    this steering."""
     entry = world.get(TrafficEntry, state.key)
     reports = fit.carriers(world)
-    if entry is None or not reports or entry.weights != state.weights:
+    if entry is None or not reports:
+        return None
+    if (entry.weights, entry.steering) != (state.weights, state.steering):
         return None
     written = world.rev(TrafficEntry.TABLE, state.key)
     if any(report.applied < written for report in reports):
@@ -180,13 +194,19 @@ def pause_left(rollout: Rollout, now: float) -> float:
 
 
 def awake(rollout: Rollout) -> Rollout:
-    """The rollout in no pause."""
-    return msgspec.structs.replace(rollout, pause_left=0, pause_at=0, waits=False)
+    """The rollout in no pause and no analysis."""
+    return msgspec.structs.replace(rollout, pause_left=0, pause_at=0, waits=False, judges=False)
+
+
+def promotable(rollout: Rollout) -> bool:
+    """A person may end what the current step waits for: a pause, or an analysis that could not
+    decide."""
+    return rollout.waits or (rollout.pause_at > 0 and not rollout.judges)
 
 
 def resting(rollout: Rollout) -> bool:
-    """The current step is a pause: that nothing moves is meant so."""
-    return rollout.waits or rollout.pause_at > 0
+    """The current step is a pause or an analysis: that nothing moves is meant so."""
+    return rollout.waits or rollout.pause_at > 0 or rollout.judges
 
 
 def traffic_problem(world: World, service: str) -> str:

@@ -8,6 +8,7 @@ import msgspec
 from stackd.core.model.release import Hold
 from stackd.core.model.rollout import Rollout, RolloutPhase
 from stackd.core.model.stack import OnFailure
+from stackd.core.rollout import stepback, steps
 from stackd.core.rollout.common import awake
 from stackd.core.rollout.look import Look
 
@@ -65,7 +66,16 @@ def fail(look: Look, rollout: Rollout, why: str, action: OnFailure) -> None:
         return
     event = look.tell("failed", why, rollout.cause)
     first = state.stable is None
-    if action is not OnFailure.ROLLBACK and not first:
+    if action is OnFailure.STEP_BACK and not first:
+        policy = look.case.policy
+        lower = stepback.back(policy, rollout, now)
+        if lower is not None:
+            number, todo = lower.step, steps.of(policy)
+            text = f"to step {number + 1} of {len(todo)}: {todo[number].words}"
+            look.tell("stepped_back", text, event.id)
+            look.put(msgspec.structs.replace(lower, reason=why))
+            return
+    if action in (OnFailure.PAUSE, OnFailure.CONTINUE) and not first:
         look.put(msgspec.structs.replace(rollout, phase=RolloutPhase.PAUSED, reason=why))
         return
     look.also.append(

@@ -4,15 +4,16 @@ Called by `service`. Time in which nobody looked counts for 15 s at most: a mana
 does not fail a rollout by coming back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from stackd.core.model.analysis import Verdict
+from stackd.core.model.analysis import Judgement, Verdict
 from stackd.core.model.rollout import Rollout
 from stackd.core.model.stack import RestartCondition, ServiceSpec, Strategy
 from stackd.core.model.states import TaskState
 from stackd.core.model.world import TaskView
+from stackd.core.rollout import asked
 from stackd.core.rollout.common import STORE_EVERY, Observed
 
 UNSEEN = 15.0
@@ -60,11 +61,14 @@ def too_many(rollout: Rollout, policy: Strategy, views: Sequence[TaskView], want
     return f"{text}: {cause(last[0])}" if last else text
 
 
-def refused(observed: Observed) -> str:
-    """Why an analysis refuses the target, or '' when none does."""
-    if observed.verdict is not Verdict.FAIL:
-        return ""
-    return f"revision {observed.target} did not pass its analysis"
+def refused(rollout: Rollout, answers: Mapping[str, Judgement], policy: Strategy) -> str:
+    """Why an analysis that the rollout asks for refuses its target, or '' when none does."""
+    for place in asked.analyses(policy, rollout):
+        answer = answers.get(place)
+        if answer is not None and answer.verdict is Verdict.FAIL:
+            what = f"revision {rollout.target} did not pass its analysis ({place})"
+            return f"{what}: {answer.reason}" if answer.reason else what
+    return ""
 
 
 def cause(view: TaskView) -> str:

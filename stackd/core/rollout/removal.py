@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from stackd.core.model.analysis import Analysis
 from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids
 from stackd.core.model.ids import service_key
@@ -28,6 +29,7 @@ from stackd.core.model.rollout import RolloutPhase, ServiceState
 from stackd.core.model.states import NodeState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.world import World
+from stackd.core.rollout.common import UNSTEERED
 
 _UNDER_WAY = (RolloutPhase.WAITING, RolloutPhase.PROGRESSING, RolloutPhase.ROLLING_BACK)
 
@@ -41,7 +43,7 @@ def service(world: World, stack: str, name: str, draft: Draft) -> Decision:
         if head is not None and not head.removing and _others_move(world, stack, name):
             return draft.decision()
         event = draft.event("service.removing", key, "it is no longer declared")
-        empty = msgspec.structs.replace(state, counts={}, rollout=None)
+        empty = msgspec.structs.replace(state, counts={}, rollout=None, steering=UNSTEERED)
         draft.group([empty, event], [ref(Stack, stack)])
         return draft.decision()
     views = world.tasks_of(stack, name)
@@ -80,7 +82,13 @@ def _others_move(world: World, stack: str, name: str) -> bool:
 
 def _service_records(world: World, stack: str, name: str) -> Iterator[Ref]:
     key = service_key(stack, name)
-    singles: tuple[type[Record], ...] = (ServiceState, ServiceAddresses, Override, Digest)
+    singles: tuple[type[Record], ...] = (
+        ServiceState,
+        ServiceAddresses,
+        Override,
+        Digest,
+        Analysis,
+    )
     for table in singles:
         if world.get(table, key) is not None:
             yield ref(table, key)
@@ -129,6 +137,7 @@ def _stack_records(world: World, head: Stack) -> Iterator[Ref]:
         ServiceAddresses,
         ContentHead,
         ContentVersion,
+        Analysis,
     )
     for table in owned:
         for record in world.all(table):

@@ -15,7 +15,7 @@ from stackd.core.model.release import Hold, Override, Release, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import OnFailure
 from stackd.core.model.world import World
-from stackd.core.rollout import STRATEGIES, depends, judge, removal
+from stackd.core.rollout import STRATEGIES, answers, depends, judge, removal
 from stackd.core.rollout.choose import Case, next_target
 from stackd.core.rollout.common import (
     STORE_EVERY,
@@ -104,6 +104,8 @@ def _advance(look: Look) -> None:
     look.state = msgspec.structs.replace(look.state, warm=None, warm_left=0, warm_at=0)
     if rollout.phase is RolloutPhase.WAITING:
         rollout = _gated(look, rollout)
+    if rollout.phase is RolloutPhase.PAUSED:
+        return _refused_meanwhile(look, rollout)
     if rollout.phase not in _ONGOING:
         return
     back = rollout.phase is RolloutPhase.ROLLING_BACK
@@ -117,7 +119,8 @@ def _advance(look: Look) -> None:
         rollout = judge.tick(rollout, observed, policy, look.draft.now)
     if not back:
         rollout = judge.count_failures(rollout, views, look.case.spec)
-        why = judge.too_many(rollout, policy, views, observed.wanted) or judge.refused(observed)
+        why = judge.too_many(rollout, policy, views, observed.wanted)
+        why = why or judge.refused(rollout, observed.answers, policy)
         if why and policy.on_failure is not OnFailure.CONTINUE:
             fail(look, rollout, why, policy.on_failure)
             return _again(look)
@@ -128,6 +131,15 @@ def _advance(look: Look) -> None:
         return _again(look)
     _step(look, rollout, observed)
     return None
+
+
+def _refused_meanwhile(look: Look, rollout: Rollout) -> None:
+    """A paused rollout is still judged: its target gets traffic."""
+    policy = look.case.policy
+    why = judge.refused(rollout, answers.of(look.world, look.state), policy)
+    if why and policy.on_failure in (OnFailure.ROLLBACK, OnFailure.STEP_BACK):
+        fail(look, rollout, why, OnFailure.ROLLBACK)
+        _again(look)
 
 
 def _gated(look: Look, rollout: Rollout) -> Rollout:
@@ -147,25 +159,35 @@ def _gated(look: Look, rollout: Rollout) -> Rollout:
 def _again(look: Look) -> None:
     """After a failure: the way back begins in the same write, so that nothing else is begun."""
     rollout = look.case.active
-    if rollout is not None and rollout.phase is RolloutPhase.ROLLING_BACK:
-        _step(look, rollout, observed_now(look, look.state.stable or rollout.target))
+    if rollout is None or rollout.phase not in _ONGOING:
+        return
+    back = rollout.phase is RolloutPhase.ROLLING_BACK and look.state.stable
+    _step(look, rollout, observed_now(look, back or rollout.target))
 
 
 def _step(look: Look, rollout: Rollout, observed: Observed) -> None:
     strategy = STRATEGIES[look.case.policy.kind]
-    before, at = rollout.updated, rollout.step
+    before, at, waited = rollout.updated, rollout.step, rollout.waits
     step = strategy(look.case.policy, rollout, observed, look.draft.now)
     reason = f"{step.reason}; {observed.blocked}" if observed.blocked else step.reason
     rollout = msgspec.structs.replace(step.state, reason=reason)
-    look.state = msgspec.structs.replace(look.state, counts=step.counts, weights=step.weights)
+    look.state = msgspec.structs.replace(
+        look.state, counts=step.counts, weights=step.weights, steering=step.steering
+    )
     look.put(rollout)
+    if step.failed:
+        fail(look, rollout, step.failed, OnFailure.ROLLBACK)
+        return _again(look)
     if step.done:
         complete(look, rollout)
-        return
+        return None
     if rollout.phase is RolloutPhase.PROGRESSING:
         if rollout.step != at:
             look.tell("step", step.told, rollout.cause)
+        elif rollout.judges and rollout.waits and not waited:
+            look.tell("inconclusive", step.reason, rollout.cause)
         elif rollout.updated > before and not step.weights:
             look.tell("progress", step.reason, rollout.cause)
     tick = look.draft.now + STORE_EVERY
     look.wake_at = earliest(step.wake_at, tick)
+    return None

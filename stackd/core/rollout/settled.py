@@ -13,7 +13,7 @@ from stackd.core.model.record import Delete, ref
 from stackd.core.model.release import Hold
 from stackd.core.model.rollout import Rollout, RolloutPhase
 from stackd.core.model.stack import Mode
-from stackd.core.rollout.common import ACTIVE, EVERYWHERE, LOOKED, STORE_EVERY, TOTAL
+from stackd.core.rollout.common import ACTIVE, EVERYWHERE, LOOKED, STORE_EVERY, TOTAL, UNSTEERED
 from stackd.core.rollout.ending import complete
 from stackd.core.rollout.look import Look, observed_now
 
@@ -23,10 +23,13 @@ def settle(look: Look) -> None:
     rollout, state = look.state.rollout, look.state
     active = rollout is not None and rollout.phase in ACTIVE
     if rollout is not None and rollout.phase in (RolloutPhase.PAUSED, RolloutPhase.WAITING):
-        weights = state.weights
-        if rollout.phase is RolloutPhase.WAITING and state.stable and weights:
-            weights = {state.stable: TOTAL}  # what was superseded has none while the next waits
-        look.state = msgspec.structs.replace(state, counts=_rescaled(look), weights=weights)
+        weights, steering = state.weights, state.steering
+        if rollout.phase is RolloutPhase.WAITING:  # what was superseded has none meanwhile
+            steering = UNSTEERED
+            weights = {state.stable: TOTAL} if state.stable and weights else weights
+        look.state = msgspec.structs.replace(
+            state, counts=_rescaled(look), weights=weights, steering=steering
+        )
         return
     if active or rollout is None:
         return
@@ -39,7 +42,7 @@ def settle(look: Look) -> None:
     if look.state.warm is not None:
         counts[look.state.warm] = counts[keep]
     look.state = msgspec.structs.replace(
-        look.state, counts=counts, weights=_settled_weights(look, keep)
+        look.state, counts=counts, weights=_settled_weights(look, keep), steering=UNSTEERED
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from stackd.core.model.stack import RolloutStep, Strategy, StrategyKind
-from stackd.core.rollout import bluegreen, canary
+from stackd.core.rollout import ab, bluegreen, canary, shadow
 
 
 def of(policy: Strategy) -> Sequence[RolloutStep]:
@@ -14,6 +14,10 @@ def of(policy: Strategy) -> Sequence[RolloutStep]:
             return canary.steps(policy)
         case StrategyKind.BLUE_GREEN:
             return bluegreen.steps(policy)
+        case StrategyKind.SHADOW:
+            return shadow.steps(policy)
+        case StrategyKind.AB:
+            return ab.steps(policy)
         case StrategyKind.ROLLING | StrategyKind.RECREATE:
             return ()
         case never:

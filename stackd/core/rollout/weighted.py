@@ -1,91 +1,33 @@
-"""What canary and blue-green share: the new revision grows beside the old one, which stays whole;
-weights move when every node has applied what was before; then the new one takes over in full.
+"""What the strategies with steps share: the new revision grows beside the old one, which stays
+whole; weights move when every node has applied what was before; then the new one takes over.
 
-Called by `canary` and `bluegreen` with their steps. A first rollout has nothing beside which it
-could grow and goes as rolling; one to a revision that has run in full before skips the steps.
+Called by `canary`, `bluegreen`, `shadow` and `ab` with their steps. A first rollout has nothing
+beside which it could grow and goes as rolling; one to a revision that has run in full before skips
+the steps.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 import msgspec
 
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import Pause, RolloutStep, SetScale, SetWeight, Strategy
-from stackd.core.rollout import rolling
-from stackd.core.rollout.common import (
-    STORE_EVERY,
-    TOTAL,
-    Observed,
-    Step,
-    awake,
-    pause_left,
-    resting,
+from stackd.core.model.stack import (
+    Analyse,
+    Pause,
+    RolloutStep,
+    SetMatch,
+    SetMirror,
+    SetScale,
+    SetWeight,
+    Strategy,
 )
+from stackd.core.rollout import rolling, waiting
+from stackd.core.rollout.common import TOTAL, UNSTEERED, Observed, Step, awake, resting
+from stackd.core.rollout.scene import Scene
 
-
-@dataclass(frozen=True)
-class _Scene:
-    """One look of a strategy with steps."""
-
-    steps: Sequence[RolloutStep]
-    policy: Strategy
-    observed: Observed
-    now: float
-
-    @property
-    def weights(self) -> Mapping[str, int]:
-        """The weights as they are, all on stable before any was set."""
-        seen = self.observed
-        known = set(seen.weights) <= {seen.stable, seen.target}
-        return seen.weights if seen.weights and known else {seen.stable: TOTAL}
-
-    @property
-    def in_place(self) -> int:
-        """Tasks of the target that have been ready for long enough and that all nodes know."""
-        seen = self.observed
-        known = seen.carried.get(seen.target, 0) >= seen.tally(seen.target).ready
-        return seen.tally(seen.target).available if seen.applied and known else 0
-
-    def shared(self, weight: int) -> dict[str, int]:
-        """The target has `weight`, stable the rest."""
-        both = {self.observed.stable: TOTAL - weight, self.observed.target: weight}
-        return {revision: share for revision, share in both.items() if share}
-
-    def tasks(self, number: int) -> int:
-        """Tasks the target has while step `number` is the current one; all after the last."""
-        wanted = self.observed.wanted
-        if number >= len(self.steps):
-            return wanted
-        weight, scale = 0, 0
-        for step in self.steps[: number + 1]:
-            if isinstance(step, SetWeight):
-                weight = step.weight
-            elif isinstance(step, SetScale):
-                scale = step.tasks.of(wanted, up=True)
-        return min(wanted, max(1, scale, -(-weight * wanted // TOTAL)))
-
-    def answer(
-        self, state: Rollout, weights: Mapping[str, int], reason: str, wake: float | None = None
-    ) -> Step:
-        """Stable whole, the target as large as its step wants it."""
-        seen = self.observed
-        new = seen.tally(seen.target)
-        room = max(new.wanted, seen.wanted - (new.live - new.wanted))  # what ends takes room
-        counts = {seen.stable: seen.wanted, seen.target: min(self.tasks(state.step), room)}
-        told = "takes over"
-        if state.step < len(self.steps):
-            number = f"step {state.step + 1} of {len(self.steps)}: "
-            reason, told = number + reason, number + self.steps[state.step].words
-        counts = {revision: count for revision, count in counts.items() if count}
-        wake = wake or seen.tally(seen.target).next_available
-        return Step(state, counts, wake, reason, weights, told=told)
-
-    def leaving(self) -> dict[str, int]:
-        """The tasks that are there of what is to go, none anew."""
-        seen = self.observed
-        return {r: min(seen.counts.get(r, 0), seen.tally(r).wanted) for r in seen.revisions}
+_APPLIED = "waits until every node has applied it"
 
 
 def step(
@@ -95,7 +37,7 @@ def step(
     if not observed.stable:
         return rolling.step(policy, state, observed, now)
     state = msgspec.structs.replace(state, updated=observed.tally(observed.target).available)
-    scene = _Scene(steps, policy, observed, now)
+    scene = Scene(steps, policy, observed, now)
     if observed.target == observed.stable:
         return _back(scene, state)
     if any(observed.existing(r) for r in observed.revisions if r != observed.stable):
@@ -103,13 +45,13 @@ def step(
     return _forward(scene, state)
 
 
-def _back(scene: _Scene, state: Rollout) -> Step:
+def _back(scene: Scene, state: Rollout) -> Step:
     """Traffic leaves all other revisions first, at once; then their tasks go."""
     seen = scene.observed
     others = [r for r in seen.revisions if seen.existing(r)]
     served = seen.tally(seen.target).ready or not any(seen.tally(r).ready for r in others)
     weights = {seen.target: TOTAL} if served or not seen.weights else seen.weights
-    moved = served and seen.applied and seen.weights == weights
+    moved = served and seen.applied and (seen.weights, seen.steering) == (weights, UNSTEERED)
     kept = {} if moved else scene.leaving()
     counts = {r: n for r, n in {**kept, seen.target: seen.wanted}.items() if n}
     reason = f"{sum(map(seen.existing, others))} tasks of what is left have still to end"
@@ -120,11 +62,11 @@ def _back(scene: _Scene, state: Rollout) -> Step:
     return Step(state, counts, wake, reason, weights, done=seen.complete)
 
 
-def _clear(scene: _Scene, state: Rollout) -> Step:
+def _clear(scene: Scene, state: Rollout) -> Step:
     """What neither the old nor the new revision is gets no more traffic, and goes first."""
     seen = scene.observed
     weights = {seen.stable: TOTAL}
-    moved = seen.applied and seen.weights == weights
+    moved = seen.applied and (seen.weights, seen.steering) == (weights, UNSTEERED)
     kept = {} if moved else scene.leaving()
     new = min(seen.counts.get(seen.target, 0), seen.wanted)
     counts = {**kept, seen.stable: seen.wanted, seen.target: new}
@@ -133,19 +75,42 @@ def _clear(scene: _Scene, state: Rollout) -> Step:
     return Step(state, {r: n for r, n in counts.items() if n}, None, reason, weights)
 
 
-def _forward(scene: _Scene, state: Rollout) -> Step:
+def _forward(scene: Scene, state: Rollout) -> Step:
     seen = scene.observed
-    if seen.proven or state.full or not seen.wanted:
+    if seen.proven:
+        state = msgspec.structs.replace(state, full=True)
+    if state.full or not seen.wanted:
         state = passed(state, scene.policy, len(scene.steps), scene.now)
+    state = _found_again(scene.steps, state)
     while state.step < len(scene.steps):
         current = scene.steps[state.step]
-        if not isinstance(current, Pause):
-            state = awake(state)  # the steps may have been changed while it paused
-        found = _current(scene, current, state)
+        found = _current(scene, current, _in_step(state, current))
         if found is not None:
             return found
         state = passed(state, scene.policy, state.step + 1, scene.now)
     return _take_over(scene, awake(state))
+
+
+def _found_again(steps: Sequence[RolloutStep], state: Rollout) -> Rollout:
+    """The rollout where it waits, when an edit of the steps has moved that: it would go past what
+    it waits for."""
+    number = state.step
+    if not resting(state) or (number < len(steps) and isinstance(steps[number], Pause | Analyse)):
+        return state
+    before = (at for at in range(min(number, len(steps))) if isinstance(steps[at], Pause | Analyse))
+    found = max(before, default=None)
+    return state if found is None else msgspec.structs.replace(awake(state), step=found)
+
+
+def _in_step(state: Rollout, current: RolloutStep) -> Rollout:
+    """The rollout in its current step, which may have been changed while it was in it."""
+    match current:
+        case Pause():
+            return msgspec.structs.replace(state, judges=False)
+        case Analyse(seconds=seconds):
+            return state if seconds else msgspec.structs.replace(state, pause_left=0, pause_at=0)
+        case _:
+            return awake(state)
 
 
 def passed(state: Rollout, policy: Strategy, number: int, now: float) -> Rollout:
@@ -160,63 +125,60 @@ def passed(state: Rollout, policy: Strategy, number: int, now: float) -> Rollout
     )
 
 
-def _current(scene: _Scene, current: RolloutStep, state: Rollout) -> Step | None:
+def _current(scene: Scene, current: RolloutStep, state: Rollout) -> Step | None:
     """What the current step still needs; None when it is done."""
     match current:
         case SetWeight(weight=weight):
-            return _grown(scene, state, current) or _moved(scene, state, weight)
+            less = scene.weights.get(scene.observed.target, 0) > weight
+            begins = None if less else _grown(scene, state, current)
+            return begins or _moved(scene, state, current, scene.shared(weight))
+        case SetMatch() | SetMirror():
+            begins = _grown(scene, state, current)
+            return begins or _moved(scene, state, current, scene.weights)
         case SetScale():
             return _grown(scene, state, current)
         case Pause():
             begins = None if resting(state) else _grown(scene, state, current)
-            return begins or _paused(scene, state, current)
+            return begins or waiting.paused(scene, state, current)
+        case Analyse():
+            begins = None if state.judges else _grown(scene, state, current)
+            return begins or waiting.judged(scene, state, current)
         case never:
             assert_never(never)
 
 
-def _grown(scene: _Scene, state: Rollout, current: RolloutStep) -> Step | None:
+def _grown(scene: Scene, state: Rollout, current: RolloutStep) -> Step | None:
     """Not enough tasks yet."""
     need = scene.tasks(state.step)
-    if scene.in_place >= need:
+    steered = scene.observed.steering == scene.steered(state.step)
+    if scene.in_place >= need and steered:
         return None
-    reason = f"{current.words}, {scene.in_place} of {need} tasks are in place"
-    return scene.answer(state, scene.weights, reason)
+    ready = scene.observed.tally(scene.observed.target).available
+    waits = _APPLIED if ready >= need else f"{ready} of {need} tasks are in place"
+    return scene.answer(state, scene.weights, f"{current.words}, {waits}")
 
 
-def _moved(scene: _Scene, state: Rollout, weight: int) -> Step | None:
-    """Not every node has applied the weight yet."""
-    wanted = scene.shared(weight)
-    if scene.observed.applied and scene.observed.weights == wanted:
+def _moved(
+    scene: Scene, state: Rollout, current: RolloutStep, weights: Mapping[str, int]
+) -> Step | None:
+    """Not every node has applied yet what the current step sets."""
+    seen, steering = scene.observed, scene.steering(state.step + 1)
+    if seen.applied and (seen.weights, seen.steering) == (weights, steering):
         return None
-    reason = f"set_weight {weight / 100:g}%, waits until every node has applied it"
-    return scene.answer(state, wanted, reason)
+    return scene.answer(state, weights, f"{current.words}, {_APPLIED}", steering=steering)
 
 
-def _paused(scene: _Scene, state: Rollout, current: Pause) -> Step | None:
-    """The pause is not over; its time is written down when it begins and every 5 s."""
-    if not current.seconds:
-        waiting = msgspec.structs.replace(state, waits=True, pause_left=0, pause_at=0)
-        return scene.answer(waiting, scene.weights, current.words)
-    now = scene.now
-    if not state.pause_at:
-        state = msgspec.structs.replace(
-            state, pause_left=current.seconds, pause_at=now, waits=False
-        )
-    rest = pause_left(state, now)
-    if rest <= 0:
-        return None
-    if not 0 <= now - state.pause_at < STORE_EVERY:
-        state = msgspec.structs.replace(state, pause_left=rest, pause_at=now)
-    return scene.answer(state, scene.weights, current.words, now + rest)
-
-
-def _take_over(scene: _Scene, state: Rollout) -> Step:
+def _take_over(scene: Scene, state: Rollout) -> Step:
     """All steps are done: the target grows to full size and gets all traffic."""
     seen = scene.observed
     if scene.in_place < seen.wanted:
-        reason = f"{scene.in_place} of {seen.wanted} tasks are in place to take over"
-        return scene.answer(state, scene.weights, reason)
+        ready = seen.tally(seen.target).available
+        reason = f"{ready} of {seen.wanted} tasks are in place to take over"
+        reason = f"takes over: {_APPLIED}" if ready >= seen.wanted else reason
+        over = UNSTEERED if seen.weights == {seen.target: TOTAL} else None
+        return scene.answer(state, scene.weights, reason, steering=over)
     weights = {seen.target: TOTAL}
-    done = seen.applied and seen.weights == weights and not seen.blocked
-    reason = "takes over: waits until every node has applied it"
-    return replace(scene.answer(state, weights, reason), done=done)
+    applied = seen.applied and (seen.weights, seen.steering) == (weights, UNSTEERED)
+    reason = f"takes over: {_APPLIED}"
+    found = scene.answer(state, weights, reason, steering=UNSTEERED)
+    return replace(found, done=applied and not seen.blocked)

@@ -1,13 +1,12 @@
 """`analysis`: what decides whether a new revision is good enough.
 
-Called by `stackd analysis replay` with a file of its own; services do not have the key before a
-strategy that uses it.
+Called by `strategy` and `steps` for what a stack file says, by `policyfile` for a file of its own.
 """
 
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from stackd.core.model.analysis import (
     AnalysisPolicy,
@@ -20,7 +19,6 @@ from stackd.core.model.analysis import (
     OnInconclusive,
     Operator,
 )
-from stackd.core.spec.context import SourceFile
 from stackd.core.spec.fields import (
     Name,
     Section,
@@ -34,12 +32,7 @@ from stackd.core.spec.fields import (
     seconds,
     whole,
 )
-from stackd.core.spec.nodes import MapNode, Node, to_data
-from stackd.core.spec.problems import Report, Stop
-from stackd.core.spec.reader import Budget, read
 from stackd.core.spec.scalars import shown
-from stackd.core.spec.validation import report_faults
-from stackd.errors import Problem
 
 MAX_CHECKS = 20
 _CONDITION = re.compile(r"result\s*(>=|<=|==|!=|>|<)\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))")
@@ -210,12 +203,14 @@ def _check(section: CheckSection, number: int) -> Check:
     return Check(**values)
 
 
+_TCP = "which tcp has not: add `app_protocol: http` to the port, or use checks"
 _NO_REQUESTS = Compare(error_ratio=None, latency=None), Limits(error_rate=None, latency_p99=None)
 
 
-def build(section: AnalysisSection, *, measured: bool = True) -> AnalysisPolicy:
-    """The policy. `measured`: requests to the service are seen one by one (an HTTP port with a
-    route through the ingress); without that, only checks and guards can judge.
+def build(section: AnalysisSection, *, measured: bool = True, lacks: str = _TCP) -> AnalysisPolicy:
+    """The policy. `measured`: requests to the new revision are seen one by one (an HTTP port with
+    a route through the ingress); without that, for the reason that `lacks` gives, only checks and
+    guards can judge.
 
     Raises:
         ValueError: it asks for what is not measured, or for nothing.
@@ -223,12 +218,9 @@ def build(section: AnalysisSection, *, measured: bool = True) -> AnalysisPolicy:
     if not measured:
         for key in ("compare", "limits"):
             if getattr(section, key) is not None:
-                raise ValueError(
-                    f"{key} needs requests that are seen one by one, which tcp has not: "
-                    "add `app_protocol: http` to the port, or use checks"
-                )
+                raise ValueError(f"{key} needs requests that are seen one by one, {lacks}")
         if not section.checks:
-            raise ValueError("there is nothing to judge by: add checks, or an http port")
+            raise ValueError(f"there is nothing to judge by but requests, {lacks}")
     compare, limits = _compare(section.compare), _limits(section.limits)
     if not measured:
         compare, limits = _NO_REQUESTS
@@ -244,22 +236,3 @@ def build(section: AnalysisSection, *, measured: bool = True) -> AnalysisPolicy:
     if policy.warm_up + policy.interval > policy.time_limit:
         raise ValueError("time_limit is over before the first look: it must exceed warm_up")
     return policy
-
-
-def load_policy(file: SourceFile) -> tuple[AnalysisPolicy | None, tuple[Problem, ...]]:
-    """The policy of a file that holds the keys of `analysis`, or `analysis:` and below it those
-    keys; None with all problems when it is not sound. Never raises on any content."""
-    report = Report()
-    try:
-        root: Node = read(file.name, file.text, Budget(report), report)
-    except Stop:
-        return None, report.all
-    if isinstance(root, MapNode) and list(root.entries) == ["analysis"]:
-        root = root.entries["analysis"].value
-    try:
-        policy = build(AnalysisSection.model_validate(to_data(root)))
-    except ValidationError as error:
-        report_faults(root, error, AnalysisSection, report)
-    except ValueError as error:
-        report.error(root.place, str(error))
-    return (None, report.all) if report.errors else (policy, report.all)

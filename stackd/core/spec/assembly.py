@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.container import ContainerSpec, Grant, Mount, MountKind, Resources
 from stackd.core.model.release import ContentKind
 from stackd.core.model.stack import DependsOn, Mode, ServiceSpec, Strategy, StrategyKind
@@ -16,11 +17,11 @@ from stackd.core.spec import (
     deploy,
     environment,
     healthcheck,
+    judged,
     networks,
     ports,
     process,
     routes,
-    steps,
     strategy,
     volumes,
 )
@@ -57,7 +58,8 @@ class Assembler:
         path: Path = ("services", name)
         given = section.deploy or deploy.DeploySection()
         container = self._container(path, section, given)
-        update, rollback = self._strategies(path, given, is_singleton(container))
+        http = self._lacks_http(path, section)
+        update, rollback = self._strategies(path, given, is_singleton(container), http)
         mode = Mode(given.mode or Mode.REPLICATED)
         self._check_mode(path, given, mode)
         depends = section.depends_on or {}
@@ -185,8 +187,33 @@ class Assembler:
             at = (*path, "deploy", "placement", "max_replicas_per_node")
             self._error(at, "a global service has one task on each node")
 
+    def _lacks_http(self, path: Path, section: ServiceSection) -> str:
+        """What the service lacks for requests that are seen one by one; '' when they are."""
+        entries = section.ports or ()
+        if any(entry.app_protocol == "http" for entry in entries):
+            return ""
+        if not entries:
+            return "add `ports:` with `app_protocol: http`"
+        line = place_of(self.root, (*path, "ports", 0)).line
+        return f"port {entries[0].target} is tcp, add `app_protocol: http` to it in line {line}"
+
+    def _strategy(
+        self, at: Path, section: strategy.StrategySection, singleton: bool, http: str
+    ) -> Strategy:
+        policies = {
+            wanted.at: self._try(
+                (*at, *wanted.at), partial(wanted.build, measured=not http), AnalysisPolicy()
+            )
+            for wanted in judged.analyses(section)
+        }
+        for place, text in judged.faults(section, http):
+            self._error((*at, *place), text)
+        return self._try(
+            at, lambda: strategy.from_strategy(section, singleton, policies), Strategy()
+        )
+
     def _strategies(
-        self, path: Path, given: deploy.DeploySection, singleton: bool
+        self, path: Path, given: deploy.DeploySection, singleton: bool, http: str
     ) -> tuple[Strategy, Strategy]:
         at = (*path, "deploy")
         if given.strategy and given.update_config:
@@ -194,11 +221,7 @@ class Assembler:
             report = self.environments.report
             report.error(key_place_of(self.root, (*at, "update_config")), text, dotted(at))
         section = given.strategy or strategy.StrategySection(type="rolling")
-        update = self._try(
-            (*at, "strategy"), lambda: strategy.from_strategy(section, singleton), Strategy()
-        )
-        for number, text in steps.faults(section.steps or ()):
-            self._error((*at, "strategy", "steps", number), text)
+        update = self._strategy((*at, "strategy"), section, singleton, http)
         if given.update_config:
             update = strategy.from_update(given.update_config, singleton)
         back = strategy.rollback(update, given.rollback_config)

@@ -34,6 +34,7 @@ class Checker:
             self._declared(name, service)
             self._route(name, service)
         self._ports()
+        self._previews()
         self._cycles()
 
     def _error(self, path: Path, text: str) -> None:
@@ -103,6 +104,25 @@ class Checker:
                 break
         claims.services[name] = port.protocol
 
+    def _previews(self) -> None:
+        """A preview is reached at a port or host that nothing else has."""
+        ports = {p.published: name for name, s in self.stack.services.items() for p in s.ports}
+        hosts = {h: name for name, s in self.stack.services.items() for h in _hosts(s)}
+        for name, service in self.stack.services.items():
+            preview = service.strategy.preview
+            if preview is None:
+                continue
+            port, host = preview.published, preview.host
+            path: Path = ("services", name, "deploy", "strategy", "preview")
+            if port and port in ports:
+                self._error(
+                    path, f"port {port} is published by {ports[port]}: preview needs its own"
+                )
+            if host and host in hosts:
+                self._error(path, f"host {host} is {hosts[host]}'s: preview needs its own")
+            ports.setdefault(port, name)
+            hosts.setdefault(host, name)
+
     def _cycles(self) -> None:
         """Report each service that can be reached from itself, once per cycle."""
         done: set[str] = set()
@@ -133,3 +153,7 @@ class Checker:
     def _needs(self, name: str) -> list[str]:
         known = self.stack.services
         return [other for other in known[name].depends_on if other in known]
+
+
+def _hosts(service: ServiceSpec) -> tuple[str, ...]:
+    return service.route.hosts if service.route is not None else ()

@@ -1,42 +1,54 @@
 """`strategy`, `update_config` and `rollback_config`: how a service goes to another revision."""
 
-from typing import Annotated, Any, ClassVar, assert_never
+from collections.abc import Mapping
+from typing import Annotated, Any, assert_never
 
 from msgspec.structs import replace
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from stackd.core.model.stack import Amount, OnFailure, Strategy, StrategyKind
-from stackd.core.spec import steps
+from stackd.core.model.analysis import AnalysisPolicy
+from stackd.core.model.stack import Amount, OnFailure, Preview, Strategy, StrategyKind
+from stackd.core.spec import matchers, steps
+from stackd.core.spec.analysis import AnalysisSection
 from stackd.core.spec.fields import (
     Duration,
     Flag,
+    PortNumber,
     Section,
     choice,
     decimal,
+    fault,
     seconds,
     whole,
 )
-from stackd.core.spec.steps import MAX_STEPS, Share, StepSection, amount
+from stackd.core.spec.matchers import Matches
+from stackd.core.spec.routes import Host
+from stackd.core.spec.steps import MAX_STEPS, Share, StepSection, Weight, amount
 
 MAX_TASKS = 100_000
-_LATER = ("shadow", "ab")
 _STOP_FIRST = Strategy(max_surge=Amount(value=0), max_unavailable=Amount(value=1))
 
 Drain = Annotated[float, seconds(0, 600, "0s to 10m")]
 Deadline = Annotated[float, seconds(1, 7 * 86400, "1s to 7d")]
-Kind = Annotated[str, choice("rolling", "recreate", "canary", "blue-green", planned=_LATER)]
+Kind = Annotated[str, choice(*StrategyKind)]
 Delay = Annotated[float, seconds(0, 7 * 86400, "0s to 7d")]
+
+
+class PreviewSection(Section):
+    """`preview`: where green is reached before the switch."""
+
+    published: PortNumber | None = None
+    host: Host | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "PreviewSection":
+        if (self.published is None) is (self.host is None):
+            raise fault("green is reached at one place: published, or host")
+        return self
 
 
 class StrategySection(Section):
     """`strategy`."""
-
-    PLANNED: ClassVar[frozenset[str]] = frozenset(
-        {
-            "analysis", "preview", "pre_promotion", "post_promotion", "mirror", "duration",
-            "match", "split",
-        }
-    )  # fmt: skip
 
     type: Kind
     max_surge: Share | None = None
@@ -46,11 +58,19 @@ class StrategySection(Section):
     max_failure_ratio: Annotated[float, decimal(0, 1)] | None = None
     progress_deadline: Deadline | None = None
     drain_timeout: Drain | None = None
-    on_failure: Annotated[str, choice("rollback", "pause", planned=("step_back",))] | None = None
+    on_failure: Annotated[str, choice("rollback", "pause", "step_back")] | None = None
     steps: Annotated[list[StepSection], Field(max_length=MAX_STEPS)] | None = None
     scale_down_delay: Delay | None = None
     auto_promote: Flag | None = None
     auto_promote_after: Delay | None = None
+    analysis: AnalysisSection | None = None
+    preview: PreviewSection | None = None
+    pre_promotion: AnalysisSection | None = None
+    post_promotion: AnalysisSection | None = None
+    mirror: Weight | None = None
+    duration: Annotated[float, seconds(1, 7 * 86400, "1s to 7d")] | None = None
+    match: Matches | None = None
+    split: Weight | None = None
 
 
 def _named(data: Any) -> Any:
@@ -91,13 +111,18 @@ def _given(section: Section, *keys: str) -> dict[str, Any]:
 
 _PACE = ("delay", "monitor", "max_failure_ratio")
 _ALL = Amount(value=100, percent=True)
-_GREEN = ("auto_promote", "auto_promote_after")
-_STEPPED = ("steps", "scale_down_delay", *_GREEN)
+_SWITCH = "only blue-green has a switch"
+_GREEN = ("auto_promote", "auto_promote_after", "preview", "pre_promotion", "post_promotion")
+_MIRROR = ("mirror", "duration")
+_VARIANT = ("match", "split")
+_STEPPED = ("steps", "scale_down_delay", "analysis", *_GREEN, *_MIRROR, *_VARIANT)
 _FOREIGN_KEYS = {
     StrategyKind.ROLLING: _STEPPED,
     StrategyKind.RECREATE: ("max_surge", "max_unavailable", "delay", *_STEPPED),
-    StrategyKind.CANARY: ("delay", *_GREEN),
-    StrategyKind.BLUE_GREEN: ("delay", "steps"),
+    StrategyKind.CANARY: ("delay", *_GREEN, *_MIRROR, *_VARIANT),
+    StrategyKind.BLUE_GREEN: ("delay", "steps", *_MIRROR, *_VARIANT),
+    StrategyKind.SHADOW: ("delay", "steps", *_GREEN, *_VARIANT),
+    StrategyKind.AB: ("delay", "steps", *_GREEN, *_MIRROR),
 }
 """Keys that say nothing to a strategy."""
 _RECREATE = "{kind} stops all tasks and then starts all"
@@ -107,13 +132,23 @@ _WHY = {
     "delay": "{kind} does not replace tasks one after the other",
     "steps": "{kind} has no steps",
     "scale_down_delay": "{kind} keeps no replaced revision ready",
-    "auto_promote": "only blue-green has a switch",
-    "auto_promote_after": "only blue-green has a switch",
+    "analysis": "{kind} does not run two revisions side by side to be compared",
+    **dict.fromkeys(_GREEN, _SWITCH),
+    "mirror": "only shadow is a mirror as a whole, canary has it as a step",
+    "duration": "only shadow ends by time",
+    "match": "only ab goes by a match as a whole, canary has it as a step",
+    "split": "only ab splits users",
 }
 
 
-def from_strategy(section: StrategySection, stop_first: bool) -> Strategy:
-    """The strategy that a `strategy` key describes.
+At = tuple[str | int, ...]
+"""Where something stands below `strategy`."""
+
+
+def from_strategy(
+    section: StrategySection, stop_first: bool, policies: Mapping[At, AnalysisPolicy]
+) -> Strategy:
+    """The strategy that a `strategy` key describes. `policies`: what its `analyses` say.
 
     Raises:
         ValueError: its keys contradict each other.
@@ -122,6 +157,11 @@ def from_strategy(section: StrategySection, stop_first: bool) -> Strategy:
     if section.on_failure:
         common["on_failure"] = OnFailure(section.on_failure)
     kind = StrategyKind(section.type)
+    if section.on_failure == OnFailure.STEP_BACK and kind is not StrategyKind.CANARY:
+        raise ValueError("step_back needs the weights of a canary: use rollback or pause")
+    for key in ("analysis", "pre_promotion", "post_promotion"):
+        if (key,) in policies:
+            common[key] = policies[(key,)]
     for key in _FOREIGN_KEYS[kind]:
         if getattr(section, key) is not None:
             raise ValueError(f"{_WHY[key].format(kind=kind.value)}: remove {key}")
@@ -131,19 +171,56 @@ def from_strategy(section: StrategySection, stop_first: bool) -> Strategy:
             return Strategy(kind=kind, max_surge=none, max_unavailable=_ALL, **common)
         case StrategyKind.ROLLING:
             return Strategy(**_pace(section, stop_first), **common)
+        case _:
+            own = _own(section, kind, policies)
+            return Strategy(kind=kind, **_pace(section, False), **{**common, **own})
+
+
+def _own(
+    section: StrategySection, kind: StrategyKind, policies: Mapping[At, AnalysisPolicy]
+) -> dict[str, Any]:
+    """What a strategy with two revisions side by side has of its own."""
+    found = _given(section, "scale_down_delay", "auto_promote", "auto_promote_after", "split")
+    match kind:
         case StrategyKind.CANARY:
-            common |= _given(section, "scale_down_delay")
-            found = steps.build(section.steps or ())
-            return Strategy(kind=kind, steps=found, **_pace(section, False), **common)
+            inline = {int(at[1]): policy for at, policy in policies.items() if at[0] == "steps"}
+            return {**found, "steps": steps.build(section.steps or (), inline)}
         case StrategyKind.BLUE_GREEN:
-            common |= _given(section, "scale_down_delay", "auto_promote", "auto_promote_after")
             if section.auto_promote is False and section.auto_promote_after:
                 raise ValueError(
                     "auto_promote: false waits for a person, auto_promote_after does not: keep one"
                 )
-            return Strategy(kind=kind, **_pace(section, False), **common)
+            shown = section.preview
+            if shown is not None:
+                host = (shown.host or "").lower()
+                found["preview"] = Preview(published=shown.published or 0, host=host)
+            return found
+        case StrategyKind.SHADOW:
+            return {**found, **_shadow(section, policies)}
+        case StrategyKind.AB:
+            if not section.match and not section.split:
+                raise ValueError("ab shares out nobody: add match, or a split of more than 0%")
+            return {**found, "match": matchers.build(section.match or ())}
+        case StrategyKind.ROLLING | StrategyKind.RECREATE:
+            return found
         case never:
             assert_never(never)
+
+
+def _shadow(section: StrategySection, policies: Mapping[At, AnalysisPolicy]) -> dict[str, Any]:
+    """What only a shadow has. It is judged until its time is over, whatever a time limit says."""
+    base = Strategy(kind=StrategyKind.SHADOW)
+    share = base.mirror if section.mirror is None else section.mirror
+    duration = section.duration or base.duration
+    policy = policies[("analysis",)]
+    if not share:
+        raise ValueError("mirror: 0% shows the new revision nothing")
+    if section.analysis is not None and section.analysis.time_limit is not None:
+        raise ValueError("shadow is decided when duration is over: remove time_limit")
+    if policy.warm_up + policy.interval > duration:
+        raise ValueError("duration is over before the first look: it must exceed warm_up")
+    policy = replace(policy, time_limit=duration)
+    return {"mirror": share, "duration": duration, "analysis": policy}
 
 
 def _pace(section: StrategySection, stop_first: bool) -> dict[str, Any]:

@@ -152,10 +152,10 @@ def _pruned(root: Node, faulty: list[Path]) -> Node:
         external = MapNode({"external": Entry(place, Scalar("true", place))}, place)
         head = [str(part) for part in path[:2]]
         if path[:1] == ("services",) and len(path) > 2 and path[2] != "image":
-            # A route is judged by the ports: without the ones, not the other.
-            keys = ("ports", "route") if path[2] == "ports" else (path[2],)
-            for key in keys:
-                root = without(root, (*head, key))
+            # A route and a strategy are judged by the ports: without the ones, not the others.
+            judged = (("ports",), ("route",), ("deploy", "strategy"))
+            for keys in judged if path[2] == "ports" else ((str(path[2]),),):
+                root = without(root, (*head, *keys))
         elif len(head) < 2 or head[0] == "services":
             root = without(root, head)
         elif head[0] in ("configs", "secrets"):

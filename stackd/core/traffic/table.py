@@ -20,7 +20,7 @@ from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.states import Leaving, NodeState, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
-from stackd.core.model.traffic import Endpoint, EndpointState, IngressPort, TrafficEntry
+from stackd.core.model.traffic import Endpoint, EndpointState, IngressPort, Steering, TrafficEntry
 from stackd.core.model.world import TaskView, World
 from stackd.core.traffic import effective
 
@@ -115,6 +115,7 @@ def entry(world: World, key: str, networks: Mapping[str, Network]) -> TrafficEnt
         base,
         endpoints=endpoints,
         weights=wanted or effective.shares(effective.ready_counts(endpoints)),
+        steering=state.steering if state else Steering(),
     )
     return msgspec.structs.replace(base, listening=_listening(views, base))
 

@@ -1,5 +1,6 @@
 """What a change concerns."""
 
+from stackd.core.model.analysis import Analysis
 from stackd.core.model.decision import Dirty
 from stackd.core.model.node import NodeStatus
 from stackd.core.model.record import Record, Ref
@@ -35,6 +36,7 @@ def test_services() -> None:
         (changed(TaskStatus, "unknown"), set()),
         (changed(ServiceState, "shop/db"), {"shop/db"}),
         (changed(Hold, "shop/db/d"), {"shop/db"}),
+        (changed(Analysis, "shop/db"), {"shop/db"}),
         (changed(Stack, "shop"), {"shop/web", "shop/db"}),
     ):
         assert concerned.services(sim.world, given) == expected

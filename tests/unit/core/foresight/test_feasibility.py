@@ -19,6 +19,7 @@ from stackd.core.model.stack import (
     Pause,
     Placement,
     Port,
+    Preview,
     Route,
     ServiceSpec,
     Strategy,
@@ -78,6 +79,17 @@ def test_a_port_of_another_stack(mine: ServiceSpec, theirs: ServiceSpec, clash: 
     world = deployed(stack(theirs, name="other"), one_node())
     found = reasons(world, mine)
     assert found == ("port 80 of shop/web is published by other/web" if clash else "")
+
+
+def test_a_preview_has_a_port_of_its_own() -> None:
+    shown = service(strategy=Strategy(preview=Preview(published=80)))
+    told = "port 80, the preview of shop/web, is published by other/web"
+    for theirs in (published(), published(protocol=HTTP), shown):
+        assert reasons(deployed(stack(theirs, name="other"), one_node()), shown) == told
+    world = deployed(stack(shown, name="other"), one_node())
+    assert reasons(world, published()) == "port 80 of shop/web is published by other/web"
+    hosted = service(strategy=Strategy(preview=Preview(host="next.a")))
+    assert reasons(world, hosted) == ""
 
 
 def test_a_port_of_the_same_stack() -> None:
@@ -148,7 +160,7 @@ def test_the_surge_of_a_rollout_must_fit_beside_what_runs(surge: int, fits: bool
 
 
 @pytest.mark.parametrize(("cpus", "fits"), [(2.0, True), (3.0, False)])
-@pytest.mark.parametrize("kind", [StrategyKind.CANARY, StrategyKind.BLUE_GREEN])
+@pytest.mark.parametrize("kind", [kind for kind in StrategyKind if kind.weighted])
 def test_both_revisions_at_full_size_must_fit(
     kind: StrategyKind, cpus: float, *, fits: bool
 ) -> None:

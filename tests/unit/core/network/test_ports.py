@@ -1,6 +1,6 @@
 """Ports that a stack file leaves open."""
 
-from stackd.core.model.stack import AppProtocol, Port
+from stackd.core.model.stack import AppProtocol, Port, Preview, Strategy
 from stackd.core.network import ports
 from tests.fakes.simulation import Simulation, web
 
@@ -21,3 +21,14 @@ def test_declared_and_chosen_ports_are_taken() -> None:
     sim.deploy("shop", {"web": (spec, "a")})
     sim.settle()
     assert ports.taken(sim.world) == {8090, 30000}
+
+
+def test_the_port_of_a_preview_is_taken() -> None:
+    sim = Simulation(1)
+    policies = [Strategy(preview=Preview(published=30000)), Strategy(preview=Preview(host="a.b"))]
+    services = {
+        name: (web(name=name, strategy=policy), "a")
+        for name, policy in zip(("web", "db"), policies, strict=True)
+    }
+    sim.deploy("shop", services)
+    assert ports.taken(sim.world) == {30000}

@@ -1,7 +1,16 @@
 """Differences of two specs, leaf by leaf."""
 
+from stackd.core.model.analysis import AnalysisPolicy, Limits
 from stackd.core.model.container import Grant, Resources
-from stackd.core.model.stack import Amount, Pause, SetScale, SetWeight, Strategy, StrategyKind
+from stackd.core.model.stack import (
+    Amount,
+    Analyse,
+    Pause,
+    SetScale,
+    SetWeight,
+    Strategy,
+    StrategyKind,
+)
 from stackd.core.plan.fields import differences
 from tests.fakes.stacks import service
 
@@ -60,3 +69,16 @@ def test_steps_read_as_in_status() -> None:
     before, after = Strategy(), Strategy(kind=StrategyKind.CANARY, steps=(*steps, Pause()))
     told = "steps: [] -> [set_weight 0.5%, pause 60s, set_scale 50%, pause until promoted]"
     assert told in list(map(str, differences(before, after)))
+
+
+def test_a_step_that_is_an_analysis_shows_what_it_asks() -> None:
+    strict = AnalysisPolicy(limits=Limits(error_rate=0.02, latency_p99=None))
+    before, after = (
+        Strategy(kind=StrategyKind.CANARY, steps=(Analyse(policy=policy),))
+        for policy in (AnalysisPolicy(), strict)
+    )
+    [told] = map(str, differences(before, after))
+    old, new = told.split(" -> ")
+    assert old.startswith("steps: [{analysis: {compare: {error_ratio: 3.0, ")
+    assert "limits: {error_rate: 0.05, latency_p99: 0.5}" in old
+    assert "limits: {error_rate: 0.02, latency_p99: }" in new

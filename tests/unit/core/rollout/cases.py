@@ -1,5 +1,6 @@
 """Observations and rollouts for tests of strategies."""
 
+from stackd.core.model.analysis import Estimate, Judgement, Verdict
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.rollout import Rollout
 from stackd.core.model.stack import Amount, Strategy
@@ -41,3 +42,8 @@ def pace(surge: int = 1, unavailable: int = 0, **fields: object) -> Strategy:
     """A rolling strategy."""
     amounts = {"max_surge": Amount(value=surge), "max_unavailable": Amount(value=unavailable)}
     return Strategy(**{**amounts, **fields})  # type: ignore[arg-type]
+
+
+def said(verdict: Verdict, reason: str = "", *, final: bool = True) -> Judgement:
+    """The answer of one look of an analysis."""
+    return Judgement(verdict=verdict, final=final, reason=reason, estimate=Estimate(), readings=())

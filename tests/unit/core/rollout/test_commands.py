@@ -6,16 +6,31 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from stackd.core.model.analysis import (
+    Analysis,
+    AnalysisPolicy,
+    AnalysisState,
+    Run,
+    Verdict,
+)
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.record import Changes
 from stackd.core.model.release import Hold, Revision
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import Pause, SetWeight, Strategy, StrategyKind
+from stackd.core.model.stack import (
+    Analyse,
+    OnFailure,
+    Pause,
+    SetWeight,
+    Strategy,
+    StrategyKind,
+)
 from stackd.core.model.world import World
 from stackd.core.rollout import commands
 from stackd.core.rollout.commands import Asked
 from stackd.errors import Refused
 from tests.fakes.simulation import Simulation, web
+from tests.unit.core.rollout.cases import said
 
 
 def settled() -> tuple[Simulation, Asked]:
@@ -151,13 +166,58 @@ CANARY = Strategy(
 )
 
 
-def canary() -> Simulation:
-    """A canary in its timed pause."""
+def canary(policy: Strategy = CANARY) -> Simulation:
+    """A canary in its timed pause, or in its second step."""
     sim = Simulation(1)
     for revision in ("a", "b"):
-        sim.deploy("shop", {"web": (web(strategy=CANARY, rollback=CANARY), revision)})
+        sim.deploy("shop", {"web": (web(strategy=policy, rollback=policy), revision)})
         sim.advance(20)
     return sim
+
+
+JUDGED = Strategy(
+    kind=StrategyKind.CANARY,
+    steps=(SetWeight(weight=500), Analyse(policy=AnalysisPolicy())),
+    on_failure=OnFailure.PAUSE,
+)
+
+
+def answer(sim: Simulation, place: str, verdict: Verdict) -> None:
+    rollout = running(sim)
+    begun = AnalysisState(canary=rollout.target, stable=RevisionId("a"), started=0)
+    runs = {place: Run(state=begun, judgement=said(verdict))}
+    sim.write(Analysis(stack="shop", service="web", rollout=rollout.id, runs=runs))
+    sim.advance(1)
+
+
+def test_only_an_analysis_that_could_not_decide_waits_for_a_person() -> None:
+    sim = canary(JUDGED)
+    with pytest.raises(Refused, match="waits for nobody: step 2 of 2: analysis: no answer yet"):
+        commands.promote(sim.world, "shop", "web", ask(sim), full=False)
+    answer(sim, "step 2", Verdict.INCONCLUSIVE)
+    sim.commit(commands.promote(sim.world, "shop", "web", ask(sim), full=False))
+    sim.advance(10)
+    assert running(sim).phase is RolloutPhase.COMPLETE
+
+
+def test_resume_begins_an_analysis_anew_only_when_it_has_failed() -> None:
+    sim = canary(JUDGED)
+    sim.commit(commands.pause(sim.world, "shop", "web", ask(sim)))
+    sim.commit(commands.resume(sim.world, "shop", "web", ask(sim)))
+    assert (running(sim).attempt, running(sim).judges) == (0, True)
+    answer(sim, "step 2", Verdict.FAIL)
+    assert running(sim).phase is RolloutPhase.PAUSED
+    sim.commit(commands.resume(sim.world, "shop", "web", ask(sim)))
+    sim.advance(1)
+    assert (running(sim).attempt, running(sim).phase) == (1, RolloutPhase.PROGRESSING)
+
+
+def test_promote_in_full_goes_without_analysis() -> None:
+    sim = canary(JUDGED)
+    sim.commit(commands.promote(sim.world, "shop", "web", ask(sim), full=True))
+    answer(sim, "step 2", Verdict.FAIL)
+    sim.advance(10)
+    assert running(sim).phase is RolloutPhase.COMPLETE
 
 
 def running(sim: Simulation) -> Rollout:

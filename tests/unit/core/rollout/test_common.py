@@ -3,16 +3,23 @@
 import msgspec
 import pytest
 
+from stackd.core.model.analysis import Analysis, AnalysisState, Run, Verdict
 from stackd.core.model.ids import NodeId, RevisionId
 from stackd.core.model.node import NodeReport
 from stackd.core.model.rollout import ServiceState
-from stackd.core.model.stack import Amount, RestartCondition, RestartPolicy, Strategy
+from stackd.core.model.stack import (
+    Amount,
+    RestartCondition,
+    RestartPolicy,
+    Strategy,
+    StrategyKind,
+)
 from stackd.core.model.states import NodeState
-from stackd.core.model.traffic import TrafficEntry
+from stackd.core.model.traffic import Steering, TrafficEntry
 from stackd.core.rollout.common import limits, observe
 from tests.fakes.agent import Behaviour
 from tests.fakes.simulation import Simulation, web
-from tests.unit.core.rollout.cases import observed, up
+from tests.unit.core.rollout.cases import observed, rollout, said, up
 
 
 @pytest.mark.parametrize(
@@ -88,3 +95,31 @@ def test_a_new_revision_is_complete_once_every_node_that_is_there_carries_its_tr
     assert blocked() == "n1 does not carry its traffic yet"
     assert blocked(n1=revision, n2=revision - 1) == "n2 does not carry its traffic yet"
     assert blocked(n2=revision) == ""
+
+
+def test_applied_is_what_carries_the_weights_and_the_steering() -> None:
+    sim = Simulation(1)
+    weights, steering = {"a": 10_000}, Steering(mirror=100, mirrored=RevisionId("b"))
+    spec = web(replicas=0, strategy=Strategy(kind=StrategyKind.CANARY))
+    state = ServiceState(stack="shop", service="web", weights=weights, steering=steering)
+
+    def applied(**fields: object) -> bool:
+        sim.write(TrafficEntry(stack="shop", service="web", **fields))  # type: ignore[arg-type]
+        sim.write(NodeReport(id=NodeId("n1"), applied=sim.world.revision))
+        return observe(sim.world, "shop", spec, state, "b", sim.now).applied
+
+    assert not applied(weights=weights)
+    assert not applied(steering=steering)
+    assert applied(weights=weights, steering=steering)
+
+
+def test_only_answers_to_this_rollout_count() -> None:
+    sim = Simulation(1)
+    state = ServiceState(stack="shop", service="web", rollout=rollout())
+    begun = AnalysisState(canary=RevisionId("b"), stable=RevisionId("a"), started=0)
+    answer = said(Verdict.PASS)
+    runs = {"step 1": Run(state=begun, judgement=answer), "background": Run(state=begun)}
+    for of, expected in (("r0", {}), ("r1", {"step 1": answer})):
+        sim.write(Analysis(stack="shop", service="web", rollout=of, runs=runs))
+        found = observe(sim.world, "shop", web(), state, "b", sim.now)
+        assert found.answers == expected

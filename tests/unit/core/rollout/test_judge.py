@@ -1,18 +1,23 @@
 """Failures and deadlines of a rollout."""
 
-import dataclasses
-
+import msgspec
 import pytest
 
-from stackd.core.model.analysis import Verdict
+from stackd.core.model.analysis import AnalysisPolicy, Verdict
 from stackd.core.model.ids import RevisionId, TaskId
-from stackd.core.model.stack import RestartCondition, RestartPolicy, Strategy
+from stackd.core.model.stack import (
+    Analyse,
+    RestartCondition,
+    RestartPolicy,
+    Strategy,
+    StrategyKind,
+)
 from stackd.core.model.states import TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.world import TaskView
 from stackd.core.rollout import judge
 from tests.fakes.simulation import web
-from tests.unit.core.rollout.cases import NOW, observed, pace, rollout, up
+from tests.unit.core.rollout.cases import NOW, observed, pace, rollout, said, up
 
 
 def view(
@@ -90,9 +95,21 @@ def test_time_without_a_manager_does_not_count() -> None:
         (None, ""),
         (Verdict.PASS, ""),
         (Verdict.INCONCLUSIVE, ""),
-        (Verdict.FAIL, "revision b did not pass its analysis"),
+        (Verdict.FAIL, "revision b did not pass its analysis (background): 3 of 9 failed"),
     ],
 )
 def test_only_a_failed_analysis_refuses_a_revision(verdict: Verdict | None, text: str) -> None:
-    seen = dataclasses.replace(observed(1, {}), verdict=verdict)
-    assert judge.refused(seen) == text
+    answers = {"background": said(verdict, "3 of 9 failed")} if verdict else {}
+    policy = Strategy(kind=StrategyKind.CANARY, analysis=AnalysisPolicy())
+    assert judge.refused(rollout(source=RevisionId("a")), answers, policy) == text
+
+
+def test_an_answer_that_nobody_asks_for_says_nothing() -> None:
+    policy = Strategy(kind=StrategyKind.CANARY, steps=(Analyse(policy=AnalysisPolicy()),))
+    answers = {"step 1": said(Verdict.FAIL)}
+    going = rollout(source=RevisionId("a"), judges=True)
+    assert judge.refused(going, answers, policy) == (
+        "revision b did not pass its analysis (step 1)"
+    )
+    for other in ({"judges": False}, {"step": 1}, {"attempt": 1}, {"full": True}):
+        assert judge.refused(msgspec.structs.replace(going, **other), answers, policy) == ""

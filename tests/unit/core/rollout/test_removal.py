@@ -2,6 +2,7 @@
 
 import msgspec
 
+from stackd.core.model.analysis import Analysis
 from stackd.core.model.network import VolumeBinding
 from stackd.core.model.release import Stack
 from stackd.core.model.states import NodeState
@@ -48,3 +49,17 @@ def test_a_stack_that_is_not_being_removed_is_left_alone() -> None:
     sim = Simulation(1)
     sim.deploy("shop", {"web": (web(), "a")})
     assert removal.stack(sim.world, "shop", sim.now, sim.ids.__next__).commits == ()
+
+
+def test_what_analyses_have_said_goes_with_the_service() -> None:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (web(), "a"), "db": (web(name="db"), "a")})
+    sim.advance(10)
+    for name in ("web", "db"):
+        sim.write(Analysis(stack="shop", service=name, rollout="r1"))
+    sim.deploy("shop", {"db": (web(name="db"), "a")})
+    sim.advance(20)
+    assert [found.key for found in sim.world.all(Analysis)] == ["shop/db"]
+    sim.remove("shop")
+    sim.advance(20)
+    assert sim.world.count(Analysis) == 0

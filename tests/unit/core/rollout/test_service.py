@@ -1,11 +1,25 @@
 """One look at a service."""
 
+from stackd.core.model.analysis import Analysis, AnalysisPolicy, AnalysisState, Run, Verdict
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.record import Put
 from stackd.core.model.release import Hold, Override
 from stackd.core.model.rollout import RolloutPhase, ServiceState
+from stackd.core.model.stack import (
+    Analyse,
+    DependsOn,
+    Matcher,
+    OnFailure,
+    SetMatch,
+    SetWeight,
+    Strategy,
+    StrategyKind,
+)
+from stackd.core.model.traffic import Steering
 from stackd.core.rollout import service
+from tests.fakes.agent import Behaviour
 from tests.fakes.simulation import Simulation, web
+from tests.unit.core.rollout.cases import said
 
 
 def state(sim: Simulation) -> ServiceState:
@@ -64,3 +78,55 @@ def test_a_held_revision_is_not_rolled_out() -> None:
     rollout = state(sim).rollout
     assert rollout is not None
     assert rollout.phase is RolloutPhase.COMPLETE
+
+
+STEPPED = Strategy(
+    kind=StrategyKind.CANARY,
+    steps=(
+        SetWeight(weight=500),
+        SetMatch(any_of=(Matcher(header="x-group", exact="b"),)),
+        SetWeight(weight=5_000),
+        Analyse(policy=AnalysisPolicy()),
+    ),
+    on_failure=OnFailure.STEP_BACK,
+)
+
+
+def test_after_a_failure_the_smaller_weight_is_in_the_same_write() -> None:
+    sim = Simulation(1)
+    for revision in ("a", "b"):
+        sim.deploy("shop", {"web": (web(replicas=2, strategy=STEPPED), revision)})
+        sim.advance(20)
+    before = state(sim)
+    assert before.weights == {"a": 5_000, "b": 5_000}
+    assert before.rollout is not None
+    begun = AnalysisState(canary=RevisionId("b"), stable=RevisionId("a"), started=0)
+    runs = {"step 4": Run(state=begun, judgement=said(Verdict.FAIL))}
+    sim.world.apply(
+        Analysis(stack="shop", service="web", rollout=before.rollout.id, runs=runs), 1_000
+    )
+    found = service.decide(sim.world, "shop", "web", sim.now, sim.ids.__next__)
+    [written] = [
+        change.record
+        for change in found.commits[0].changes
+        if isinstance(change, Put) and isinstance(change.record, ServiceState)
+    ]
+    assert isinstance(written, ServiceState)
+    assert (written.weights, written.steering) == ({"a": 9_500, "b": 500}, Steering())
+
+
+def test_what_was_superseded_gets_nothing_while_the_next_waits() -> None:
+    sim = Simulation(1)
+    needs = {"db": DependsOn.HEALTHY}
+    for revision in ("a", "b"):
+        spec = web(replicas=1, strategy=STEPPED, depends_on=needs)
+        sim.deploy("shop", {"web": (spec, revision), "db": (web(name="db"), "a")})
+        sim.advance(20)
+    assert state(sim).steering.matched == "b"
+    sim.agents.behaviours["db@b"] = Behaviour(start=float("inf"))
+    sim.deploy("shop", {"web": (spec, "c"), "db": (web(name="db"), "b")})
+    sim.advance(10)
+    found = state(sim)
+    assert found.rollout is not None
+    assert found.rollout.phase is RolloutPhase.WAITING
+    assert (found.weights, found.steering) == ({"a": 10_000}, Steering())

@@ -7,7 +7,18 @@ import pytest
 
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.rollout import Rollout, RolloutPhase
-from stackd.core.model.stack import Amount, Pause, RolloutStep, SetScale, SetWeight, Strategy
+from stackd.core.model.stack import (
+    Amount,
+    Matcher,
+    Pause,
+    RolloutStep,
+    SetMatch,
+    SetMirror,
+    SetScale,
+    SetWeight,
+    Strategy,
+)
+from stackd.core.model.traffic import Steering
 from stackd.core.rollout import canary
 from stackd.core.rollout.common import Observed, Step, Tally
 from tests.unit.core.rollout.cases import NOW, rollout, up
@@ -66,6 +77,9 @@ def test_a_weight_waits_for_tasks_that_every_node_knows(observed: Observed) -> N
     found = look(observed)
     assert found.weights == ALL_ON_A
     assert found.state.step == 0
+    short = observed.tally("b").available == 0
+    waits = "0 of 1 tasks are in place" if short else "waits until every node has applied it"
+    assert found.reason == f"step 1 of 5: set_weight 5%, {waits}"
 
 
 def test_a_weight_is_reached_when_every_node_has_applied_it() -> None:
@@ -122,11 +136,26 @@ def test_a_pause_begins_when_the_tasks_of_its_step_are_in_place() -> None:
     )
 
 
-@pytest.mark.parametrize("number", [0, 5])
-def test_a_step_that_was_changed_while_it_paused_is_no_pause_any_more(number: int) -> None:
-    state = rollout(step=number, waits=True, pause_left=5.0, pause_at=NOW)
+def test_a_step_that_was_changed_while_it_paused_is_no_pause_any_more() -> None:
+    state = rollout(step=0, waits=True, pause_left=5.0, pause_at=NOW)
     found = look(seen(up(1, 0), ALL_ON_A), state).state
-    assert (found.waits, found.pause_at, found.step) == (False, 0, number)
+    assert (found.waits, found.pause_at, found.step) == (False, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "at"),
+    [
+        ((STEPS[0], Pause()), 1),
+        ((STEPS[0], Pause(), *STEPS[2:4]), 1),
+        ((STEPS[0], Pause(seconds=9.0), STEPS[3], Pause()), 3),
+    ],
+)
+def test_a_pause_that_an_edit_has_moved_is_not_gone_past(
+    steps: tuple[RolloutStep, ...], at: int
+) -> None:
+    state = rollout(step=3 if len(steps) > 2 else 2, waits=True)
+    found = look(seen(up(3), {"a": 5000, "b": 5000}), state, steps).state
+    assert (found.step, found.waits) == (at, True)
 
 
 def test_a_pause_without_time_waits_for_a_person() -> None:
@@ -151,7 +180,7 @@ def test_the_new_one_grows_takes_over_and_is_done_when_every_node_has_applied_it
 def test_full_and_proven_skip_the_steps(state: Rollout) -> None:
     found = look(seen(up(4), ALL_ON_A, proven=not state.full), state)
     assert found.weights == {"b": 10_000}
-    assert found.state.step == len(STEPS)
+    assert (found.state.step, found.state.full) == (len(STEPS), True)
 
 
 def test_a_first_rollout_has_nothing_beside_which_it_could_grow() -> None:
@@ -209,3 +238,50 @@ def test_nothing_wanted_skips_the_steps() -> None:
     assert found.weights == {"b": 10_000}
     assert isinstance(found.state.target, str)
     assert RevisionId("b") == found.state.target
+
+
+GROUP = Matcher(header="x-group", exact="b")
+STEERED = (SetMatch(any_of=(GROUP,)), SetMirror(share=100), SetMatch(), Pause())
+MATCHED = Steering(matches=(GROUP,), matched=RevisionId("b"))
+BOTH = msgspec.structs.replace(MATCHED, mirror=100, mirrored=RevisionId("b"))
+
+
+def test_requests_are_steered_when_the_tasks_are_there_until_the_next_that_says_so() -> None:
+    assert look(seen(up(1, 0), {}), steps=STEERED).steering == Steering()
+    first = look(seen(up(1), ALL_ON_A), steps=STEERED)
+    assert (first.steering, first.weights, first.state.step) == (MATCHED, ALL_ON_A, 0)
+    waiting = look(seen(up(1), ALL_ON_A, steering=MATCHED, applied=False), steps=STEERED)
+    assert (waiting.steering, waiting.state.step) == (MATCHED, 0)
+    second = look(seen(up(1), ALL_ON_A, steering=MATCHED), steps=STEERED)
+    assert (second.steering, second.state.step) == (BOTH, 1)
+    third = look(seen(up(1), ALL_ON_A, steering=BOTH), rollout(step=1), STEERED)
+    only = Steering(mirror=100, mirrored=RevisionId("b"))
+    assert (third.steering, third.state.step) == (only, 2)
+    assert look(seen(up(1), ALL_ON_A, steering=only), rollout(step=2), STEERED).state.waits
+
+
+def test_who_takes_over_or_is_taken_back_is_steered_to_no_more() -> None:
+    over = rollout(step=len(STEERED))
+    first = look(seen(up(4), ALL_ON_A, steering=BOTH), over, STEERED)
+    assert (first.steering, first.weights, first.done) == (Steering(), {"b": 10_000}, False)
+    assert look(seen(up(4), {"b": 10_000}), over, STEERED).done
+    assert not look(seen(up(4), {"b": 10_000}, steering=BOTH), over, STEERED).done
+    lost = look(seen(up(4, 3), {"b": 10_000}), over, STEERED)
+    assert lost.steering == Steering()
+    back = look(seen(up(1), ALL_ON_A, target="a", steering=BOTH), steps=STEERED)
+    assert (back.steering, back.counts) == (Steering(), {"a": 4, "b": 1})
+    other = seen(Tally(), ALL_ON_A, steering=BOTH, tallies={"a": up(4), "x": up(1)})
+    assert look(other, steps=STEERED).steering == Steering()
+
+
+def test_a_pause_begins_when_every_node_steers_as_its_steps_say() -> None:
+    found = look(seen(up(1), ALL_ON_A), rollout(step=3), (*STEERED[:2], Pause(), Pause()))
+    assert (found.steering, found.state.waits) == (BOTH, False)
+
+
+def test_a_smaller_weight_is_set_at_once_and_the_tasks_go_when_every_node_has_it() -> None:
+    half, part = {"a": 5000, "b": 5000}, {"a": 9500, "b": 500}
+    first = look(seen(up(2, 0), half))
+    assert (first.weights, first.counts) == (part, {"a": 4, "b": 2})
+    assert look(seen(up(2), part, applied=False)).counts == {"a": 4, "b": 2}
+    assert look(seen(up(2), part)).counts == {"a": 4, "b": 1}

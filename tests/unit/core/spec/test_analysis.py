@@ -13,7 +13,8 @@ from stackd.core.model.analysis import (
     Operator,
 )
 from stackd.core.spec import SourceFile
-from stackd.core.spec.analysis import AnalysisSection, build, load_policy
+from stackd.core.spec.analysis import AnalysisSection, build
+from stackd.core.spec.policyfile import load_policy
 from tests.architecture.sources import ROOT
 
 WHOLE = """
@@ -131,5 +132,5 @@ def test_without_requests_only_checks_can_judge() -> None:
         section = AnalysisSection.model_validate({"checks": checks, key: {}})
         with pytest.raises(ValueError, match="add `app_protocol: http` to the port"):
             build(section, measured=False)
-    with pytest.raises(ValueError, match="there is nothing to judge by"):
+    with pytest.raises(ValueError, match="there is nothing to judge by but requests"):
         build(AnalysisSection.model_validate({}), measured=False)

@@ -1,9 +1,15 @@
 import pytest
 
+from stackd.core.model.analysis import AnalysisPolicy, Compare, Limits
 from stackd.core.model.stack import (
     Amount,
+    Analyse,
+    Matcher,
     OnFailure,
     Pause,
+    Preview,
+    SetMatch,
+    SetMirror,
     SetScale,
     SetWeight,
     Strategy,
@@ -13,6 +19,7 @@ from tests.unit.core.spec.stacks import faults, service
 
 ALL = Amount(value=100, percent=True)
 VOLUME = "volumes: ['d:/d']\n"
+HTTP = "ports: [{target: 80, app_protocol: http}]\n"
 TOP = "volumes: {d: , s: {shared: true}}"
 
 
@@ -120,13 +127,26 @@ def test_start_first_on_a_written_volume_is_an_error(text: str) -> None:
     assert message in faults(f"{VOLUME}deploy: {text}", rest=TOP)
 
 
+def canary_(more: str) -> str:
+    return f"{{strategy: {{type: canary, steps: [{{pause: {{}}}}], {more}}}}}"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{strategy: canary}", "canary needs steps"),
-        ("{strategy: {type: blue-green, preview: {}}}", "preview is not supported yet"),
-        ("{strategy: {type: ab}}", "'ab' is not supported yet"),
-        ("{strategy: {type: shadow}}", "'shadow' is not supported yet"),
+        ("{strategy: {type: blue-green, preview: {}}}", "green is reached at one place"),
+        (canary_("preview: {host: a.b}"), "only blue-green has a switch: remove preview"),
+        (canary_("post_promotion: {}"), "only blue-green has a switch: remove post_promotion"),
+        ("{strategy: {type: abc}}", "'abc' is unknown: use rolling or recreate or"),
+        (canary_("mirror: 5%"), "canary has it as a step: remove mirror"),
+        (canary_("duration: 5s"), "only shadow ends by time: remove duration"),
+        (canary_("match: []"), "canary has it as a step: remove match"),
+        (canary_("split: 5%"), "only ab splits users: remove split"),
+        ("{strategy: shadow}", "shadow needs requests that are seen one by one: add `ports:`"),
+        ("{strategy: {type: ab, split: 5%}}", "ab needs requests that are seen one by one: add"),
+        ("{mode: global, strategy: shadow}", "shadow is for replicated services"),
+        ("{mode: global, strategy: {type: ab, split: 5%}}", "ab is for replicated services"),
         ("{strategy: {type: rolling, steps: []}}", "rolling has no steps: remove steps"),
         ("{strategy: {type: blue-green, steps: []}}", "blue-green has no steps: remove steps"),
         ("{strategy: {type: rolling, scale_down_delay: 1s}}", "remove scale_down_delay"),
@@ -138,7 +158,8 @@ def test_start_first_on_a_written_volume_is_an_error(text: str) -> None:
             "auto_promote: false waits for a person, auto_promote_after does not",
         ),
         ("{mode: global, strategy: blue-green}", "blue-green is for replicated services"),
-        ("{strategy: {type: rolling, on_failure: step_back}}", "'step_back' is not supported yet"),
+        ("{strategy: {type: rolling, on_failure: step_back}}", "step_back needs the weights of"),
+        ("{strategy: {type: rolling, analysis: {}}}", "side by side to be compared: remove anal"),
         ("{strategy: {type: rolling, drain_timeout: 11m}}", "11m is out of range: 0s to 10m"),
         ("{strategy: {type: rolling, max_surge: 101%}}", "is not a number or a percentage"),
         ("{strategy: {type: rolling, max_surge: 0, max_unavailable: 0}}", "are both 0"),
@@ -191,6 +212,92 @@ def test_blue_green() -> None:
     assert timed.auto_promote_after == 300.0
 
 
+CHECKED = "checks: [{command: /bin/smoke}]"
+
+
+def test_blue_green_is_judged_before_and_after_the_switch() -> None:
+    text = (
+        "{type: blue-green, preview: {host: Next.Shop.example}, pre_promotion: {},"
+        " post_promotion: {limits: {error_rate: 2%}}}"
+    )
+    found = service(f"{HTTP}deploy: {{strategy: {text}}}").strategy
+    assert found.preview == Preview(host="next.shop.example")
+    assert found.pre_promotion == AnalysisPolicy()
+    assert found.post_promotion == AnalysisPolicy(
+        compare=Compare(error_ratio=None, latency=None),
+        limits=Limits(error_rate=0.02, latency_p99=None),
+    )
+    unseen = f"{{type: blue-green, pre_promotion: {{{CHECKED}}}}}"
+    policy = service(f"{HTTP}deploy: {{strategy: {unseen}}}").strategy.pre_promotion
+    assert policy is not None
+    assert policy.compare == Compare(error_ratio=None, latency=None)
+
+
+@pytest.mark.parametrize(
+    ("ports", "text", "message"),
+    [
+        (HTTP, "pre_promotion: {}", "none reaches green before the switch: add `preview`"),
+        (HTTP, "pre_promotion: {compare: {}}", "compare needs requests that are seen one by one"),
+        (HTTP, "preview: {host: a.b}", "the switch comes at once, so that preview shows nothing"),
+        ("", "preview: {host: a.b}, auto_promote: no", "preview needs requests that are seen"),
+        ("", "post_promotion: {}", "add `app_protocol: http` to the port"),
+        (HTTP, "post_promotion: {compare: {}}", "blue gets no request after the switch"),
+        (HTTP, "preview: {published: 80, host: a.b}", "green is reached at one place"),
+        (
+            HTTP.replace("80,", "80, published: 81,"),
+            "preview: {published: 81}, auto_promote: no",
+            "port 81 is published by web: preview needs its own",
+        ),
+        (
+            HTTP + "route: {hosts: [a.b]}\n",
+            "preview: {host: a.b}, auto_promote: no",
+            "host a.b is web's: preview needs its own",
+        ),
+    ],
+)
+def test_faults_of_blue_green(ports: str, text: str, message: str) -> None:
+    assert message in faults(f"{ports}deploy: {{strategy: {{type: blue-green, {text}}}}}")
+
+
+def test_shadow() -> None:
+    found = service(f"{HTTP}deploy: {{strategy: shadow}}").strategy
+    expected = AnalysisPolicy(time_limit=600.0)
+    assert found == Strategy(kind=StrategyKind.SHADOW, analysis=expected)
+    assert (found.mirror, found.duration) == (10_000, 600.0)
+    text = "{type: shadow, mirror: 12.5%, duration: 5m, analysis: {limits: {error_rate: 2%}}}"
+    found = service(f"{HTTP}deploy: {{strategy: {text}}}").strategy
+    limits = Limits(error_rate=0.02, latency_p99=None)
+    assert (found.mirror, found.duration) == (1_250, 300.0)
+    assert found.analysis == AnalysisPolicy(limits=limits, time_limit=300.0)
+
+
+def test_ab() -> None:
+    text = "{type: ab, match: [{cookie: {name: group, exact: b}}], split: 20%, analysis: {}}"
+    found = service(f"{HTTP}deploy: {{strategy: {text}}}").strategy
+    assert (found.match, found.split) == ((Matcher(cookie="group", exact="b"),), 2_000)
+    assert found.analysis == AnalysisPolicy()
+    only = service(f"{HTTP}deploy: {{strategy: {{type: ab, split: 0.01%}}}}").strategy
+    assert (only.match, only.split, only.analysis) == ((), 1, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("type: shadow, mirror: 0%", "mirror: 0% shows the new revision nothing"),
+        ("type: shadow, duration: 39s", "duration is over before the first look"),
+        ("type: shadow, analysis: {time_limit: 1h}", "remove time_limit"),
+        ("type: shadow, auto_promote: no", "only blue-green has a switch: remove auto_promote"),
+        ("type: shadow, split: 5%", "only ab splits users: remove split"),
+        ("type: ab", "ab shares out nobody: add match, or a split of more than 0%"),
+        ("type: ab, match: [], split: 0%", "ab shares out nobody"),
+        ("type: ab, split: 5%, duration: 5m", "only shadow ends by time: remove duration"),
+        ("type: ab, split: 5%, on_failure: step_back", "step_back needs the weights of a canary"),
+    ],
+)
+def test_faults_of_shadow_and_ab(text: str, message: str) -> None:
+    assert message in faults(f"{HTTP}deploy: {{strategy: {{{text}}}}}")
+
+
 def test_a_way_back_has_its_own_pace_but_the_same_strategy() -> None:
     found = service(f"deploy: {canary('{pause: {}}')[:-1]}, rollback_config: {{monitor: 1s}}}}")
     assert found.rollback.kind is StrategyKind.CANARY
@@ -206,11 +313,8 @@ def test_a_way_back_has_its_own_pace_but_the_same_strategy() -> None:
         ("{set_weight: 0.001%}", "in hundredths at most"),
         ("{pause: 0s}", "4:55 '0s' is out of range: up to 30d, or {} until promoted"),
         ("{pause: 5}", "a duration needs a unit"),
-        ("{match: []}", "match is not supported yet"),
-        ("{mirror: 5%}", "mirror is not supported yet"),
-        ("{analysis: {}}", "analysis is not supported yet"),
         ("{pause: 1s, set_scale: 1}", "a step has one key"),
-        ("{}", "4:47 a step has one key: set_weight, pause or set_scale"),
+        ("{}", "4:47 a step has one key: set_weight, pause, set_scale, match, mirror or"),
         ("5", "must be a mapping"),
     ],
 )
@@ -218,15 +322,77 @@ def test_faults_of_a_step_have_its_place(step: str, message: str) -> None:
     assert message in faults(f"deploy: {canary(step)}")
 
 
+def test_steps_that_steer_and_judge() -> None:
+    text = canary(
+        "{match: [{header: {name: X-Group, exact: b}}, {cookie: {name: group, exact: b}}]}",
+        "{mirror: 10%}",
+        "{analysis: {compare: {error_rate: {}}, time_limit: 1h}}",
+        "{match: []}",
+        "{mirror: 0%}",
+        more=", on_failure: step_back, analysis: {limits: {error_rate: 2%}}",
+    )
+    found = service(f"{HTTP}deploy: {text}").strategy
+    both = (Matcher(header="x-group", exact="b"), Matcher(cookie="group", exact="b"))
+    errors = Compare(latency=None)
+    assert found.steps == (
+        SetMatch(any_of=both),
+        SetMirror(share=1_000),
+        Analyse(policy=AnalysisPolicy(compare=errors, time_limit=3600.0)),
+        SetMatch(),
+        SetMirror(share=0),
+    )
+    assert found.on_failure is OnFailure.STEP_BACK
+    assert found.analysis == AnalysisPolicy(limits=Limits(error_rate=0.02, latency_p99=None))
+
+
+@pytest.mark.parametrize(
+    ("ports", "step", "message"),
+    [
+        ("", "{match: []}", "match needs requests that are seen one by one: add `ports:`"),
+        (
+            "ports: ['80:8080']\n",
+            "{mirror: 5%}",
+            "port 8080 is tcp, add `app_protocol: http` to it in line 4",
+        ),
+        (
+            "ports: ['80:8080']\n",
+            "{analysis: {compare: {}}}",
+            "compare needs requests that are seen one by one, which tcp has not",
+        ),
+        ("", "{analysis: {limits: {}}}", "limits needs requests"),
+        ("", "{analysis: {}}", "there is nothing to judge by but requests, which tcp has not"),
+        (HTTP, "{analysis: {}}", "none reaches the new revision before this step"),
+        (HTTP, "{match: [{}]}", "match by one thing each: header or cookie"),
+        (HTTP, "{match: [{header: {name: Host, exact: b}}]}", "use `route.hosts`"),
+    ],
+)
+def test_what_no_request_can_tell_is_refused(ports: str, step: str, message: str) -> None:
+    assert message in faults(f"{ports}deploy: {canary(step)}")
+
+
+def test_every_fault_of_a_strategy_is_told_at_its_place() -> None:
+    found = faults(
+        f"deploy: {canary('{match: []}', '{set_weight: 2%}', '{analysis: {compare: {}}}')}"
+    ).splitlines()
+    assert [line.split()[0] for line in found] == ["4:47", "4:89"]
+
+
+def test_checks_judge_where_no_request_is_seen() -> None:
+    text = canary("{set_weight: 5%}", "{analysis: {checks: [{command: /bin/smoke}]}}")
+    step = service(f"deploy: {text}").strategy.steps[1]
+    assert isinstance(step, Analyse)
+    assert step.policy.limits == Limits(error_rate=None, latency_p99=None)
+
+
 def test_the_place_of_a_weight_that_goes_down() -> None:
     found = faults(f"deploy: {canary('{set_weight: 2%}', '{set_weight: 1%}')}")
     assert found.startswith("4:65 1% comes after 2%: weights only go up")
 
 
-@pytest.mark.parametrize("kind", ["canary, steps: [{pause: {}}]", "blue-green"])
+@pytest.mark.parametrize("kind", ["canary, steps: [{pause: {}}]", "blue-green", "shadow"])
 def test_two_revisions_at_once_on_a_written_volume_are_an_error(kind: str) -> None:
-    found = faults(f"{VOLUME}deploy: {{strategy: {{type: {kind}}}}}", rest=TOP)
+    found = faults(f"{HTTP}{VOLUME}deploy: {{strategy: {{type: {kind}}}}}", rest=TOP)
     assert "runs two tasks at once on a volume that is written to: use rolling or recreate" in found
     assert service(
-        f"volumes: ['s:/d']\ndeploy: {{strategy: {{type: {kind}}}}}", rest=TOP
+        f"{HTTP}volumes: ['s:/d']\ndeploy: {{strategy: {{type: {kind}}}}}", rest=TOP
     ).strategy.kind.weighted

@@ -1,0 +1,80 @@
+"""What of a strategy depends on what is seen of the service: its analyses, and where requests go.
+
+Called by `assembly`, which knows the service's ports.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stackd.core.model.analysis import AnalysisPolicy
+from stackd.core.model.stack import StrategyKind
+from stackd.core.spec import analysis, steps
+from stackd.core.spec.analysis import AnalysisSection, CompareSection
+from stackd.core.spec.strategy import At, StrategySection
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An analysis of a strategy: where it stands below that, and why no request reaches the new
+    revision before it ('' when requests do)."""
+
+    at: At
+    section: AnalysisSection
+    lacks: str = ""
+    alone: bool = False
+    """The replaced revision gets no requests with which those of the new one could be compared."""
+
+    def build(self, *, measured: bool) -> AnalysisPolicy:
+        """The policy. `measured`: requests to the service are seen one by one.
+
+        Raises:
+            ValueError: it asks for what is not measured here, or for nothing.
+        """
+        section = self.section
+        if measured and self.alone:
+            if section.compare is not None:
+                raise ValueError(
+                    "blue gets no request after the switch to compare with: use limits or checks"
+                )
+            section = section.model_copy(update={"compare": CompareSection()})
+        if measured and self.lacks:
+            return analysis.build(section, measured=False, lacks=self.lacks)
+        return analysis.build(section, measured=measured)
+
+
+_UNREACHED = (
+    "and none reaches the new revision before this step: "
+    "put set_weight, match or mirror before it, or use checks"
+)
+_UNSEEN = "and none reaches green before the switch: add `preview`, or use checks"
+
+
+def analyses(section: StrategySection) -> Iterator[Wanted]:
+    """Every analysis of a strategy."""
+    if section.analysis is not None or section.type == StrategyKind.SHADOW:
+        yield Wanted(("analysis",), section.analysis or AnalysisSection())
+    if section.pre_promotion is not None:
+        lacks = _UNSEEN if section.preview is None else ""
+        yield Wanted(("pre_promotion",), section.pre_promotion, lacks)
+    if section.post_promotion is not None:
+        yield Wanted(("post_promotion",), section.post_promotion, alone=True)
+    todo = section.steps or ()
+    for number, step in enumerate(todo):
+        if step.analysis is not None:
+            lacks = "" if steps.reached(todo[:number]) else _UNREACHED
+            yield Wanted(("steps", number, "analysis"), step.analysis, lacks)
+
+
+def faults(section: StrategySection, http: str) -> Iterator[tuple[At, str]]:
+    """What is wrong with single keys: where, and the words. `http`: what the service lacks for
+    requests that are seen one by one; '' when they are."""
+    for number, text in steps.faults(section.steps or (), http):
+        yield ("steps", number), text
+    if section.type in (StrategyKind.SHADOW, StrategyKind.AB) and http:
+        yield ("type",), f"{section.type} needs requests that are seen one by one: {http}"
+    if section.preview is not None and http:
+        yield ("preview",), f"preview needs requests that are seen one by one: {http}"
+    waits = section.auto_promote is False or section.auto_promote_after or section.pre_promotion
+    if section.preview is not None and not waits:
+        text = "the switch comes at once, so that preview shows nothing"
+        yield ("preview",), f"{text}: add auto_promote: false, auto_promote_after or pre_promotion"
