@@ -11,7 +11,7 @@ from typing import Any
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from stackd.xds.snapshot import BARRIER, Kind, Resource, Snapshot
+from stackd.xds.snapshot import BARRIER, SHADOW, Kind, Resource, Snapshot
 
 _KINDS = {kind.value: kind for kind in Kind}
 
@@ -157,6 +157,8 @@ class Session:
             return False
         refused = self.refusals(Kind.LISTENER)
         routes = [n for n in self._snapshot.listeners if n not in refused]
+        if SHADOW in self._types[Kind.ROUTES].names:  # one of an older stackd does not ask for it
+            routes.append(SHADOW)
         needed = {
             Kind.CLUSTER: list(self._snapshot.clusters),
             Kind.ENDPOINTS: list(self._snapshot.clusters),

@@ -11,7 +11,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import struct_pb2
 
 from stackd.xds.server import SERVICE
-from stackd.xds.snapshot import BARRIER, Kind
+from stackd.xds.snapshot import BARRIER, SHADOW, Kind
 
 Refuse = Callable[[Kind, Any], str]
 """(kind, response) -> why it is refused; '' = acked."""
@@ -39,7 +39,9 @@ class FakeEnvoy:
             )
             call = method()
             for kind in Kind:
-                names = sorted({*self.held[kind], *([BARRIER] if kind is Kind.ROUTES else [])})
+                names = sorted(
+                    {*self.held[kind], *([BARRIER, SHADOW] if kind is Kind.ROUTES else [])}
+                )
                 wildcard = kind in (Kind.CLUSTER, Kind.LISTENER)
                 await self._ask(call, kind, [] if wildcard else names, first=True)
             async for response in call:

@@ -21,11 +21,12 @@ IDLE = 300.0
 """A silent client's connection is closed after this many seconds."""
 
 CLAIMS = (
-    "(?i)(forwarded|proxy|x[-_](forwarded([-_].*)?|envoy[-_].*"
+    "(?i)(forwarded|proxy|x[-_](forwarded([-_].*)?|envoy[-_].*|stackd[-_].*"
     "|(real|client|cluster[-_]client)[-_]ip))"
 )
 """Names of headers that frameworks take as the word of a proxy in front of them. Programs behind
-CGI or WSGI cannot tell `_` in a name from `-`, and see `Proxy` as the variable HTTP_PROXY."""
+CGI or WSGI cannot tell `_` in a name from `-`, and see `Proxy` as the variable HTTP_PROXY. Nor may
+a client mark a request as mirrored."""
 
 
 def name(published: int) -> str:

@@ -5,9 +5,10 @@ Called by `proxy` for each version of the table.
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from stackd.core.model.traffic import EndpointState, IngressPort, TrafficEntry
-from stackd.xds.render import clusters, listeners, routes
+from stackd.xds.render import clusters, listeners, routes, shadow, steering
 from stackd.xds.snapshot import Resource, Snapshot
 
 
@@ -18,8 +19,12 @@ class Part:
     entry: TrafficEntry
     clusters: Mapping[str, Resource]
     endpoints: Mapping[str, Resource]
-    shares: Mapping[int, routes.Share]
-    """Published HTTP port -> its share."""
+    shares: Mapping[int, tuple[routes.Share, ...]]
+    """Published HTTP port -> its shares."""
+    ports: tuple[IngressPort, ...]
+    """With that of the preview."""
+    mirrored: tuple[Any, ...]
+    """Its routes on the shadow listener."""
 
     @property
     def serving(self) -> bool:
@@ -53,7 +58,7 @@ class Renderer:
 
     def ports(self, entries: Sequence[TrafficEntry]) -> set[int]:
         """The published ports that are to be open."""
-        return {p.published for e in entries if e.listening for p in e.ports}
+        return {p.published for e in entries if e.listening for p in steering.ports(e)}
 
     def render(
         self, entries: Sequence[TrafficEntry], closed: Container[int], attempts: Mapping[int, int]
@@ -62,7 +67,7 @@ class Renderer:
         self._parts = {e.key: self._part(e) for e in sorted(entries, key=lambda e: e.key)}
         wanted: dict[int, _Claim] = {}
         for part in self._parts.values():
-            for port in part.entry.ports:
+            for port in part.ports:
                 wanted.setdefault(port.published, _Claim()).parts.append((part, port))
         problems: dict[str, str] = {}
         open_: dict[str, Resource] = {}
@@ -75,13 +80,14 @@ class Renderer:
                 open_[listener.name] = listener
             if (found := self._configuration(published, claim)) is not None:
                 routed[found.name] = found
+        mirrored = shadow.configuration(p.mirrored for p in self._parts.values())
         self._routes = {p: kept for p, kept in self._routes.items() if p in wanted}
         return Rendered(
             snapshot=Snapshot(
                 clusters={n: r for p in self._parts.values() for n, r in p.clusters.items()},
                 endpoints={n: r for p in self._parts.values() for n, r in p.endpoints.items()},
                 listeners=open_,
-                routes=routed,
+                routes={**routed, mirrored.name: mirrored},
             ),
             users={p: tuple(part.entry.key for part, _ in w.parts) for p, w in wanted.items()},
             problems=problems,
@@ -92,8 +98,13 @@ class Renderer:
         if have is not None and (have.entry is entry or have.entry == entry):
             return have
         found, assigned = clusters.clusters(entry)
-        shares = {p.published: routes.share(entry, p) for p in entry.ports if routes.speaks_http(p)}
-        return Part(entry, found, assigned, shares)
+        shares = {
+            p.published: routes.shares(entry, p) for p in entry.ports if routes.speaks_http(p)
+        }
+        preview = steering.preview_port(entry)
+        if preview is not None:
+            shares.setdefault(preview.published, routes.preview_shares(entry, preview))
+        return Part(entry, found, assigned, shares, steering.ports(entry), shadow.routes(entry))
 
     def _listener(
         self, published: int, claim: _Claim, attempt: int, problems: dict[str, str]
@@ -112,7 +123,7 @@ class Renderer:
                 )
         if not http:
             return listeners.tcp(published, clusters.tcp_name(owner.entry, first), attempt)
-        shares = [part.shares[published] for part, p in users if routes.speaks_http(p)]
+        shares = [s for part, p in users if routes.speaks_http(p) for s in part.shares[published]]
         for key, before in routes.clashes(shares).items():
             problems[key] = (
                 f"Port {published} has the same host and path for {before}: give one of them "
@@ -135,7 +146,7 @@ class Renderer:
             or any(a is not b for a, b in zip(kept[0], using, strict=True))
         ):
             made = routes.configuration(
-                listeners.name(published), [part.shares[published] for part in using]
+                listeners.name(published), [s for part in using for s in part.shares[published]]
             )
             kept = self._routes[published] = (using, made)
         return kept[1]
