@@ -181,7 +181,31 @@ def _socket_cluster(name: str, socket: Path) -> dict[str, Any]:
 
 
 _PLENTY = 1_000_000
+_LOG = {
+    "name": "envoy.access_loggers.http_grpc",
+    "filter": {
+        "extension_filter": {
+            "name": "envoy.access_loggers.extension_filters.cel",
+            "typed_config": {
+                "@type": f"{_TYPE}.access_loggers.filters.cel.v3.ExpressionFilter",
+                "expression": 'xds.route_name == "measured"',
+            },
+        }
+    },
+    "typed_config": {
+        "@type": f"{_TYPE}.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+        "common_config": {
+            "log_name": "shadow",
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": "xds"}},
+            "buffer_flush_interval": "0.5s",
+        },
+        "additional_response_headers_to_log": ["grpc-status"],
+        "additional_response_trailers_to_log": ["grpc-status"],
+    },
+}
 _SHADOWED = {
+    "access_log": [_LOG],
     "skip_xff_append": True,
     "preserve_external_request_id": True,
     "server_header_transformation": "PASS_THROUGH",

@@ -77,6 +77,31 @@ async def pending(socket: str, names: Collection[str]) -> int:
     return sum(value for _, value in await _gauges(socket, pattern))
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Counters of a cluster since its Envoy began; `errors` with those that were retried."""
+
+    requests: int
+    errors: int
+
+
+async def answered(socket: str, names: Collection[str]) -> dict[str, Answered]:
+    """Cluster -> what it answered, of those that there are. Raises Unavailable."""
+    known = {name.replace(":", "_"): name for name in names}
+    either = "|".join(re.escape(name) for name in sorted(known))
+    pattern = rf"^cluster\.({either})\.(retry\.)?upstream_rq_(completed|5xx)$"
+    found: dict[str, list[int]] = {}
+    for stat, value in await _gauges(socket, pattern):
+        name, _, counter = stat.removeprefix("cluster.").partition(".upstream_rq_")
+        retried = name.endswith(".retry")
+        sums = found.setdefault(known[name.removesuffix(".retry")], [0, 0])
+        if counter == "5xx":
+            sums[1] += value
+        elif not retried:
+            sums[0] += value
+    return {name: Answered(*sums) for name, sums in found.items()}
+
+
 async def downstream(socket: str, ports: Collection[int]) -> dict[int, tuple[int, int]]:
     """Published HTTP port -> (open connections, requests so far). Raises Unavailable."""
     either = "|".join(listeners.stat_prefix(port) for port in sorted(ports))

@@ -13,9 +13,11 @@ from typing import Protocol
 
 from stackd.aio.tasks import Background
 from stackd.core.model.driver import ProxyApplied
+from stackd.core.model.requests import Count
 from stackd.core.model.traffic import TrafficEntry
 from stackd.errors import Unavailable
-from stackd.xds import admin, counting
+from stackd.xds import accesslog, admin, counting
+from stackd.xds.growth import Growth
 from stackd.xds.render import listeners
 from stackd.xds.render.table import Rendered, Renderer
 from stackd.xds.server import AdsServer
@@ -57,10 +59,20 @@ class ProxyProcess(Protocol):
 class EnvoyProxy:
     """Applies tables one after the other; safe to call from several tasks."""
 
-    def __init__(self, socket: Path, process: ProxyProcess, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        process: ProxyProcess,
+        take: accesslog.Take,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        """`take` gets each request of measured services."""
         self._process = process
         self._timeout = timeout
-        self._server = AdsServer(socket)
+        self._log = accesslog.AccessLog(take)
+        self._server = AdsServer(socket, self._log.handler())
+        self._growth = Growth()
+        self._entries: Sequence[TrafficEntry] = ()
         self._renderer = Renderer()
         self._counter = counting.Counter()
         self._lock = asyncio.Lock()
@@ -72,12 +84,19 @@ class EnvoyProxy:
         self._doubt = asyncio.Event()
         self._background = Background()
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """What Envoy is to have."""
+        return self._server.snapshot
+
     async def apply(self, entries: Sequence[TrafficEntry]) -> ProxyApplied:
         """Make the ingress show exactly these entries; returns after acks and barrier.
 
         Raises Unavailable when Envoy does not follow; call again then.
         """
         async with self._lock:
+            self._log.entries(entries)
+            self._entries = entries
             taken = await self._taken(entries)
             rendered = self._renderer.render(entries, taken, self._attempts)
             if not (self._open or rendered.snapshot.listeners or self._process.running()):
@@ -113,6 +132,14 @@ class EnvoyProxy:
         closed = {p.published for e in entries for p in e.ports} - self._open_ports()
         sockets = [session.admin for session in sessions]
         return await self._counter.count(entries, sockets, closed)
+
+    async def counts(self) -> Sequence[Count]:
+        """What Envoy's own counters of measured revisions grew by since the last call.
+
+        Raises Unavailable.
+        """
+        sockets = [session.admin for session in self._server.sessions]
+        return await self._growth.counts(self._entries, sockets)
 
     async def close(self, *, stop: bool) -> None:
         """Stop serving xDS; with `stop` also stop Envoy."""

@@ -232,6 +232,13 @@ class Strategy(Value, frozen=True, kw_only=True):
     """Blue-green: switch by itself, after `auto_promote_after`; else when a person promotes."""
     auto_promote_after: float = 0
 
+    @property
+    def analysed(self) -> bool:
+        """Whether some analysis may judge a rollout."""
+        asked = (self.analysis, self.pre_promotion, self.post_promotion)
+        steps = any(isinstance(step, Analyse) for step in self.steps)
+        return steps or any(policy is not None for policy in asked)
+
     def peak(self, total: int) -> int:
         """Tasks that may be there at once while a rollout runs."""
         return total * 2 if self.kind.weighted else total + self.limits(total)[0]

@@ -116,8 +116,16 @@ def entry(world: World, key: str, networks: Mapping[str, Network]) -> TrafficEnt
         endpoints=endpoints,
         weights=wanted or effective.shares(effective.ready_counts(endpoints)),
         steering=state.steering if state else Steering(),
+        measured=_measured(spec, state),
     )
     return msgspec.structs.replace(base, listening=_listening(views, base))
+
+
+def _measured(spec: ServiceSpec | None, state: ServiceState | None) -> bool:
+    """An analysis may look at a rollout that has not ended."""
+    rollout = state.rollout if state else None
+    going = rollout is not None and not rollout.ended
+    return going and spec is not None and spec.strategy.analysed
 
 
 def _endpoints(

@@ -6,6 +6,8 @@ from typing import Any
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_pb2
+from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
+from envoy.extensions.access_loggers.grpc.v3 import als_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as manager_pb2,
@@ -15,10 +17,14 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import heade
 from google.protobuf import struct_pb2
 
 from stackd.xds.render.packing import packed, seconds
-from stackd.xds.snapshot import Resource, resource
+from stackd.xds.snapshot import MEASURED, Resource, resource
 
 IDLE = 300.0
 """A silent client's connection is closed after this many seconds."""
+
+LOG_SECONDS = 0.5
+"""How long entries of the access log wait for others."""
+GRPC_STATUS = "grpc-status"
 
 CLAIMS = (
     "(?i)(forwarded|proxy|x[-_](forwarded([-_].*)?|envoy[-_].*|stackd[-_].*"
@@ -59,6 +65,7 @@ def http(published: int, attempt: int) -> Resource:
                 "typed_config": packed(router_pb2.Router(suppress_envoy_headers=True)),
             }
         ],
+        access_log=[_log()],
         use_remote_address={"value": True},
         early_header_mutation_extensions=[_untrusted()],
         upgrade_configs=[{"upgrade_type": "websocket"}],
@@ -99,6 +106,27 @@ def _listener(published: int, proxy: dict[str, Any], attempt: int) -> Resource:
         metadata=base_pb2.Metadata(filter_metadata={"stackd": marks}) if attempt else None,
     )
     return resource(name(published), message)
+
+
+def _log() -> dict[str, Any]:
+    """Always there, because a listener that changes is drained: routes say what is logged."""
+    options = als_pb2.HttpGrpcAccessLogConfig(
+        common_config={
+            "log_name": "requests",
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": "xds"}},
+            "buffer_flush_interval": seconds(LOG_SECONDS),
+        },
+        additional_response_headers_to_log=[GRPC_STATUS],
+        additional_response_trailers_to_log=[GRPC_STATUS],
+    )
+    wanted = cel_pb2.ExpressionFilter(expression=f'xds.route_name == "{MEASURED}"')
+    extension = {"name": "envoy.access_loggers.extension_filters.cel"}
+    return {
+        "name": "envoy.access_loggers.http_grpc",
+        "filter": {"extension_filter": {**extension, "typed_config": packed(wanted)}},
+        "typed_config": packed(options),
+    }
 
 
 def _untrusted() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from stackd.core.model.traffic import IngressPort, TrafficEntry
 from stackd.core.traffic import effective
 from stackd.xds.render import steering
 from stackd.xds.render.packing import packed, seconds
-from stackd.xds.snapshot import Resource, resource
+from stackd.xds.snapshot import MEASURED, Resource, resource
 
 SAFE = "connect-failure,refused-stream,reset-before-request"
 """Causes after which nothing can have reached the application."""
@@ -40,7 +40,7 @@ def shares(entry: TrafficEntry, port: IngressPort) -> tuple[Share, ...]:
     route = entry.route or Route()
     prefix = route.path_prefix or "/"
     hosts = tuple(sorted({h.lower() for h in route.hosts})) or (EVERY_HOST,)
-    found = [Share(entry.key, hosts, prefix, _routes(steering.ways(entry, port), route))]
+    found = [Share(entry.key, hosts, prefix, _routes(steering.ways(entry, port), entry))]
     preview = effective.steering(entry).preview
     if preview is not None and preview.host:
         found.insert(0, _preview(entry, port, (preview.host.lower(),)))
@@ -54,7 +54,7 @@ def preview_shares(entry: TrafficEntry, port: IngressPort) -> tuple[Share, ...]:
 
 def _preview(entry: TrafficEntry, port: IngressPort, hosts: tuple[str, ...]) -> Share:
     route = entry.route or Route()
-    routes = _routes([steering.preview_way(entry, port)], route)
+    routes = _routes([steering.preview_way(entry, port)], entry)
     return Share(entry.key, hosts, route.path_prefix or "/", routes)
 
 
@@ -96,9 +96,10 @@ def _merged(host: str, parts: Sequence[Share], hosts: Sequence[str]) -> list[Any
     ]
 
 
-def _routes(ways: Iterable[steering.Way], route: Route) -> tuple[Any, ...]:
+def _routes(ways: Iterable[steering.Way], entry: TrafficEntry) -> tuple[Any, ...]:
     """Each way from the special to the general: streams that no timeout may cut, requests that
     are safe to repeat, the rest."""
+    route = entry.route or Route()
     base = _path(route.path_prefix)
     found = []
     for way in ways:
@@ -107,6 +108,7 @@ def _routes(ways: Iterable[steering.Way], route: Route) -> tuple[Any, ...]:
             match["runtime_fraction"] = steering.fraction(way.share)
         for header, timeout, retry_on in _kinds(way, route):
             message = route_components_pb2.Route(
+                name=MEASURED if entry.measured else "",
                 match={**match, "headers": [*way.headers, *header]},
                 response_headers_to_add=way.answer,
                 **_timed(way.action, route, timeout, retry_on),

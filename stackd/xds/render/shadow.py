@@ -16,7 +16,7 @@ from stackd.core.traffic import effective
 from stackd.xds.render import clusters
 from stackd.xds.render.packing import seconds
 from stackd.xds.render.steering import SHADOW_HEADER
-from stackd.xds.snapshot import SHADOW, Resource, resource
+from stackd.xds.snapshot import MEASURED, SHADOW, Resource, resource
 
 
 def routes(entry: TrafficEntry) -> tuple[Any, ...]:
@@ -28,7 +28,7 @@ def routes(entry: TrafficEntry) -> tuple[Any, ...]:
     for port in entry.ports:
         if port.protocol is not AppProtocol.TCP:
             name = clusters.shadow_name(entry, port, steering.mirrored)
-            found[name] = _route(name, steering.mirrored, (entry.route or Route()).timeout)
+            found[name] = _route(entry, name, steering.mirrored)
     return tuple(found[name] for name in sorted(found))
 
 
@@ -40,7 +40,8 @@ def configuration(parts: Iterable[tuple[Any, ...]]) -> Resource:
     return resource(SHADOW, message)
 
 
-def _route(name: str, revision: str, timeout: float) -> Any:
+def _route(entry: TrafficEntry, name: str, revision: str) -> Any:
+    timeout = (entry.route or Route()).timeout
     marked = {"name": SHADOW_HEADER, "string_match": {"exact": name}}
     action: dict[str, Any] = {"cluster": name, "timeout": seconds(timeout)}
     if not timeout:
@@ -50,6 +51,7 @@ def _route(name: str, revision: str, timeout: float) -> Any:
         "append_action": base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
     }
     return route_components_pb2.Route(
+        name=MEASURED if entry.measured else "",
         match={"prefix": "/", "headers": [marked]},
         route=action,
         request_headers_to_add=[rewritten],
