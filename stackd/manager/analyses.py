@@ -88,7 +88,7 @@ def begin(found: Wanted, at: str, batches: Sequence[Batch], now: float) -> Run:
         found.rollout.target,
         found.source,
         now,
-        background=at.partition(", ")[0] == asked.BACKGROUND,
+        background=asked.background(at),
     )
     before = [b for b in batches if b.revision == found.source]
     requests = sum(len(b.seconds) for b in before)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import msgspec
 
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.traffic import Endpoint, EndpointState, Steering, TrafficEntry
+from stackd.core.model.stack import AppProtocol
+from stackd.core.model.traffic import Endpoint, EndpointState, IngressPort, Steering, TrafficEntry
 
 TOTAL = 10_000
 FINE = 1_000
@@ -60,6 +61,22 @@ def steering(entry: TrafficEntry) -> Steering:
     if wanted.previewed not in ready:
         wanted = msgspec.structs.replace(wanted, preview=None, previewed=RevisionId(""))
     return wanted
+
+
+def preview_port(entry: TrafficEntry) -> IngressPort | None:
+    """The port that the preview has of its own now; it leads where the first HTTP port leads."""
+    preview = steering(entry).preview
+    http = [p for p in entry.ports if p.protocol is not AppProtocol.TCP]
+    if preview is None or not preview.published or not http:
+        return None
+    first = http[0]
+    return IngressPort(published=preview.published, target=first.target, protocol=first.protocol)
+
+
+def ports(entry: TrafficEntry) -> tuple[IngressPort, ...]:
+    """All ports that the service has on each node now."""
+    preview = preview_port(entry)
+    return entry.ports if preview is None else (*entry.ports, preview)
 
 
 def endpoint_weights(entry: TrafficEntry) -> dict[str, int]:

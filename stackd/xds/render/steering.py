@@ -13,7 +13,7 @@ from typing import Any
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2
 
-from stackd.core.model.stack import AppProtocol, Matcher
+from stackd.core.model.stack import Matcher
 from stackd.core.model.traffic import IngressPort, Steering, TrafficEntry
 from stackd.core.traffic import effective
 from stackd.xds.render import clusters
@@ -55,22 +55,6 @@ def preview_way(entry: TrafficEntry, port: IngressPort) -> Way:
     """All that is asked of the preview."""
     name = clusters.http_name(entry, port, effective.steering(entry).previewed)
     return Way({"route": {"cluster": name}})
-
-
-def preview_port(entry: TrafficEntry) -> IngressPort | None:
-    """The port that the preview has of its own; it leads where the first HTTP port leads."""
-    preview = effective.steering(entry).preview
-    http = [p for p in entry.ports if p.protocol is not AppProtocol.TCP]
-    if preview is None or not preview.published or not http:
-        return None
-    first = http[0]
-    return IngressPort(published=preview.published, target=first.target, protocol=first.protocol)
-
-
-def ports(entry: TrafficEntry) -> tuple[IngressPort, ...]:
-    """All ports that the service has on each node now."""
-    preview = preview_port(entry)
-    return entry.ports if preview is None else (*entry.ports, preview)
 
 
 def _shared(entry: TrafficEntry, port: IngressPort, steering: Steering) -> list[Way]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stackd.core.model.traffic import EndpointState, IngressPort, TrafficEntry
-from stackd.xds.render import clusters, listeners, routes, shadow, steering
+from stackd.core.traffic import effective
+from stackd.xds.render import clusters, listeners, routes, shadow
 from stackd.xds.snapshot import Resource, Snapshot
 
 
@@ -58,7 +59,7 @@ class Renderer:
 
     def ports(self, entries: Sequence[TrafficEntry]) -> set[int]:
         """The published ports that are to be open."""
-        return {p.published for e in entries if e.listening for p in steering.ports(e)}
+        return {p.published for e in entries if e.listening for p in effective.ports(e)}
 
     def render(
         self, entries: Sequence[TrafficEntry], closed: Container[int], attempts: Mapping[int, int]
@@ -101,10 +102,10 @@ class Renderer:
         shares = {
             p.published: routes.shares(entry, p) for p in entry.ports if routes.speaks_http(p)
         }
-        preview = steering.preview_port(entry)
+        preview = effective.preview_port(entry)
         if preview is not None:
             shares.setdefault(preview.published, routes.preview_shares(entry, preview))
-        return Part(entry, found, assigned, shares, steering.ports(entry), shadow.routes(entry))
+        return Part(entry, found, assigned, shares, effective.ports(entry), shadow.routes(entry))
 
     def _listener(
         self, published: int, claim: _Claim, attempt: int, problems: dict[str, str]

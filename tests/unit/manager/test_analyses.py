@@ -49,7 +49,6 @@ QUICK = AnalysisPolicy(
     min_requests=50,
     interval=10.0,
 )
-JUDGES = {"judges": True} if "judges" in Rollout.__struct_fields__ else {}
 
 
 class Scene:
@@ -151,7 +150,7 @@ def test_a_bad_canary_fails_by_what_its_requests_say() -> None:
 
 def test_an_equal_canary_passes_and_judged_requests_are_forgotten() -> None:
     scene = Scene(steps=(SetWeight(weight=500), Analyse(policy=QUICK)))
-    scene.rollout(step=1, **JUDGES)
+    scene.rollout(step=1, judges=True)
     scene.turn()
     scene.now += 10
     scene.answered(OLD, 2000, 4)
@@ -234,7 +233,7 @@ def test_blocks_are_small_where_stable_fails_often() -> None:
 
 def test_a_node_that_went_out_of_hearing_forbids_a_pass() -> None:
     scene = Scene(steps=(Analyse(policy=QUICK),))
-    scene.rollout(**JUDGES)
+    scene.rollout(judges=True)
     scene.put(Node(id=NodeId("n2"), name="two"), Node(id=NodeId("n3"), name="three"))
     scene.put(NodeStatus(id=NodeId("n3"), state=NodeState.DOWN, since=START - 5))
     scene.turn()
