@@ -26,7 +26,7 @@ from stackd.agent.blobs import Blobs
 from stackd.agent.condition import Condition
 from stackd.agent.config import AgentFile, Papers
 from stackd.agent.dns import DnsServer
-from stackd.agent.machine import Machine
+from stackd.agent.machine import Contents, Machine
 from stackd.agent.record import NodeRecord
 from stackd.agent.renewal import Renewal
 from stackd.agent.reporter import Reporter
@@ -154,7 +154,8 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
     stack.push_async_callback(network.close, purge=False)
     reporter, papers = Reporter(), Papers.of(layout)
     requests = Requests(reporter.measured, clock)
-    proxy = EnvoyProxy(layout.xds_socket, EnvoyProcess(layout), requests.take)
+    contents = Contents()
+    proxy = EnvoyProxy(layout.xds_socket, EnvoyProcess(layout), requests.take, contents.held)
     stack.push_async_callback(proxy.close, stop=False)
     store = BlobStore(layout.data / "blobs")
     store.prepare()
@@ -166,7 +167,8 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
         reporter.report,
         clock,
     )
-    machine = Machine(runtime, NodeImages(layout, LayerStore(layout), blobs.fetch), network, clock)
+    images = NodeImages(layout, LayerStore(layout), blobs.fetch)
+    machine = Machine(runtime, images, network, clock, contents)
     record = NodeRecord(layout.data / "record", layout.run / "record")
     stack.callback(record.close)
     condition = Condition(reporter, clock)

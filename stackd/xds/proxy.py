@@ -18,7 +18,7 @@ from stackd.core.model.traffic import TrafficEntry
 from stackd.errors import Unavailable
 from stackd.xds import accesslog, admin, counting
 from stackd.xds.growth import Growth
-from stackd.xds.render import listeners
+from stackd.xds.render import listeners, secure
 from stackd.xds.render.table import Rendered, Renderer
 from stackd.xds.server import AdsServer
 from stackd.xds.session import Session
@@ -64,16 +64,17 @@ class EnvoyProxy:
         socket: Path,
         process: ProxyProcess,
         take: accesslog.Take,
+        contents: secure.Contents,
         timeout: float = TIMEOUT,
     ) -> None:
-        """`take` gets each request of measured services."""
+        """`take` gets each request of measured services; `contents` has the certificates."""
         self._process = process
         self._timeout = timeout
         self._log = accesslog.AccessLog(take)
         self._server = AdsServer(socket, self._log.handler())
         self._growth = Growth()
         self._entries: Sequence[TrafficEntry] = ()
-        self._renderer = Renderer()
+        self._renderer = Renderer(contents)
         self._counter = counting.Counter()
         self._lock = asyncio.Lock()
         self._attempts: dict[int, int] = {}

@@ -110,6 +110,8 @@ class Session:
         have = self._snapshot.of(kind)
         changed = [r for n, r in have.items() if state.wants(n) and state.sent.get(n) != r.version]
         removed = [n for n in state.sent if n not in have]
+        if kind is Kind.SECRET:
+            removed = []  # not here yet, or of a listener that goes and takes it along
         if not changed and not removed:
             return
         self._respond(kind, state, changed, removed)
@@ -162,6 +164,7 @@ class Session:
         needed = {
             Kind.CLUSTER: list(self._snapshot.clusters),
             Kind.ENDPOINTS: list(self._snapshot.clusters),
+            Kind.SECRET: [n for n in self._snapshot.secrets if n in self._types[Kind.SECRET].names],
             Kind.LISTENER: list(self._snapshot.listeners),
             Kind.ROUTES: [n for n in [*routes, BARRIER] if n in self._snapshot.routes],
         }

@@ -143,7 +143,9 @@ class Absent:
 
 
 async def test_without_an_envoy_nothing_is_applied_nor_counted(tmp_path: Path) -> None:
-    proxy = EnvoyProxy(tmp_path / "x.sock", Absent(), lambda request: None, timeout=0.2)
+    proxy = EnvoyProxy(
+        tmp_path / "x.sock", Absent(), lambda request: None, lambda key: None, timeout=0.2
+    )
     entry = TrafficEntry(stack="shop", service="web")
     with pytest.raises(Unavailable, match="not connected"):
         await proxy.apply([entry])

@@ -98,11 +98,15 @@ class Lab:
         self.layout = layout
         self.process = EnvoyProcess(layout)
         self.requests: list[Request] = []
-        self.proxy = EnvoyProxy(layout.xds_socket, self.process, self.requests.append)
+        self.contents: dict[str, bytes] = {}
+        self.proxy = EnvoyProxy(layout.xds_socket, self.process, self.requests.append, self._held)
         self.upstreams: dict[str, Upstream] = {}
         self.port, self.other_port = free_port(), free_port()
         self._net = 2 + secrets.randbelow(250)
         self._octet = 10
+
+    def _held(self, key: str) -> bytes | None:
+        return self.contents.get(key)
 
     async def upstream(self, name: str, port: int) -> Upstream:
         self._octet += 1
@@ -123,7 +127,9 @@ class Lab:
     async def agent_restarts(self) -> None:
         """The old ADS server goes away without a word, a new agent's comes."""
         await self.proxy.close(stop=False)
-        self.proxy = EnvoyProxy(self.layout.xds_socket, self.process, self.requests.append)
+        self.proxy = EnvoyProxy(
+            self.layout.xds_socket, self.process, self.requests.append, self._held
+        )
 
     async def drained(self, entries: list[TrafficEntry], task: str, cap: float = 30.0) -> float:
         """Wait until nothing runs on the task; returns the seconds it took."""

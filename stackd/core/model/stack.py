@@ -39,6 +39,11 @@ class Route(Value, frozen=True, kw_only=True):
     retry_on: str = "safe"
     """`safe`: only what was surely not sent; `idempotent`: also GET, HEAD, OPTIONS on reset, 5xx;
     `none`."""
+    tls: str = ""
+    """The secret, as the stack calls it, with certificate and key: the service's HTTP ports speak
+    TLS."""
+    redirect_from: int = 80
+    """With `tls`: this published port, beside another, sends plain requests there."""
 
 
 class Mode(enum.StrEnum):

@@ -2,6 +2,7 @@
 protocol: weights and routes never touch them, because a changed listener drains the old one.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from envoy.config.core.v3 import base_pb2
@@ -9,6 +10,7 @@ from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.access_loggers.grpc.v3 import als_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as manager_pb2,
 )
@@ -16,7 +18,9 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
 from google.protobuf import struct_pb2
 
+from stackd.xds.render import secure
 from stackd.xds.render.packing import packed, seconds
+from stackd.xds.render.secure import Chain
 from stackd.xds.snapshot import MEASURED, Resource, resource
 
 IDLE = 300.0
@@ -50,8 +54,8 @@ def stat_prefix(published: int) -> str:
     return f"port_{published}"
 
 
-def http(published: int, attempt: int) -> Resource:
-    """A port that carries requests; routes come by RDS."""
+def http(published: int, attempt: int, chains: Sequence[Chain] = ()) -> Resource:
+    """A port that carries requests; routes come by RDS. With `chains` it speaks TLS."""
     options = manager_pb2.HttpConnectionManager(
         stat_prefix=stat_prefix(published),
         codec_type=manager_pb2.HttpConnectionManager.AUTO,
@@ -79,7 +83,17 @@ def http(published: int, attempt: int) -> Resource:
         "name": "envoy.filters.network.http_connection_manager",
         "typed_config": packed(options),
     }
-    return _listener(published, manager, attempt)
+    if not chains:
+        return _listener(published, [{"filters": [manager]}], attempt)
+    secured = [
+        {
+            "filter_chain_match": {"server_names": chain.hosts},
+            "filters": [manager],
+            "transport_socket": secure.socket(chain),
+        }
+        for chain in chains
+    ]
+    return _listener(published, secured, attempt)
 
 
 def tcp(published: int, cluster: str, attempt: int) -> Resource:
@@ -91,10 +105,10 @@ def tcp(published: int, cluster: str, attempt: int) -> Resource:
         max_connect_attempts={"value": 5},
     )
     proxy = {"name": "envoy.filters.network.tcp_proxy", "typed_config": packed(options)}
-    return _listener(published, proxy, attempt)
+    return _listener(published, [{"filters": [proxy]}], attempt)
 
 
-def _listener(published: int, proxy: dict[str, Any], attempt: int) -> Resource:
+def _listener(published: int, chains: list[dict[str, Any]], attempt: int) -> Resource:
     """`attempt` changes the content: Envoy does not try a refused listener again by itself."""
     marks = struct_pb2.Struct()
     marks.update({"attempt": attempt})
@@ -102,10 +116,17 @@ def _listener(published: int, proxy: dict[str, Any], attempt: int) -> Resource:
         name=name(published),
         stat_prefix=stat_prefix(published),
         address={"socket_address": {"address": "0.0.0.0", "port_value": published}},
-        filter_chains=[{"filters": [proxy]}],
+        filter_chains=chains,
+        listener_filters=[_inspector()] if any("transport_socket" in c for c in chains) else [],
         metadata=base_pb2.Metadata(filter_metadata={"stackd": marks}) if attempt else None,
     )
     return resource(name(published), message)
+
+
+def _inspector() -> dict[str, Any]:
+    """Reads the name that a client asks for, before its certificate is chosen."""
+    options = tls_inspector_pb2.TlsInspector()
+    return {"name": "envoy.filters.listener.tls_inspector", "typed_config": packed(options)}
 
 
 def _log() -> dict[str, Any]:

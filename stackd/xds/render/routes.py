@@ -15,7 +15,7 @@ from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from stackd.core.model.stack import AppProtocol, Route
 from stackd.core.model.traffic import IngressPort, TrafficEntry
 from stackd.core.traffic import effective
-from stackd.xds.render import steering
+from stackd.xds.render import secure, steering
 from stackd.xds.render.packing import packed, seconds
 from stackd.xds.snapshot import MEASURED, Resource, resource
 
@@ -40,6 +40,10 @@ def shares(entry: TrafficEntry, port: IngressPort) -> tuple[Share, ...]:
     route = entry.route or Route()
     prefix = route.path_prefix or "/"
     hosts = tuple(sorted({h.lower() for h in route.hosts})) or (EVERY_HOST,)
+    away = secure.redirect(entry, port)
+    if away is not None:
+        moved = route_components_pb2.Route(match=_path(prefix), redirect=away)
+        return (Share(entry.key, hosts, prefix, (moved,)),)
     found = [Share(entry.key, hosts, prefix, _routes(steering.ways(entry, port), entry))]
     preview = effective.steering(entry).preview
     if preview is not None and preview.host:

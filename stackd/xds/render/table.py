@@ -9,7 +9,7 @@ from typing import Any
 
 from stackd.core.model.traffic import EndpointState, IngressPort, TrafficEntry
 from stackd.core.traffic import effective
-from stackd.xds.render import clusters, listeners, routes, shadow
+from stackd.xds.render import clusters, listeners, routes, secure, shadow
 from stackd.xds.snapshot import Resource, Snapshot
 
 
@@ -53,7 +53,9 @@ class _Claim:
 class Renderer:
     """Keeps the parts of entries that stay the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, contents: secure.Contents = lambda key: None) -> None:
+        """`contents`: the values of secrets that have come to this node."""
+        self._contents = contents
         self._parts: dict[str, Part] = {}
         self._routes: dict[int, tuple[tuple[Part, ...], Resource]] = {}
 
@@ -71,6 +73,7 @@ class Renderer:
             for port in part.ports:
                 wanted.setdefault(port.published, _Claim()).parts.append((part, port))
         problems: dict[str, str] = {}
+        secrets = self._secrets(problems)
         open_: dict[str, Resource] = {}
         routed: dict[str, Resource] = {}
         for published, claim in sorted(wanted.items()):
@@ -87,6 +90,7 @@ class Renderer:
             snapshot=Snapshot(
                 clusters={n: r for p in self._parts.values() for n, r in p.clusters.items()},
                 endpoints={n: r for p in self._parts.values() for n, r in p.endpoints.items()},
+                secrets=secrets,
                 listeners=open_,
                 routes={**routed, mirrored.name: mirrored},
             ),
@@ -106,6 +110,20 @@ class Renderer:
         if preview is not None:
             shares.setdefault(preview.published, routes.preview_shares(entry, preview))
         return Part(entry, found, assigned, shares, effective.ports(entry), shadow.routes(entry))
+
+    def _secrets(self, problems: dict[str, str]) -> dict[str, Resource]:
+        """The certificates by their names in Envoy. One that has not come yet, as after a restart
+        of the agent, is left out: an Envoy that has it keeps it."""
+        found = {}
+        for part in self._parts.values():
+            if part.entry.route is None or not part.entry.route.tls or not part.ports:
+                continue
+            made, why = secure.secret(part.entry, self._contents)
+            if made is not None:
+                found[made.name] = made
+            else:
+                problems[part.entry.key] = why
+        return found
 
     def _listener(
         self, published: int, claim: _Claim, attempt: int, problems: dict[str, str]
@@ -130,7 +148,28 @@ class Renderer:
                 f"Port {published} has the same host and path for {before}: give one of them "
                 "another host or path_prefix."
             )
-        return listeners.http(published, attempt)
+        return self._http(published, users, attempt, problems)
+
+    def _http(
+        self,
+        published: int,
+        users: Sequence[tuple[Part, IngressPort]],
+        attempt: int,
+        problems: dict[str, str],
+    ) -> Resource | None:
+        """None when there is no certificate for a port that must not be open without one."""
+        secured = [part.entry for part, p in users if secure.speaks_tls(part.entry, p)]
+        if not secured:
+            return listeners.http(published, attempt)
+        for part, port in users:
+            if not secure.speaks_tls(part.entry, port):
+                problems.setdefault(
+                    part.entry.key,
+                    f"Port {published} speaks TLS for {secured[0].key}: give "
+                    f"{part.entry.key} a route with tls too, or another port.",
+                )
+        chains = secure.chains(entry for entry in secured if entry.tls)
+        return listeners.http(published, attempt, chains) if chains else None
 
     def _configuration(self, published: int, claim: _Claim) -> Resource | None:
         """Routes of listening services; when none is, of those whose last connections still

@@ -7,9 +7,10 @@ from stackd.core.model.decision import Dirty
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.network import ServiceAddresses
 from stackd.core.model.node import NodeStatus
-from stackd.core.model.record import Ref, ref
+from stackd.core.model.record import Put, Ref, ref
+from stackd.core.model.release import ContentHead, ContentKind
 from stackd.core.model.rollout import Rollout, ServiceState
-from stackd.core.model.stack import AppProtocol, Port, Strategy, StrategyKind
+from stackd.core.model.stack import AppProtocol, Port, Route, Strategy, StrategyKind
 from stackd.core.model.states import Leaving, NodeState, TaskState
 from stackd.core.model.task import TaskDesired, TaskStatus
 from stackd.core.model.traffic import TrafficEntry
@@ -46,6 +47,23 @@ def test_requests_are_measured_while_a_rollout_that_is_analysed_goes_on() -> Non
         town.turn_table()
         seen.append(town.entry.measured)
     assert seen == [False, True, False]
+
+
+def test_the_certificate_is_the_current_version_of_its_secret() -> None:
+    town = Town()
+    town.task("a", "r1")
+    town.declare(route=Route(tls="cert"))
+    seen = []
+    for version in ("", "v1", "v2"):
+        head = ContentHead(kind=ContentKind.SECRET, name="shop_cert", version=version)
+        if version:
+            town.put(head)
+        dirty = Dirty(everything=not version, refs=frozenset({ref(ContentHead, head.key)}))
+        made = table.decide(town.world, dirty, town.now, ids)
+        for commit in made.commits:
+            town.put(*(c.record for c in commit.changes if isinstance(c, Put)))
+        seen.append(town.entry.tls)
+    assert seen == ["", "secret/shop_cert/v1", "secret/shop_cert/v2"]
 
 
 def test_wanted_weights_are_kept_as_they_are() -> None:
