@@ -79,27 +79,42 @@ async def pending(socket: str, names: Collection[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Counters of a cluster since its Envoy began; `errors` with those that were retried."""
+    """Counters of a cluster since its Envoy began: `requests` are over, sockets not counted;
+    `errors` with those that were retried."""
 
-    requests: int
-    errors: int
+    completed: int = 0
+    switched: int = 0
+    open: int = 0
+    errors: int = 0
+
+    @property
+    def requests(self) -> int:
+        """Those that are logged by now at least: one that still runs has perhaps been counted."""
+        return self.completed - self.switched - self.open
+
+
+_COUNTERS = {
+    "upstream_rq_completed": "completed",
+    "upstream_rq_1xx": "switched",
+    "upstream_rq_active": "open",
+    "upstream_rq_5xx": "errors",
+    "retry.upstream_rq_5xx": "errors",
+}
 
 
 async def answered(socket: str, names: Collection[str]) -> dict[str, Answered]:
     """Cluster -> what it answered, of those that there are. Raises Unavailable."""
     known = {name.replace(":", "_"): name for name in names}
     either = "|".join(re.escape(name) for name in sorted(known))
-    pattern = rf"^cluster\.({either})\.(retry\.)?upstream_rq_(completed|5xx)$"
-    found: dict[str, list[int]] = {}
-    for stat, value in await _gauges(socket, pattern):
-        name, _, counter = stat.removeprefix("cluster.").partition(".upstream_rq_")
-        retried = name.endswith(".retry")
-        sums = found.setdefault(known[name.removesuffix(".retry")], [0, 0])
-        if counter == "5xx":
-            sums[1] += value
-        elif not retried:
-            sums[0] += value
-    return {name: Answered(*sums) for name, sums in found.items()}
+    counters = "|".join(re.escape(counter) for counter in _COUNTERS)
+    found: dict[str, dict[str, int]] = {}
+    for stat, value in await _gauges(socket, rf"^cluster\.({either})\.({counters})$"):
+        for counter, what in _COUNTERS.items():
+            name = known.get(stat.removeprefix("cluster.").removesuffix(f".{counter}"))
+            if name is not None:
+                sums = found.setdefault(name, {})
+                sums[what] = sums.get(what, 0) + value
+    return {name: Answered(**sums) for name, sums in found.items()}
 
 
 async def downstream(socket: str, ports: Collection[int]) -> dict[int, tuple[int, int]]:

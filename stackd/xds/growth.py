@@ -30,9 +30,11 @@ class Growth:
             for name, now in (await admin.answered(socket, owners)).items():
                 read[socket, name] = now
                 before = self._last.get((socket, name), now)
+                if now.completed < before.completed:  # another Envoy has its place
+                    before = admin.Answered()
                 grown = sums.setdefault(owners[name], [0, 0])
-                grown[0] += max(0, now.requests - before.requests)
-                grown[1] += max(0, now.errors - before.errors)
+                grown[0] += now.requests - before.requests
+                grown[1] += now.errors - before.errors
         self._last = read
         return [
             Count(stack=stack, service=service, revision=revision, requests=asked, errors=failed)

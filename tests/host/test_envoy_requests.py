@@ -79,6 +79,26 @@ async def test_mirrored_requests_are_told_apart_and_counters_agree() -> None:
         assert counts == {"r1": (21, 1), "r2": (21, 1)}
 
 
+async def test_open_streams_are_not_missed_in_the_log() -> None:
+    async with ingress.lab() as lab:
+        await lab.proxy.apply(await table(lab, weights={"r1": 10000}))
+        assert await lab.proxy.counts() == []
+        async with ClientSession() as session:
+            async with session.ws_connect(f"http://127.0.0.1:{lab.port}/ws") as socket:
+                await socket.send_str("x")
+                await socket.receive_str()
+                slow = asyncio.ensure_future(ingress.status(lab.port, "/slow"))
+                for _ in range(10):
+                    await ingress.status(lab.port)
+                await logged(lab, 10)
+                open_ = [c.requests for c in await lab.proxy.counts()]
+            await slow
+        await logged(lab, 11)
+        over = [c.requests for c in await lab.proxy.counts()]
+        assert sum(open_) <= 10
+        assert sum([*open_, *over]) == 11 == len(lab.requests)
+
+
 async def test_measuring_changes_no_listener_and_what_is_not_measured_is_not_told() -> None:
     async with ingress.lab() as lab:
         (measured,) = await table(lab)
