@@ -101,7 +101,7 @@ class EnvoyProxy:
             taken = await self._taken(entries)
             rendered = self._renderer.render(entries, taken, self._attempts)
             if not (self._open or rendered.snapshot.listeners or self._process.running()):
-                return ProxyApplied(problems=_by_service(rendered, taken))
+                return ProxyApplied(problems={**_by_service(rendered, taken), **rendered.problems})
             version = next(self._versions)
             target = with_barrier(rendered.snapshot, version)
             self._doubt.clear()

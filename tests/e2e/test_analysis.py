@@ -1,12 +1,14 @@
 """A canary is judged by the requests that the nodes' ingress saw, by itself."""
 
 import asyncio
+import os
+import signal
 from dataclasses import replace
 
 import pytest
 
 from examples.demo.load import Load, Mix, Target
-from tests.e2e.cluster import Cluster, free_port, until
+from tests.e2e.cluster import Cluster, Ran, free_port, until
 from tests.e2e.stacks import Web
 
 pytestmark = pytest.mark.e2e
@@ -69,3 +71,38 @@ def test_a_bad_canary_is_taken_back_and_a_good_one_goes_on(cluster: Cluster) -> 
     story = cluster.must("events", "-o", "json").out
     assert "did not pass its analysis" in story
     assert cluster.run("rm", "judged", "--wait").code == 0
+
+
+def test_an_analysis_goes_on_when_manager_and_agent_are_killed(cluster: Cluster) -> None:
+    port = free_port()
+    web = replace(judged(port), name="again")
+    assert cluster.apply(text(web), "--wait").code == 0
+
+    def looks() -> bool:
+        found = cluster.status("again/web")
+        return "requests at the canary" in found["reason"] or "warming up" in found["reason"]
+
+    async def scenario() -> None:
+        async with Load(Target("127.0.0.1", port), 40, Mix(5, 0, 0)).running() as tally:
+            assert cluster.apply(text(web, version=2)).code == 0
+            await asyncio.to_thread(until, looks, "the analysis looks")
+            for process in ("manager", "node1/agent"):
+                os.kill(cluster.pid(process), signal.SIGKILL)
+            done = await asyncio.to_thread(again, cluster)
+            assert done.code == 0, (done.code, done.out, done.err)
+            assert tally.lost == []
+
+    asyncio.run(scenario())
+    assert cluster.run("rm", "again", "--wait").code == 0
+
+
+def again(cluster: Cluster) -> Ran:
+    """Wait for the rollout, also while no manager is there."""
+
+    def ended() -> Ran | None:
+        ran = cluster.run("wait", "again", "--timeout", "100s")
+        return ran if ran.code != 1 else None
+
+    found = until(ended, "the rollout ends", 110)
+    assert found is not None
+    return found

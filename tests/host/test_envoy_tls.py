@@ -182,3 +182,12 @@ async def test_a_certificate_that_does_not_come_keeps_no_other_port_closed() -> 
         assert (await lab.proxy.apply(table(lab, "v1"))).problems == {}
         await opened(lab.other_port)
         assert await shown(lab.other_port, "shop.test") == serial(pem)
+
+
+async def test_without_any_secret_the_port_stays_closed_and_says_why() -> None:
+    async with ingress.lab() as lab:
+        await lab.upstream("a", 8001)
+        port = http(lab.port, 8001)
+        bare = entry("web", [lab.endpoint("a")], port, route=ingress.route(tls="cert"))
+        assert "no secret cert" in (await lab.proxy.apply([bare])).problems["shop/web"]
+        assert (await ingress.status(lab.port))[0] == 0

@@ -26,6 +26,8 @@ from stackd.xds.snapshot import MEASURED, Resource, resource
 IDLE = 300.0
 """A silent client's connection is closed after this many seconds."""
 
+HANDSHAKE = 10.0
+"""Seconds that a client may take to agree on TLS."""
 LOG_SECONDS = 0.5
 """How long entries of the access log wait for others."""
 GRPC_STATUS = "grpc-status"
@@ -90,6 +92,7 @@ def http(published: int, attempt: int, chains: Sequence[Chain] = ()) -> Resource
             "filter_chain_match": {"server_names": chain.hosts},
             "filters": [manager],
             "transport_socket": secure.socket(chain),
+            "transport_socket_connect_timeout": seconds(HANDSHAKE),
         }
         for chain in chains
     ]
