@@ -133,6 +133,7 @@ def bootstrap(layout: NodeLayout, instance: Instance) -> dict[str, Any]:
         },
         "admin": {"address": {"pipe": {"path": str(instance.path("admin")), "mode": 0o600}}},
         "stats_flush_interval": "1s",
+        "layered_runtime": {"layers": [{"name": "admin", "admin_layer": {}}]},
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC",
@@ -183,15 +184,6 @@ def _socket_cluster(name: str, socket: Path) -> dict[str, Any]:
 _PLENTY = 1_000_000
 _LOG = {
     "name": "envoy.access_loggers.http_grpc",
-    "filter": {
-        "extension_filter": {
-            "name": "envoy.access_loggers.extension_filters.cel",
-            "typed_config": {
-                "@type": f"{_TYPE}.access_loggers.filters.cel.v3.ExpressionFilter",
-                "expression": 'xds.route_name == "measured"',
-            },
-        }
-    },
     "typed_config": {
         "@type": f"{_TYPE}.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
         "common_config": {

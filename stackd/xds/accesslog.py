@@ -1,7 +1,8 @@
 """Envoy's stream of access log entries, read as requests of revisions.
 
-Served beside ADS by `server`; listeners always log, but only requests on routes with the name
-MEASURED, so that no listener changes when an analysis begins. Entries go to whoever analyses.
+Served beside ADS by `server`. Ports of measured services log all their requests (`proxy` switches
+that on and off by a runtime value, so that no listener changes); those of other services on the
+same ports are passed over here.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,9 +39,11 @@ class AccessLog:
     def __init__(self, take: Take) -> None:
         self._take = take
         self._tasks: dict[tuple[str, str], str] = {}
+        self._measured: frozenset[str] = frozenset()
 
     def entries(self, entries: Sequence[TrafficEntry]) -> None:
         """The table as it is now."""
+        self._measured = frozenset(e.key for e in entries if e.measured)
         self._tasks = {
             (entry.key, clusters.address(entry, endpoint)): endpoint.task
             for entry in entries
@@ -66,10 +69,13 @@ class AccessLog:
         return als_pb2.StreamAccessLogsResponse()
 
     def read(self, line: Any) -> Request | None:
-        """None for what says nothing of a revision: its client went away, it became a socket, or
-        the ingress answered itself."""
+        """None for what says nothing of a measured revision: its client went away, it became a
+        socket, or the ingress answered itself."""
         common, response = line.common_properties, line.response
         parts = common.upstream_cluster.split("/")
+        key = "/".join(parts[:2])
+        if key not in self._measured:
+            return None
         flags = common.response_flags
         code = response.response_code.value
         if len(parts) < 5 or code == _SWITCHED or any(getattr(flags, name) for name in _GONE):
@@ -80,7 +86,7 @@ class AccessLog:
             stack=parts[0],
             service=parts[1],
             revision=RevisionId(parts[4]),
-            instance=self._tasks.get(("/".join(parts[:2]), address), address),
+            instance=self._tasks.get((key, address), address),
             began=began.seconds + began.nanos / 1e9,
             seconds=common.duration.seconds + common.duration.nanos / 1e9,
             failed=_failed(code, flags, response),

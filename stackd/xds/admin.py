@@ -6,7 +6,7 @@ Called by `proxy`, for each connected Envoy over its own sockets.
 import asyncio
 import re
 import urllib.parse
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -128,6 +128,14 @@ async def downstream(socket: str, ports: Collection[int]) -> dict[int, tuple[int
         )
         for port in ports
     }
+
+
+async def set_runtime(socket: str, values: Mapping[str, int]) -> None:
+    """Runtime values of this Envoy, until it ends. Raises Unavailable."""
+    query = urllib.parse.urlencode(values)
+    reply = await unixhttp.request(socket, f"/runtime_modify?{query}", "POST")
+    if reply.status != 200:
+        raise Unavailable(f"Envoy's admin interface answered {reply.status} to runtime values.")
 
 
 async def worker_has(socket: str, version: str, timeout: float) -> None:

@@ -15,6 +15,7 @@ from stackd.aio.tasks import Background
 from stackd.core.model.driver import ProxyApplied
 from stackd.core.model.requests import Count
 from stackd.core.model.traffic import TrafficEntry
+from stackd.core.traffic import effective
 from stackd.errors import Unavailable
 from stackd.xds import accesslog, admin, counting
 from stackd.xds.growth import Growth
@@ -107,6 +108,7 @@ class EnvoyProxy:
             self._doubt.clear()
             refused = await self._push(target)
             await self._confirm(version)
+            await self._switch_logs()
             self._reported = self._refused_listeners()
             return ProxyApplied(
                 problems={
@@ -157,8 +159,26 @@ class EnvoyProxy:
                 await self._process.ensure()
             except (Unavailable, OSError) as error:
                 _log.warning("Envoy's keeper: %s", error)
+            await self._switch_logs()
             if self._refused_listeners() - self._reported:
                 self._doubt.set()
+
+    async def _switch_logs(self) -> None:
+        """Ports of measured services log their requests, the others do not. What an Envoy could
+        not be told now it is told by `_tend`."""
+        ports = {p.published: False for e in self._entries for p in effective.ports(e)}
+        for entry in self._entries:
+            ports.update({p.published: True for p in effective.ports(entry) if entry.measured})
+        wanted = {listeners.logs(port): 100 if logged else 0 for port, logged in ports.items()}
+        for session in self._server.sessions:
+            fresh = {k: v for k, v in wanted.items() if session.runtime.get(k) != v}
+            if not fresh:
+                continue
+            try:
+                await admin.set_runtime(session.admin, fresh)
+                session.runtime.update(fresh)
+            except Unavailable as error:
+                _log.warning("requests cannot be logged: %s", error)
 
     def _refused_listeners(self) -> frozenset[str]:
         return frozenset(n for s in self._server.sessions for n in s.refusals(Kind.LISTENER))

@@ -47,6 +47,8 @@ class Session:
         self.outbox: asyncio.Queue[Any] = asyncio.Queue()
         self.admin = ""
         self.barrier = ""
+        self.runtime: dict[str, int] = {}
+        """Runtime values that it was told to have."""
         self._snapshot = snapshot
         self._types = {kind: _Subscription() for kind in Kind}
         self._nonces = itertools.count(1)

@@ -15,8 +15,6 @@ from google.protobuf import any_pb2
 BARRIER = "stackd-barrier"
 """The route configuration that tells which version a worker has."""
 BARRIER_PATH = "/version"
-MEASURED = "measured"
-"""The name of routes whose requests are logged."""
 SHADOW = "stackd-shadow"
 """The route configuration of mirrored requests, and the cluster that leads to them."""
 

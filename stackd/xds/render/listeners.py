@@ -7,7 +7,6 @@ from typing import Any
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_pb2
-from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.access_loggers.grpc.v3 import als_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
@@ -21,7 +20,7 @@ from google.protobuf import struct_pb2
 from stackd.xds.render import secure
 from stackd.xds.render.packing import packed, seconds
 from stackd.xds.render.secure import Chain
-from stackd.xds.snapshot import MEASURED, Resource, resource
+from stackd.xds.snapshot import Resource, resource
 
 IDLE = 300.0
 """A silent client's connection is closed after this many seconds."""
@@ -56,6 +55,11 @@ def stat_prefix(published: int) -> str:
     return f"port_{published}"
 
 
+def logs(published: int) -> str:
+    """The runtime value that says how many in a hundred requests of a port are logged."""
+    return f"stackd.logged.{name(published)}"
+
+
 def http(published: int, attempt: int, chains: Sequence[Chain] = ()) -> Resource:
     """A port that carries requests; routes come by RDS. With `chains` it speaks TLS."""
     options = manager_pb2.HttpConnectionManager(
@@ -71,7 +75,7 @@ def http(published: int, attempt: int, chains: Sequence[Chain] = ()) -> Resource
                 "typed_config": packed(router_pb2.Router(suppress_envoy_headers=True)),
             }
         ],
-        access_log=[_log()],
+        access_log=[_log(published)],
         use_remote_address={"value": True},
         early_header_mutation_extensions=[_untrusted()],
         upgrade_configs=[{"upgrade_type": "websocket"}],
@@ -132,8 +136,9 @@ def _inspector() -> dict[str, Any]:
     return {"name": "envoy.filters.listener.tls_inspector", "typed_config": packed(options)}
 
 
-def _log() -> dict[str, Any]:
-    """Always there, because a listener that changes is drained: routes say what is logged."""
+def _log(published: int) -> dict[str, Any]:
+    """Always there, because a listener that changes is drained; a runtime value says whether it
+    writes. (A filter that asks for the route costs more than the request's own logging.)"""
     options = als_pb2.HttpGrpcAccessLogConfig(
         common_config={
             "log_name": "requests",
@@ -144,11 +149,11 @@ def _log() -> dict[str, Any]:
         additional_response_headers_to_log=[GRPC_STATUS],
         additional_response_trailers_to_log=[GRPC_STATUS],
     )
-    wanted = cel_pb2.ExpressionFilter(expression=f'xds.route_name == "{MEASURED}"')
-    extension = {"name": "envoy.access_loggers.extension_filters.cel"}
+    share = {"numerator": 0, "denominator": "HUNDRED"}
+    switch = {"runtime_key": logs(published), "percent_sampled": share}
     return {
         "name": "envoy.access_loggers.http_grpc",
-        "filter": {"extension_filter": {**extension, "typed_config": packed(wanted)}},
+        "filter": {"runtime_filter": {**switch, "use_independent_randomness": True}},
         "typed_config": packed(options),
     }
 

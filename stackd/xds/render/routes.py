@@ -17,7 +17,7 @@ from stackd.core.model.traffic import IngressPort, TrafficEntry
 from stackd.core.traffic import effective
 from stackd.xds.render import secure, steering
 from stackd.xds.render.packing import packed, seconds
-from stackd.xds.snapshot import MEASURED, Resource, resource
+from stackd.xds.snapshot import Resource, resource
 
 SAFE = "connect-failure,refused-stream,reset-before-request"
 """Causes after which nothing can have reached the application."""
@@ -112,7 +112,6 @@ def _routes(ways: Iterable[steering.Way], entry: TrafficEntry) -> tuple[Any, ...
             match["runtime_fraction"] = steering.fraction(way.share)
         for header, timeout, retry_on in _kinds(way, route):
             message = route_components_pb2.Route(
-                name=MEASURED if entry.measured else "",
                 match={**match, "headers": [*way.headers, *header]},
                 response_headers_to_add=way.answer,
                 **_timed(way.action, route, timeout, retry_on),

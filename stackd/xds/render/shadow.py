@@ -16,7 +16,7 @@ from stackd.core.traffic import effective
 from stackd.xds.render import clusters
 from stackd.xds.render.packing import seconds
 from stackd.xds.render.steering import SHADOW_HEADER
-from stackd.xds.snapshot import MEASURED, SHADOW, Resource, resource
+from stackd.xds.snapshot import SHADOW, Resource, resource
 
 
 def routes(entry: TrafficEntry) -> tuple[Any, ...]:
@@ -51,7 +51,6 @@ def _route(entry: TrafficEntry, name: str, revision: str) -> Any:
         "append_action": base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
     }
     return route_components_pb2.Route(
-        name=MEASURED if entry.measured else "",
         match={"prefix": "/", "headers": [marked]},
         route=action,
         request_headers_to_add=[rewritten],

@@ -12,20 +12,28 @@ CLUSTER = "shop/web/8080/http/r1"
 
 
 def read(
-    code: int, *flags: str, cluster: str = CLUSTER, response: Headers | None = None
+    code: int,
+    *flags: str,
+    cluster: str = CLUSTER,
+    response: Headers | None = None,
+    address: str = "10.0.0.1",
 ) -> Request:
-    found = maybe(code, *flags, cluster=cluster, response=response)
+    found = maybe(code, *flags, cluster=cluster, response=response, address=address)
     assert found is not None
     return found
 
 
-def maybe(code: int, *flags: str, cluster: str, response: Headers | None = None) -> Request | None:
+def maybe(
+    code: int,
+    *flags: str,
+    cluster: str,
+    response: Headers | None = None,
+    address: str = "10.0.0.1",
+) -> Request | None:
     line = accesslog_pb2.HTTPAccessLogEntry(
         common_properties={
             "upstream_cluster": cluster,
-            "upstream_remote_address": {
-                "socket_address": {"address": "10.0.0.1", "port_value": 8080}
-            },
+            "upstream_remote_address": {"socket_address": {"address": address, "port_value": 8080}},
             "start_time": {"seconds": 100, "nanos": 500_000_000},
             "duration": {"nanos": 20_000_000},
             "response_flags": dict.fromkeys(flags, True),
@@ -44,7 +52,7 @@ def test_revision_task_and_times() -> None:
     assert not found.failed
     assert not found.shadow
     assert read(200, cluster="shop/web/8080/http/r1/shadow").shadow
-    assert read(200, cluster="shop/other/8080/http/r1").instance == "10.0.0.1"
+    assert read(200, address="10.0.0.9").instance == "10.0.0.9"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +90,7 @@ def test_a_grpc_servers_fault_is_a_failure_an_answer_of_its_own_is_not(where: st
         (0, ("downstream_remote_reset",), "shop/web/8080/http/r1"),
         (101, (), "shop/web/8080/http/r1"),
         (404, (), ""),
+        (200, (), "shop/other/8080/http/r1"),
         (200, (), "shop/web/5432/tcp"),
     ],
 )
