@@ -22,6 +22,11 @@ class Contents:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
+    def held(self, key: str) -> bytes | None:
+        """The value with this key, if it is here."""
+        item = self._items.get(key)
+        return item.value if item is not None else None
+
     async def get(self, key: str) -> ContentItem:
         """The content with this key, as soon as it is here."""
         while key not in self._items:

@@ -26,10 +26,11 @@ from stackd.agent.blobs import Blobs
 from stackd.agent.condition import Condition
 from stackd.agent.config import AgentFile, Papers
 from stackd.agent.dns import DnsServer
-from stackd.agent.machine import Machine
+from stackd.agent.machine import Contents, Machine
 from stackd.agent.record import NodeRecord
 from stackd.agent.renewal import Renewal
 from stackd.agent.reporter import Reporter
+from stackd.agent.requests import Requests
 from stackd.agent.session import Hooks, Sessions
 from stackd.agent.traffic import Carriers, TrafficApplier
 from stackd.agent.tunnels import Tunnels
@@ -68,6 +69,7 @@ class Agent:
     sessions: Sessions
     hooks: Hooks
     condition: Condition
+    requests: Requests
 
 
 def main(arguments: list[str]) -> int:
@@ -117,6 +119,7 @@ async def run_agent(layout: NodeLayout) -> None:
                 "logs": agent.runtime.run,
                 "traffic": agent.traffic.run,
                 "dns": agent.dns.run,
+                "requests": partial(agent.requests.run, agent.proxy.counts),
                 "sessions": partial(agent.sessions.run, agent.hooks, clock),
                 "network": partial(agent.network.guard, agent.condition),
                 "disk": partial(disk.watch, layout.data, agent.condition, clock),
@@ -149,12 +152,14 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
     for note in network.notes:
         _log.info("network: %s", note)
     stack.push_async_callback(network.close, purge=False)
-    proxy = EnvoyProxy(layout.xds_socket, EnvoyProcess(layout))
+    reporter, papers = Reporter(), Papers.of(layout)
+    requests = Requests(reporter.measured, clock)
+    contents = Contents()
+    proxy = EnvoyProxy(layout.xds_socket, EnvoyProcess(layout), requests.take, contents.held)
     stack.push_async_callback(proxy.close, stop=False)
     store = BlobStore(layout.data / "blobs")
     store.prepare()
     blobs = Blobs(store, BlobStore(layout.cluster.blobs))
-    reporter, papers = Reporter(), Papers.of(layout)
     dns = DnsServer(network)
     traffic = TrafficApplier(
         Carriers(network, proxy, dns.services),
@@ -162,7 +167,8 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
         reporter.report,
         clock,
     )
-    machine = Machine(runtime, NodeImages(layout, LayerStore(layout), blobs.fetch), network, clock)
+    images = NodeImages(layout, LayerStore(layout), blobs.fetch)
+    machine = Machine(runtime, images, network, clock, contents)
     record = NodeRecord(layout.data / "record", layout.run / "record")
     stack.callback(record.close)
     condition = Condition(reporter, clock)
@@ -178,7 +184,9 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
         told=lambda: config.managers(layout),
     )
     sessions = Sessions(_hello(settings), settings.managers, worker, reporter)
-    return Agent(runtime, network, proxy, traffic, dns, worker, sessions, hooks, condition)
+    return Agent(
+        runtime, network, proxy, traffic, dns, worker, sessions, hooks, condition, requests
+    )
 
 
 def _network_config(layout: NodeLayout, settings: AgentFile) -> NetworkConfig:

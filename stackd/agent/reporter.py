@@ -12,9 +12,12 @@ import msgspec
 
 from stackd.core.model.ids import NodeId
 from stackd.core.model.node import NodeReport, Notice
+from stackd.core.model.requests import Batch, Count, Measured
 from stackd.core.model.task import TaskStatus
-from stackd.wire.messages import STATUS_BATCH, Report, Statuses
+from stackd.wire.messages import REQUEST_BATCH, STATUS_BATCH, Report, Requests, Statuses
 
+BATCHES = 10_000
+"""Most batches of requests that wait to be told: some minutes' worth."""
 NOTICES = 20
 """Most notices that wait to be told; older ones are in the log only."""
 
@@ -30,6 +33,8 @@ class Reporter:
         self._removed: Mapping[str, float] = {}
         self._troubles: dict[str, str] = {}
         self._notices: deque[Notice] = deque(maxlen=NOTICES)
+        self._batches: deque[Batch] = deque(maxlen=BATCHES)
+        self._counts: deque[Count] = deque(maxlen=BATCHES)
         self._ready = asyncio.Event()
 
     @property
@@ -72,13 +77,20 @@ class Reporter:
         self._troubles, self._report_pending = dict(troubles), True
         self._ready.set()
 
+    def measured(self, measured: Measured) -> None:
+        """Requests of services that are being analysed; said once, and of too many the oldest
+        are dropped."""
+        self._batches.extend(measured.batches)
+        self._counts.extend(measured.counts)
+        self._ready.set()
+
     def resend(self) -> None:
         """A new session begins: everything is to be said again."""
         self._pending = dict(self._known)
         self._report_pending = True
         self._ready.set()
 
-    async def next(self) -> Report | Statuses:
+    async def next(self) -> Report | Statuses | Requests:
         """The next message, as soon as there is one. What a failed send lost, `resend` says
         again."""
         while True:
@@ -88,8 +100,16 @@ class Reporter:
             if self._report_pending:
                 self._report_pending = False
                 return Report(self._whole())
+            if self._batches or self._counts:
+                return Requests(self._measured())
             self._ready.clear()
             await self._ready.wait()
+
+    def _measured(self) -> Measured:
+        some = min(len(self._batches), REQUEST_BATCH)
+        batches = tuple(self._batches.popleft() for _ in range(some))
+        some = min(len(self._counts), REQUEST_BATCH)
+        return Measured(batches=batches, counts=tuple(self._counts.popleft() for _ in range(some)))
 
     def _whole(self) -> NodeReport:
         return msgspec.structs.replace(

@@ -1,10 +1,10 @@
 """Giving up what a helper that handles strangers' bytes does not need.
 
-`git.environment` runs this file as a script that becomes git, so nothing of stackd is imported
-here; the unpacker calls the functions. Afterwards git holds no capability (root's files are its
-own, nobody else's), sees the file system through Landlock, has limits, and has no network unless
-it is to talk to a remote. Where the kernel has no Landlock or the caller is not root, the rest
-still holds.
+`git.environment` and `manager.checks` run this file as a script that becomes git or a check, so
+nothing of stackd is imported here; the unpacker calls the functions. Afterwards the program holds
+no capability (root's files are its own, nobody else's), or is another user; it sees the file
+system through Landlock, has limits, and has no network unless it is to talk to a remote. Where the
+kernel has no Landlock or the caller is not root, the rest still holds.
 """
 
 import ctypes
@@ -31,6 +31,10 @@ _CAPBSET_DROP, _NO_NEW_PRIVS = 24, 38
 _READ_EVERYTHING = 2
 """CAP_DAC_READ_SEARCH: a local repository may belong to anybody."""
 _MOST_CAPABILITIES = 64
+_MOST_PROCESSES = 512
+"""Of one user, who is nobody else."""
+NOT_STARTED = 126
+"""The exit code when the program cannot be started."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -94,13 +98,24 @@ def main(job: dict[str, object], argv: list[str]) -> None:
         resource.setrlimit(limit, (most, most))
     if not job["network"]:
         _libc.unshare(_NEW_NET | _NEW_IPC)
+    user = job.get("user")
+    if user is not None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (_MOST_PROCESSES, _MOST_PROCESSES))
     drop_capabilities((_READ_EVERYTHING,) if job["foreign"] else ())
+    if user is not None and os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(int(str(user)))
+        os.setuid(int(str(user)))
     _libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
     reads, writes = job["reads"], job["writes"]
     assert isinstance(reads, list)
     assert isinstance(writes, list)
     landlock(reads, [*writes, "/dev/null", "/dev/tty"])
-    os.execv(argv[0], argv)
+    try:
+        os.execv(argv[0], argv)
+    except OSError as error:
+        sys.stderr.write(f"{argv[0]} cannot be started: {error.strerror}\n")
+        sys.exit(NOT_STARTED)
 
 
 if __name__ == "__main__":

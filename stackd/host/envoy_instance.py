@@ -2,7 +2,7 @@
 
 Called by `host.envoy`. Each instance has a number, so that two can run side by side during a
 handover, each with its own sockets. Files in the node's run folder: `envoy-N.json` (bootstrap),
-`envoy-N.pid`, `envoy-N.admin` and `envoy-N.barrier` (sockets).
+`envoy-N.pid`, `envoy-N.admin`, `envoy-N.barrier` and `envoy-N.shadow` (sockets).
 """
 
 import asyncio
@@ -30,6 +30,7 @@ RETIRE_CAP = 60.0
 QUIESCE = 0.3
 """Seconds that connections may wait to be accepted by an Envoy that is about to close a port."""
 BARRIER = "stackd-barrier"
+SHADOW = "stackd-shadow"
 _TYPE = "type.googleapis.com/envoy.extensions"
 
 
@@ -64,7 +65,7 @@ class Instance:
 
     def forget(self) -> None:
         """Remove its files."""
-        for ending in ("json", "pid", "admin", "barrier"):
+        for ending in ("json", "pid", "admin", "barrier", "shadow"):
             self.path(ending).unlink(missing_ok=True)
 
 
@@ -117,7 +118,8 @@ def start(layout: NodeLayout, output: Path) -> Instance:
 
 def bootstrap(layout: NodeLayout, instance: Instance) -> dict[str, Any]:
     """Envoy's own configuration: everything else comes by xDS. The private listener answers with
-    the version that the worker has; the agent learns both sockets from the node's metadata."""
+    the version that the worker has; the agent learns both sockets from the node's metadata.
+    Mirrored requests come back to a private listener of their own, so that they are logged."""
     ads = {"resource_api_version": "V3", "ads": {}}
     back_off = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}}
     return {
@@ -131,6 +133,7 @@ def bootstrap(layout: NodeLayout, instance: Instance) -> dict[str, Any]:
         },
         "admin": {"address": {"pipe": {"path": str(instance.path("admin")), "mode": 0o600}}},
         "stats_flush_interval": "1s",
+        "layered_runtime": {"layers": [{"name": "admin", "admin_layer": {}}]},
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC",
@@ -144,20 +147,29 @@ def bootstrap(layout: NodeLayout, instance: Instance) -> dict[str, Any]:
             "lds_config": ads,
         },
         "static_resources": {
-            "clusters": [_xds_cluster(layout.xds_socket)],
-            "listeners": [_barrier_listener(instance.path("barrier"))],
+            "clusters": [
+                _socket_cluster("xds", layout.xds_socket),
+                _socket_cluster(SHADOW, instance.path("shadow")),
+            ],
+            "listeners": [
+                _listener("barrier", instance.path("barrier"), BARRIER, {}),
+                _listener("shadow", instance.path("shadow"), SHADOW, _SHADOWED),
+            ],
         },
     }
 
 
-def _xds_cluster(socket: Path) -> dict[str, Any]:
+def _socket_cluster(name: str, socket: Path) -> dict[str, Any]:
     address = {"address": {"pipe": {"path": str(socket)}}}
     return {
-        "name": "xds",
+        "name": name,
         "type": "STATIC",
         "connect_timeout": "1s",
+        "circuit_breakers": {
+            "thresholds": [{"max_pending_requests": _PLENTY, "max_requests": _PLENTY}]
+        },
         "load_assignment": {
-            "cluster_name": "xds",
+            "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": address}]}],
         },
         "typed_extension_protocol_options": {
@@ -169,23 +181,48 @@ def _xds_cluster(socket: Path) -> dict[str, Any]:
     }
 
 
-def _barrier_listener(socket: Path) -> dict[str, Any]:
+_PLENTY = 1_000_000
+_LOG = {
+    "name": "envoy.access_loggers.http_grpc",
+    "typed_config": {
+        "@type": f"{_TYPE}.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+        "common_config": {
+            "log_name": "shadow",
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": "xds"}},
+            "buffer_flush_interval": "0.5s",
+        },
+        "additional_response_headers_to_log": ["grpc-status"],
+        "additional_response_trailers_to_log": ["grpc-status"],
+    },
+}
+_SHADOWED = {
+    "access_log": [_LOG],
+    "skip_xff_append": True,
+    "preserve_external_request_id": True,
+    "server_header_transformation": "PASS_THROUGH",
+    "stream_idle_timeout": "0s",
+}
+
+
+def _listener(name: str, socket: Path, routes: str, options: dict[str, Any]) -> dict[str, Any]:
     router = {
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": f"{_TYPE}.filters.http.router.v3.Router"},
     }
     manager = {
         "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "barrier",
+        **options,
+        "stat_prefix": name,
         "rds": {
-            "route_config_name": BARRIER,
+            "route_config_name": routes,
             "config_source": {"resource_api_version": "V3", "ads": {}},
         },
         "http_filters": [router],
     }
     filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
     return {
-        "name": "barrier",
+        "name": name,
         "address": {"pipe": {"path": str(socket), "mode": 0o600}},
         "filter_chains": [{"filters": filters}],
     }

@@ -14,6 +14,7 @@ from stackd.core.network import elements, links, naming, ruleset, slots
 from stackd.core.network.elements import Change
 from stackd.core.network.links import Wanted
 from stackd.core.network.slots import VipTable
+from stackd.core.traffic import effective
 from stackd.errors import Rejected, StackdError, Unavailable
 from stackd.host import netns, rtnl
 from stackd.host.conntrack import Conntrack
@@ -191,7 +192,9 @@ class Plane:
         self._apply_vips(vips, touched | set(fresh))
         self._entries, self._vips = new, vips
         listening = (entry for entry in entries if entry.listening)
-        return frozenset((_TCP, port.published) for entry in listening for port in entry.ports)
+        return frozenset(
+            (_TCP, port.published) for entry in listening for port in effective.ports(entry)
+        )
 
     def _apply_vips(self, vips: Mapping[str, tuple[str, ...]], touched: Iterable[str]) -> None:
         if not self._entries:

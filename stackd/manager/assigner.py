@@ -88,7 +88,7 @@ class Assigner:
 
     def _contents(self, update: assignments.Update) -> assignments.Update:
         """Contents come with the first task that is granted them and go with the last."""
-        if not any(ref.kind is ItemKind.TASK for ref in update):
+        if not any(ref.kind in (ItemKind.TASK, ItemKind.TRAFFIC) for ref in update):
             return {}
         items = {**self._items, **update}
         granted = assignments.granted(item for item in items.values() if item is not None)

@@ -1,7 +1,8 @@
 """Configs and secrets: content-addressed versions behind one stable name.
 
 A secret's value is sealed before it reaches the store and opened only for a node that has a task
-with a grant. Version ids of secrets are keyed, so that they tell nothing about the value.
+with a grant, or publishes a service whose certificate it is. Version ids of secrets are keyed, so
+that they tell nothing about the value.
 """
 
 import hashlib
@@ -207,7 +208,11 @@ def used_by(world: World, kind: ContentKind, name: str) -> list[str]:
             revision = world.get(Revision, f"{release.stack}/{service}/{part.revision}")
             container = revision.container if revision else part.spec.container
             grants = container.configs if kind is ContentKind.CONFIG else container.secrets
-            if any(grant.name in local for grant in grants):
+            certificate = part.spec.route.tls if part.spec.route is not None else ""
+            names = {grant.name for grant in grants}
+            if kind is ContentKind.SECRET:
+                names.add(certificate)
+            if names & local:
                 found.add(f"{release.stack}/{service}")
     return sorted(found)
 

@@ -18,6 +18,7 @@ from stackd.aio.loop import forever
 from stackd.core.model.assignment import Assignment
 from stackd.core.model.decision import Dirty
 from stackd.core.model.node import Node, NodeReport
+from stackd.core.model.requests import Measured
 from stackd.core.orchestrate.assignments import WATCHED
 from stackd.errors import Refused, StackdError, Unavailable
 from stackd.manager.assigner import Assigner, OpenContent
@@ -38,6 +39,7 @@ from stackd.wire.messages import (
     Hello,
     Renew,
     Report,
+    Requests,
     Welcome,
 )
 from stackd.wire.messages import Statuses as StatusesMessage
@@ -49,13 +51,15 @@ HELLO_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the dispatcher is given. `node_of`: URI of a certificate -> node id, raises Refused.
-    `blob_path`: digest -> file, raises Refused. `renew`: (node id, CSR) -> new certificate."""
+    """What the dispatcher is given. `measured` takes what a node saw of requests. `node_of`: URI of
+    a certificate -> node id, raises Refused. `blob_path`: digest -> file, raises Refused. `renew`:
+    (node id, CSR) -> new certificate."""
 
     node_of: Callable[[str], str]
     open_content: OpenContent
     blob_path: Callable[[str], Path]
     renew: Callable[[str, bytes], Awaitable[Certificate]]
+    measured: Callable[[str, Measured], None]
     cluster: str = ""
     managers: tuple[str, ...] = ()
     heartbeat: float = 5.0
@@ -262,6 +266,8 @@ class Dispatcher:
                         self._statuses.put(session.node, status)
                 case Report(report=report):
                     self._remember(session.node, report, term)
+                case Requests(measured=measured):
+                    self._around.measured(session.node, measured)
                 case AskFull():
                     session.assigner.restart()
                     session.subscription.again(Dirty(everything=True))

@@ -16,10 +16,12 @@ from stackd.aio.layout import ClusterLayout
 from stackd.core.model.cluster import ClusterFile
 from stackd.core.model.node import Role
 from stackd.core.model.release import Digest, Revision
+from stackd.core.model.traffic import TrafficEntry
 from stackd.core.network import allocate, ipam, renumber
 from stackd.errors import Refused
 from stackd.manager import drains, loop, traffic
 from stackd.manager.allocator import allocator
+from stackd.manager.analyses import Analyses, Answers
 from stackd.manager.api.cluster import ClusterApi
 from stackd.manager.api.contents import ContentApi
 from stackd.manager.api.deploying import DeployApi
@@ -37,10 +39,12 @@ from stackd.manager.api.status import StatusApi
 from stackd.manager.api.tasks import TaskApi
 from stackd.manager.api.waiting import WaitingApi
 from stackd.manager.certificates import Authority, Membership
+from stackd.manager.checks import Checks
 from stackd.manager.contents import Contents
 from stackd.manager.deployer import Deployer
 from stackd.manager.dispatcher import Dispatcher, Surroundings
 from stackd.manager.follow import Leader as SourceLeader
+from stackd.manager.inbox import Inbox
 from stackd.manager.loop import Context
 from stackd.manager.methods import Handlers, methods
 from stackd.manager.orchestrator import orchestrator
@@ -110,6 +114,7 @@ class _Services:
     repositories: Repositories
     membership: Membership
     dispatcher: Dispatcher
+    inbox: Inbox
 
 
 async def lead(manager: Manager, context: Context) -> None:
@@ -119,6 +124,7 @@ async def lead(manager: Manager, context: Context) -> None:
     await services.tokens.prepare()
     services.membership.managers = (manager.address,)
     await _renumber(manager, context)
+    answers = Answers()
     loops = (
         rollouts(),
         orchestrator(),
@@ -127,11 +133,13 @@ async def lead(manager: Manager, context: Context) -> None:
         reaper(),
         traffic.LOOP,
         drains.LOOP,
+        Analyses(services.inbox, answers).loop(),
     )
     async with asyncio.TaskGroup() as group:
         for one in loops:
             group.create_task(loop.run(one, context), name=f"loop {one.name}")
         group.create_task(services.dispatcher.run(context), name="dispatcher")
+        group.create_task(Checks(context, answers).run(), name="checks")
         source = _source(manager, context, services)
         group.create_task(source.run(), name="source")
         handlers = _handlers(manager, context, services, source)
@@ -147,11 +155,13 @@ def _services(manager: Manager, context: Context) -> _Services:
     images = ImageService(BlobStore(manager.layout.blobs), manager.private, needs)
     contents = Contents(tables, fence, manager.sealer, clock, ids)
     membership = _membership(manager, context, tokens)
+    inbox = Inbox(partial(_measured, tables))
     surroundings = Surroundings(
         node_of=partial(_node_of, manager.cluster.id),
         open_content=contents.open,
         blob_path=images.open_blob,
         renew=membership.renew,
+        measured=inbox.put,
         cluster=manager.cluster.id,
         managers=(manager.address,),
         heartbeat=manager.cluster.heartbeat,
@@ -165,7 +175,13 @@ def _services(manager: Manager, context: Context) -> _Services:
         repositories=Repositories(tables, fence, manager.sealer, clock),
         membership=membership,
         dispatcher=Dispatcher(surroundings),
+        inbox=inbox,
     )
+
+
+def _measured(tables: Tables, key: str) -> bool:
+    entry = tables.world.get(TrafficEntry, key)
+    return entry is not None and entry.measured
 
 
 def _handlers(manager: Manager, context: Context, services: _Services, source: Source) -> Handlers:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.network import Network, ServiceAddresses
 from stackd.core.model.node import NodeStatus
-from stackd.core.model.release import Stack
+from stackd.core.model.release import ContentHead, Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.traffic import TrafficEntry
@@ -30,6 +30,7 @@ LOOP = ControlLoop(
         ServiceState,
         ServiceAddresses,
         Stack,
+        ContentHead,
         Network,
         NodeStatus,
         TrafficEntry,

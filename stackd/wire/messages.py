@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from stackd.core.model.assignment import Assignment
 from stackd.core.model.node import NodeReport
+from stackd.core.model.requests import Measured
 from stackd.core.model.task import TaskStatus
 from stackd.errors import Refused
 from stackd.wire import codec, limits
@@ -17,6 +18,7 @@ from stackd.wire.gen import agent_pb2
 PROTOCOL = 1
 """Raised when an older peer could no longer be understood."""
 STATUS_BATCH = 100
+REQUEST_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,13 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Requests:
+    """Requests of services that are being analysed; at most `REQUEST_BATCH` batches and counts."""
+
+    measured: Measured
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """Nothing new, but alive."""
 
@@ -68,7 +77,7 @@ class Renew:
     csr: bytes
 
 
-AgentMessage = Hello | Statuses | Report | Beat | AskFull | Renew
+AgentMessage = Hello | Statuses | Report | Beat | AskFull | Renew | Requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +136,8 @@ def agent_frame(message: AgentMessage) -> agent_pb2.AgentMessage:
             return agent_pb2.AgentMessage(ask_full=agent_pb2.AskFull())
         case Renew(csr=csr):
             return agent_pb2.AgentMessage(renew=agent_pb2.Renew(csr=csr))
+        case Requests(measured=measured):
+            return agent_pb2.AgentMessage(requests=codec.encode(measured))
 
 
 def agent_message(frame: agent_pb2.AgentMessage) -> AgentMessage:
@@ -147,6 +158,11 @@ def agent_message(frame: agent_pb2.AgentMessage) -> AgentMessage:
             return AskFull()
         case "renew":
             return Renew(frame.renew.csr)
+        case "requests":
+            measured = codec.decode(frame.requests, Measured)
+            if max(len(measured.batches), len(measured.counts)) > REQUEST_BATCH:
+                raise Refused(f"More than {REQUEST_BATCH} batches of requests in one message.")
+            return Requests(measured)
         case other:
             raise Refused(f"An agent's message of an unknown kind ({other}).")
 

@@ -6,7 +6,7 @@ Called by `proxy`, for each connected Envoy over its own sockets.
 import asyncio
 import re
 import urllib.parse
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -77,6 +77,46 @@ async def pending(socket: str, names: Collection[str]) -> int:
     return sum(value for _, value in await _gauges(socket, pattern))
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Counters of a cluster since its Envoy began: `requests` are over, sockets not counted;
+    `errors` with those that were retried."""
+
+    completed: int = 0
+    switched: int = 0
+    open: int = 0
+    errors: int = 0
+
+    @property
+    def requests(self) -> int:
+        """Those that are logged by now at least: one that still runs has perhaps been counted."""
+        return self.completed - self.switched - self.open
+
+
+_COUNTERS = {
+    "upstream_rq_completed": "completed",
+    "upstream_rq_1xx": "switched",
+    "upstream_rq_active": "open",
+    "upstream_rq_5xx": "errors",
+    "retry.upstream_rq_5xx": "errors",
+}
+
+
+async def answered(socket: str, names: Collection[str]) -> dict[str, Answered]:
+    """Cluster -> what it answered, of those that there are. Raises Unavailable."""
+    known = {name.replace(":", "_"): name for name in names}
+    either = "|".join(re.escape(name) for name in sorted(known))
+    counters = "|".join(re.escape(counter) for counter in _COUNTERS)
+    found: dict[str, dict[str, int]] = {}
+    for stat, value in await _gauges(socket, rf"^cluster\.({either})\.({counters})$"):
+        for counter, what in _COUNTERS.items():
+            name = known.get(stat.removeprefix("cluster.").removesuffix(f".{counter}"))
+            if name is not None:
+                sums = found.setdefault(name, {})
+                sums[what] = sums.get(what, 0) + value
+    return {name: Answered(**sums) for name, sums in found.items()}
+
+
 async def downstream(socket: str, ports: Collection[int]) -> dict[int, tuple[int, int]]:
     """Published HTTP port -> (open connections, requests so far). Raises Unavailable."""
     either = "|".join(listeners.stat_prefix(port) for port in sorted(ports))
@@ -88,6 +128,14 @@ async def downstream(socket: str, ports: Collection[int]) -> dict[int, tuple[int
         )
         for port in ports
     }
+
+
+async def set_runtime(socket: str, values: Mapping[str, int]) -> None:
+    """Runtime values of this Envoy, until it ends. Raises Unavailable."""
+    query = urllib.parse.urlencode(values)
+    reply = await unixhttp.request(socket, f"/runtime_modify?{query}", "POST")
+    if reply.status != 200:
+        raise Unavailable(f"Envoy's admin interface answered {reply.status} to runtime values.")
 
 
 async def worker_has(socket: str, version: str, timeout: float) -> None:

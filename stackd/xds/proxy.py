@@ -13,10 +13,13 @@ from typing import Protocol
 
 from stackd.aio.tasks import Background
 from stackd.core.model.driver import ProxyApplied
+from stackd.core.model.requests import Count
 from stackd.core.model.traffic import TrafficEntry
+from stackd.core.traffic import effective
 from stackd.errors import Unavailable
-from stackd.xds import admin, counting
-from stackd.xds.render import listeners
+from stackd.xds import accesslog, admin, counting
+from stackd.xds.growth import Growth
+from stackd.xds.render import listeners, secure
 from stackd.xds.render.table import Rendered, Renderer
 from stackd.xds.server import AdsServer
 from stackd.xds.session import Session
@@ -57,11 +60,22 @@ class ProxyProcess(Protocol):
 class EnvoyProxy:
     """Applies tables one after the other; safe to call from several tasks."""
 
-    def __init__(self, socket: Path, process: ProxyProcess, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        process: ProxyProcess,
+        take: accesslog.Take,
+        contents: secure.Contents,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        """`take` gets each request of measured services; `contents` has the certificates."""
         self._process = process
         self._timeout = timeout
-        self._server = AdsServer(socket)
-        self._renderer = Renderer()
+        self._log = accesslog.AccessLog(take)
+        self._server = AdsServer(socket, self._log.handler())
+        self._growth = Growth()
+        self._entries: Sequence[TrafficEntry] = ()
+        self._renderer = Renderer(contents)
         self._counter = counting.Counter()
         self._lock = asyncio.Lock()
         self._attempts: dict[int, int] = {}
@@ -72,21 +86,29 @@ class EnvoyProxy:
         self._doubt = asyncio.Event()
         self._background = Background()
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """What Envoy is to have."""
+        return self._server.snapshot
+
     async def apply(self, entries: Sequence[TrafficEntry]) -> ProxyApplied:
         """Make the ingress show exactly these entries; returns after acks and barrier.
 
         Raises Unavailable when Envoy does not follow; call again then.
         """
         async with self._lock:
+            self._log.entries(entries)
+            self._entries = entries
             taken = await self._taken(entries)
             rendered = self._renderer.render(entries, taken, self._attempts)
             if not (self._open or rendered.snapshot.listeners or self._process.running()):
-                return ProxyApplied(problems=_by_service(rendered, taken))
+                return ProxyApplied(problems={**_by_service(rendered, taken), **rendered.problems})
             version = next(self._versions)
             target = with_barrier(rendered.snapshot, version)
             self._doubt.clear()
             refused = await self._push(target)
             await self._confirm(version)
+            await self._switch_logs()
             self._reported = self._refused_listeners()
             return ProxyApplied(
                 problems={
@@ -114,6 +136,14 @@ class EnvoyProxy:
         sockets = [session.admin for session in sessions]
         return await self._counter.count(entries, sockets, closed)
 
+    async def counts(self) -> Sequence[Count]:
+        """What Envoy's own counters of measured revisions grew by since the last call.
+
+        Raises Unavailable.
+        """
+        sockets = [session.admin for session in self._server.sessions]
+        return await self._growth.counts(self._entries, sockets)
+
     async def close(self, *, stop: bool) -> None:
         """Stop serving xDS; with `stop` also stop Envoy."""
         await self._background.close()
@@ -129,8 +159,26 @@ class EnvoyProxy:
                 await self._process.ensure()
             except (Unavailable, OSError) as error:
                 _log.warning("Envoy's keeper: %s", error)
+            await self._switch_logs()
             if self._refused_listeners() - self._reported:
                 self._doubt.set()
+
+    async def _switch_logs(self) -> None:
+        """Ports of measured services log their requests, the others do not. What an Envoy could
+        not be told now it is told by `_tend`."""
+        ports = {p.published: False for e in self._entries for p in effective.ports(e)}
+        for entry in self._entries:
+            ports.update({p.published: True for p in effective.ports(entry) if entry.measured})
+        wanted = {listeners.logs(port): 100 if logged else 0 for port, logged in ports.items()}
+        for session in self._server.sessions:
+            fresh = {k: v for k, v in wanted.items() if session.runtime.get(k) != v}
+            if not fresh:
+                continue
+            try:
+                await admin.set_runtime(session.admin, fresh)
+                session.runtime.update(fresh)
+            except Unavailable as error:
+                _log.warning("requests cannot be logged: %s", error)
 
     def _refused_listeners(self) -> frozenset[str]:
         return frozenset(n for s in self._server.sessions for n in s.refusals(Kind.LISTENER))

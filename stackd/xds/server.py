@@ -23,8 +23,10 @@ MAX_MESSAGE = 64 * 1024 * 1024
 class AdsServer:
     """Delta ADS over the unix socket `path`, which only root may open."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *beside: "grpc.GenericRpcHandler[Any, Any]") -> None:
+        """`beside`: what else is served on the same socket."""
         self._path = path
+        self._beside = beside
         self._snapshot = Snapshot()
         self._sessions: list[Session] = []
         self._progress = asyncio.Event()
@@ -61,7 +63,12 @@ class AdsServer:
             response_serializer=discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
         )
         server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, {"DeltaAggregatedResources": handler}),)
+            (
+                grpc.method_handlers_generic_handler(
+                    SERVICE, {"DeltaAggregatedResources": handler}
+                ),
+                *self._beside,
+            )
         )
         server.add_insecure_port(f"unix:{self._path}")
         await server.start()

@@ -11,7 +11,7 @@ from typing import Any
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from stackd.xds.snapshot import BARRIER, Kind, Resource, Snapshot
+from stackd.xds.snapshot import BARRIER, SHADOW, Kind, Resource, Snapshot
 
 _KINDS = {kind.value: kind for kind in Kind}
 
@@ -47,6 +47,8 @@ class Session:
         self.outbox: asyncio.Queue[Any] = asyncio.Queue()
         self.admin = ""
         self.barrier = ""
+        self.runtime: dict[str, int] = {}
+        """Runtime values that it was told to have."""
         self._snapshot = snapshot
         self._types = {kind: _Subscription() for kind in Kind}
         self._nonces = itertools.count(1)
@@ -110,6 +112,8 @@ class Session:
         have = self._snapshot.of(kind)
         changed = [r for n, r in have.items() if state.wants(n) and state.sent.get(n) != r.version]
         removed = [n for n in state.sent if n not in have]
+        if kind is Kind.SECRET:
+            removed = []  # not here yet, or of a listener that goes and takes it along
         if not changed and not removed:
             return
         self._respond(kind, state, changed, removed)
@@ -157,9 +161,12 @@ class Session:
             return False
         refused = self.refusals(Kind.LISTENER)
         routes = [n for n in self._snapshot.listeners if n not in refused]
+        if SHADOW in self._types[Kind.ROUTES].names:  # one of an older stackd does not ask for it
+            routes.append(SHADOW)
         needed = {
             Kind.CLUSTER: list(self._snapshot.clusters),
             Kind.ENDPOINTS: list(self._snapshot.clusters),
+            Kind.SECRET: [n for n in self._snapshot.secrets if n in self._types[Kind.SECRET].names],
             Kind.LISTENER: list(self._snapshot.listeners),
             Kind.ROUTES: [n for n in [*routes, BARRIER] if n in self._snapshot.routes],
         }

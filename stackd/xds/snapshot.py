@@ -15,6 +15,8 @@ from google.protobuf import any_pb2
 BARRIER = "stackd-barrier"
 """The route configuration that tells which version a worker has."""
 BARRIER_PATH = "/version"
+SHADOW = "stackd-shadow"
+"""The route configuration of mirrored requests, and the cluster that leads to them."""
 
 _TYPES = "type.googleapis.com/envoy.config"
 
@@ -24,6 +26,7 @@ class Kind(enum.Enum):
 
     CLUSTER = f"{_TYPES}.cluster.v3.Cluster"
     ENDPOINTS = f"{_TYPES}.endpoint.v3.ClusterLoadAssignment"
+    SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
     LISTENER = f"{_TYPES}.listener.v3.Listener"
     ROUTES = f"{_TYPES}.route.v3.RouteConfiguration"
 
@@ -57,6 +60,7 @@ class Snapshot:
     endpoints: Resources = field(default_factory=dict)
     listeners: Resources = field(default_factory=dict)
     routes: Resources = field(default_factory=dict)
+    secrets: Resources = field(default_factory=dict)
 
     def of(self, kind: Kind) -> Resources:
         """The resources of one kind."""
@@ -65,6 +69,8 @@ class Snapshot:
                 return self.clusters
             case Kind.ENDPOINTS:
                 return self.endpoints
+            case Kind.SECRET:
+                return self.secrets
             case Kind.LISTENER:
                 return self.listeners
             case Kind.ROUTES:
@@ -103,6 +109,7 @@ def phases(old: Snapshot, new: Snapshot) -> list[Snapshot]:
     first = Snapshot(
         clusters={**old.clusters, **new.clusters},
         endpoints={**old.endpoints, **_gained(old.endpoints, new.endpoints)},
+        secrets={**old.secrets, **new.secrets},
         listeners=old.listeners,
         routes=old.routes,
     )

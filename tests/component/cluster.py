@@ -22,6 +22,7 @@ from stackd.core.model.network import Network
 from stackd.core.model.node import Node
 from stackd.core.model.record import Changes, Put, Record
 from stackd.core.model.release import ContentKind, Revision
+from stackd.core.model.requests import Measured
 from stackd.core.model.states import TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.errors import Refused
@@ -108,6 +109,7 @@ class Manager:
     port: int = 0
     tables: Tables = field(init=False)
     dispatcher: Dispatcher = field(init=False)
+    measured: list[tuple[str, Measured]] = field(default_factory=list)
 
     @property
     def address(self) -> str:
@@ -125,6 +127,7 @@ class Manager:
             open_content=self._open,
             blob_path=self._blob,
             renew=self._renew,
+            measured=lambda node, measured: self.measured.append((node, measured)),
             heartbeat=self.heartbeat,
         )
         self.dispatcher = Dispatcher(around)

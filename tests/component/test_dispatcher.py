@@ -10,16 +10,17 @@ import pytest
 from stackd.aio.clock import SystemClock
 from stackd.core.model.api import ExecFrame, LogsRequest
 from stackd.core.model.driver import Exit, LogLine, LogPage
-from stackd.core.model.ids import TaskId
+from stackd.core.model.ids import RevisionId, TaskId
 from stackd.core.model.node import NodeReport, NodeStatus
 from stackd.core.model.record import Changes, Delete, ref
+from stackd.core.model.requests import Count, Measured
 from stackd.core.model.states import NodeState, TaskState
 from stackd.core.model.task import TaskStatus
 from stackd.core.model.traffic import IngressPort, TrafficEntry
 from stackd.errors import Refused, Rejected, Unavailable
 from stackd.wire import codec
 from stackd.wire.agent_client import AgentLink, ManagerConnection
-from stackd.wire.messages import AskFull, Assigned, Hello, Statuses, Welcome
+from stackd.wire.messages import AskFull, Assigned, Hello, Requests, Statuses, Welcome
 from tests.component import cluster
 from tests.component.cluster import Agent, Manager, until
 from tests.fakes.authority import FakeAuthority
@@ -234,6 +235,18 @@ async def test_secret_goes_only_to_the_granted_node(manager: Manager) -> None:
         ]
     for node in ("n1", "n2"):
         assert b"value of" not in (manager.folder / f"{node}.record").read_bytes()
+
+
+async def test_requests_reach_whoever_analyses_with_the_node_that_saw_them(
+    manager: Manager,
+) -> None:
+    connection = ManagerConnection(manager.address, manager.authority.node("n2"))
+    grown = Count(stack="s", service="w", revision=RevisionId("r1"), requests=3, errors=1)
+    async with connection.session() as link:
+        await link.send(Hello("n2"))
+        await link.send(Requests(Measured(counts=(grown,))))
+        await until(lambda: manager.measured == [("n2", Measured(counts=(grown,)))])
+    await connection.close()
 
 
 async def test_foreign_and_backward_reports_change_nothing(manager: Manager) -> None:

@@ -65,7 +65,7 @@ async def test_an_envoy_gets_everything_and_acks_are_waited_for(tmp_path: Path) 
         await server.push(first, 5)
     assert [list(envoy.held[kind]) for kind in (Kind.CLUSTER, Kind.ENDPOINTS)] == [[R1], [R1]]
     assert list(envoy.held[Kind.LISTENER]) == ["port-8080"]
-    assert set(envoy.held[Kind.ROUTES]) == {"port-8080", "stackd-barrier"}
+    assert set(envoy.held[Kind.ROUTES]) == {"port-8080", "stackd-barrier", "stackd-shadow"}
 
 
 async def test_a_change_is_made_before_the_old_is_broken(tmp_path: Path) -> None:
@@ -143,7 +143,9 @@ class Absent:
 
 
 async def test_without_an_envoy_nothing_is_applied_nor_counted(tmp_path: Path) -> None:
-    proxy = EnvoyProxy(tmp_path / "x.sock", Absent(), timeout=0.2)
+    proxy = EnvoyProxy(
+        tmp_path / "x.sock", Absent(), lambda request: None, lambda key: None, timeout=0.2
+    )
     entry = TrafficEntry(stack="shop", service="web")
     with pytest.raises(Unavailable, match="not connected"):
         await proxy.apply([entry])

@@ -29,7 +29,10 @@ class Writer:
     place: str = ""
 
 
-LOOPS = ("rollouts", "orchestrator", "allocator", "scheduler", "reaper", "traffic", "drains")
+LOOPS = (
+    *("rollouts", "orchestrator", "allocator", "scheduler", "reaper", "traffic", "drains"),
+    "analyses",
+)
 LOOP_PASS = "stackd.manager.loop:_pass"
 WRITER_DO = "stackd.store.writer:Writer.do"
 WRITER_COMMIT = "stackd.store.writer:Writer._commit"

@@ -11,7 +11,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import struct_pb2
 
 from stackd.xds.server import SERVICE
-from stackd.xds.snapshot import BARRIER, Kind
+from stackd.xds.snapshot import BARRIER, SHADOW, Kind
 
 Refuse = Callable[[Kind, Any], str]
 """(kind, response) -> why it is refused; '' = acked."""
@@ -38,8 +38,10 @@ class FakeEnvoy:
                 response_deserializer=discovery_pb2.DeltaDiscoveryResponse.FromString,
             )
             call = method()
-            for kind in Kind:
-                names = sorted({*self.held[kind], *([BARRIER] if kind is Kind.ROUTES else [])})
+            for kind in (k for k in Kind if k is not Kind.SECRET):
+                names = sorted(
+                    {*self.held[kind], *([BARRIER, SHADOW] if kind is Kind.ROUTES else [])}
+                )
                 wildcard = kind in (Kind.CLUSTER, Kind.LISTENER)
                 await self._ask(call, kind, [] if wildcard else names, first=True)
             async for response in call:

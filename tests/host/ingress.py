@@ -22,6 +22,7 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 from stackd.aio import proc
 from stackd.aio.layout import ClusterLayout, NodeLayout
 from stackd.core.model.ids import NodeId, RevisionId, TaskId
+from stackd.core.model.requests import Request
 from stackd.core.model.stack import AppProtocol, Route
 from stackd.core.model.traffic import Endpoint, EndpointState, IngressPort, TrafficEntry
 from stackd.host.envoy import EnvoyProcess
@@ -96,11 +97,16 @@ class Lab:
     def __init__(self, layout: NodeLayout) -> None:
         self.layout = layout
         self.process = EnvoyProcess(layout)
-        self.proxy = EnvoyProxy(layout.xds_socket, self.process)
+        self.requests: list[Request] = []
+        self.contents: dict[str, bytes] = {}
+        self.proxy = EnvoyProxy(layout.xds_socket, self.process, self.requests.append, self._held)
         self.upstreams: dict[str, Upstream] = {}
         self.port, self.other_port = free_port(), free_port()
         self._net = 2 + secrets.randbelow(250)
         self._octet = 10
+
+    def _held(self, key: str) -> bytes | None:
+        return self.contents.get(key)
 
     async def upstream(self, name: str, port: int) -> Upstream:
         self._octet += 1
@@ -121,7 +127,9 @@ class Lab:
     async def agent_restarts(self) -> None:
         """The old ADS server goes away without a word, a new agent's comes."""
         await self.proxy.close(stop=False)
-        self.proxy = EnvoyProxy(self.layout.xds_socket, self.process)
+        self.proxy = EnvoyProxy(
+            self.layout.xds_socket, self.process, self.requests.append, self._held
+        )
 
     async def drained(self, entries: list[TrafficEntry], task: str, cap: float = 30.0) -> float:
         """Wait until nothing runs on the task; returns the seconds it took."""

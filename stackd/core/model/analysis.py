@@ -334,6 +334,8 @@ class Run(Value, frozen=True, kw_only=True):
     judgement: Judgement | None = None
     at: float = 0
     """Of the newest look (manager's clock)."""
+    block: int = 10
+    """Requests of each of its blocks."""
 
 
 class Analysis(Record, frozen=True, kw_only=True):

@@ -39,6 +39,11 @@ class Route(Value, frozen=True, kw_only=True):
     retry_on: str = "safe"
     """`safe`: only what was surely not sent; `idempotent`: also GET, HEAD, OPTIONS on reset, 5xx;
     `none`."""
+    tls: str = ""
+    """The secret, as the stack calls it, with certificate and key: the service's HTTP ports speak
+    TLS."""
+    redirect_from: int = 80
+    """With `tls`: this published port, beside another, sends plain requests there."""
 
 
 class Mode(enum.StrEnum):
@@ -231,6 +236,13 @@ class Strategy(Value, frozen=True, kw_only=True):
     auto_promote: bool = True
     """Blue-green: switch by itself, after `auto_promote_after`; else when a person promotes."""
     auto_promote_after: float = 0
+
+    @property
+    def analysed(self) -> bool:
+        """Whether some analysis may judge a rollout."""
+        asked = (self.analysis, self.pre_promotion, self.post_promotion)
+        steps = any(isinstance(step, Analyse) for step in self.steps)
+        return steps or any(policy is not None for policy in asked)
 
     def peak(self, total: int) -> int:
         """Tasks that may be there at once while a rollout runs."""

@@ -79,6 +79,10 @@ class TrafficEntry(Record, frozen=True, kw_only=True):
     weights: Mapping[str, int] = msgspec.field(default_factory=dict)
     """Revision -> 0..10000, sum 10000."""
     steering: Steering = Steering()
+    tls: str = ""
+    """Key of the current version of the secret with the certificate (`secret/NAME/VERSION`)."""
+    measured: bool = False
+    """Its requests are told to the manager one by one, for an analysis."""
     ports: tuple[IngressPort, ...] = ()
     route: Route | None = None
     listening: bool = True

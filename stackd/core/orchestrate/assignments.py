@@ -125,10 +125,18 @@ def difference(known: Items, wanted: Mapping[ItemRef, Item]) -> Update:
 
 
 def granted(items: Iterable[Item]) -> frozenset[str]:
-    """Keys of the contents that these tasks may have."""
-    return frozenset(
-        key for item in items if isinstance(item, TaskItem) for key in item.contents.values()
-    )
+    """Keys of the contents that these tasks may have, and of the certificates that every node
+    needs which answers for a service."""
+    found: set[str] = set()
+    for item in items:
+        match item:
+            case TaskItem():
+                found.update(item.contents.values())
+            case TrafficItem() if item.entry.tls:
+                found.add(item.entry.tls)
+            case _:
+                pass
+    return frozenset(found)
 
 
 def content_parts(key: str) -> tuple[ContentKind, str, str]:

@@ -33,6 +33,7 @@ class Checker:
         for name, service in self.stack.services.items():
             self._declared(name, service)
             self._route(name, service)
+            self._certificate(name, service)
         self._ports()
         self._previews()
         self._cycles()
@@ -65,6 +66,22 @@ class Checker:
         if place == place_of(self.root, path):
             place = place_of(self.root, (*path, number))
         self.report.error(place, text, dotted(path))
+
+    def _certificate(self, name: str, service: ServiceSpec) -> None:
+        """The secret is declared, and a port that redirects has one beside it to lead to."""
+        route = service.route
+        if route is None or not route.tls:
+            return
+        path: Path = ("services", name, "route", "tls")
+        if route.tls not in self.stack.secrets:
+            text = f"{route.tls} is not declared: add it under `secrets:`"
+            self._error((*path, "secret"), text)
+        if find(self.root, (*path, "redirect_from")) is None:
+            return
+        http = {p.published for p in service.ports if p.protocol is not AppProtocol.TCP}
+        if route.redirect_from not in http or len(http) < 2:
+            text = "it must be one of the service's http ports, with another beside it"
+            self._error((*path, "redirect_from"), text)
 
     def _route(self, name: str, service: ServiceSpec) -> None:
         if service.route is None or any(p.protocol is AppProtocol.HTTP for p in service.ports):

@@ -12,10 +12,17 @@ PREFIX = r"/[A-Za-z0-9._~!&'()*+,;=:@%/-]*"
 Host = Annotated[str, matching(HOST, "a host name: write it like shop.example or *.shop.example")]
 
 
+class TlsSection(Section):
+    """`tls`: the certificate, and which port sends plain requests to the one that speaks TLS."""
+
+    secret: str
+    redirect_from: Annotated[int, whole(1, 65535)] | None = None
+
+
 class RouteSection(Section):
     """`route`."""
 
-    PLANNED: ClassVar[frozenset[str]] = frozenset({"tls", "match", "mirror"})
+    PLANNED: ClassVar[frozenset[str]] = frozenset({"match", "mirror"})
 
     hosts: list[Host] | None = None
     path_prefix: Annotated[str, matching(PREFIX, "a path prefix: it starts with /")] | None = None
@@ -23,6 +30,7 @@ class RouteSection(Section):
     upstream_idle_timeout: Duration | None = None
     retries: Annotated[int, whole(0, 10)] | None = None
     retry_on: Annotated[str, choice("safe", "idempotent", "none")] | None = None
+    tls: TlsSection | None = None
 
 
 def build(section: RouteSection) -> Route:
@@ -36,6 +44,8 @@ def build(section: RouteSection) -> Route:
         upstream_idle_timeout=base.upstream_idle_timeout if idle is None else idle,
         retries=base.retries if section.retries is None else section.retries,
         retry_on=section.retry_on or base.retry_on,
+        tls=section.tls.secret if section.tls is not None else "",
+        redirect_from=(section.tls and section.tls.redirect_from) or base.redirect_from,
     )
 
 

@@ -6,7 +6,11 @@ Called by `table` (rolling weights), and on every node by `xds` for routes and T
 
 from collections.abc import Mapping
 
-from stackd.core.model.traffic import Endpoint, EndpointState, TrafficEntry
+import msgspec
+
+from stackd.core.model.ids import RevisionId
+from stackd.core.model.stack import AppProtocol
+from stackd.core.model.traffic import Endpoint, EndpointState, IngressPort, Steering, TrafficEntry
 
 TOTAL = 10_000
 FINE = 1_000
@@ -45,6 +49,34 @@ def weights(entry: TrafficEntry) -> dict[str, int]:
     counts = ready_counts(entry.endpoints)
     wanted = entry.weights or counts
     return shares({r: wanted.get(r, 0) for r in counts if wanted.get(r, 0) > 0})
+
+
+def steering(entry: TrafficEntry) -> Steering:
+    """What of the entry's steering acts: rules of revisions without a ready endpoint do not."""
+    wanted, ready = entry.steering, ready_counts(entry.endpoints)
+    if wanted.matched not in ready:
+        wanted = msgspec.structs.replace(wanted, matches=(), matched=RevisionId(""))
+    if wanted.mirrored not in ready or not wanted.mirror:
+        wanted = msgspec.structs.replace(wanted, mirror=0, mirrored=RevisionId(""))
+    if wanted.previewed not in ready:
+        wanted = msgspec.structs.replace(wanted, preview=None, previewed=RevisionId(""))
+    return wanted
+
+
+def preview_port(entry: TrafficEntry) -> IngressPort | None:
+    """The port that the preview has of its own now; it leads where the first HTTP port leads."""
+    preview = steering(entry).preview
+    http = [p for p in entry.ports if p.protocol is not AppProtocol.TCP]
+    if preview is None or not preview.published or not http:
+        return None
+    first = http[0]
+    return IngressPort(published=preview.published, target=first.target, protocol=first.protocol)
+
+
+def ports(entry: TrafficEntry) -> tuple[IngressPort, ...]:
+    """All ports that the service has on each node now."""
+    preview = preview_port(entry)
+    return entry.ports if preview is None else (*entry.ports, preview)
 
 
 def endpoint_weights(entry: TrafficEntry) -> dict[str, int]:

@@ -15,7 +15,7 @@ from stackd.core.model.ids import service_key
 from stackd.core.model.network import Network, ServiceAddresses
 from stackd.core.model.node import NodeStatus
 from stackd.core.model.record import Delete, Ref, ref
-from stackd.core.model.release import Stack
+from stackd.core.model.release import ContentHead, ContentKind, Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.states import Leaving, NodeState, TaskState
@@ -54,6 +54,8 @@ def concerned(world: World, dirty: Dirty) -> list[str]:
             keys.update(_of_task(world, changed.key))
         elif changed.table in (ServiceState.TABLE, TrafficEntry.TABLE, ServiceAddresses.TABLE):
             keys.add(changed.key)
+        elif changed.table == ContentHead.TABLE:
+            keys.update(e.key for e in world.all(TrafficEntry) if e.route and e.route.tls)
         elif changed.table == NodeStatus.TABLE:
             keys.update(_of_nodes(world, changed.key))
         elif changed.table == Stack.TABLE:
@@ -116,8 +118,16 @@ def entry(world: World, key: str, networks: Mapping[str, Network]) -> TrafficEnt
         endpoints=endpoints,
         weights=wanted or effective.shares(effective.ready_counts(endpoints)),
         steering=state.steering if state else Steering(),
+        measured=_measured(spec, state),
     )
     return msgspec.structs.replace(base, listening=_listening(views, base))
+
+
+def _measured(spec: ServiceSpec | None, state: ServiceState | None) -> bool:
+    """An analysis may look at a rollout that has not ended."""
+    rollout = state.rollout if state else None
+    going = rollout is not None and not rollout.ended
+    return going and spec is not None and spec.strategy.analysed
 
 
 def _endpoints(
@@ -181,9 +191,21 @@ def _declare(
         },
         ports=_ports(spec, addresses.ports if addresses else {}),
         route=spec.route,
+        tls=_certificate(world, base.stack, spec),
         ingress_network=usable[0].id if usable else "",
         drain_timeout=spec.strategy.drain_timeout,
     )
+
+
+def _certificate(world: World, stack: str, spec: ServiceSpec) -> str:
+    """Always the current version of the secret, whatever the revision."""
+    if spec.route is None or not spec.route.tls:
+        return ""
+    release = world.release(stack)
+    declared = release.spec.secrets.get(spec.route.tls) if release else None
+    name = declared.name if declared is not None else f"{stack}_{spec.route.tls}"
+    head = world.get(ContentHead, f"{ContentKind.SECRET}/{name}")
+    return f"{head.key}/{head.version}" if head is not None else ""
 
 
 def _networks(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from stackd.wire.gen import failure_pb2 as stackd_dot_wire_dot_gen_dot_failure__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bstackd/wire/gen/agent.proto\x12\tstackd.v1\x1a\x1dstackd/wire/gen/failure.proto\"\xe3\x01\n\x0c\x41gentMessage\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x10.stackd.v1.HelloH\x00\x12\'\n\x08statuses\x18\x02 \x01(\x0b\x32\x13.stackd.v1.StatusesH\x00\x12\x10\n\x06report\x18\x03 \x01(\x0cH\x00\x12\x1f\n\x04\x62\x65\x61t\x18\x04 \x01(\x0b\x32\x0f.stackd.v1.BeatH\x00\x12&\n\x08\x61sk_full\x18\x05 \x01(\x0b\x32\x12.stackd.v1.AskFullH\x00\x12!\n\x05renew\x18\x06 \x01(\x0b\x32\x10.stackd.v1.RenewH\x00\x42\t\n\x07message\"\xc6\x01\n\x0eManagerMessage\x12%\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.stackd.v1.WelcomeH\x00\x12%\n\nassignment\x18\x02 \x01(\x0b\x32\x0f.stackd.v1.PartH\x00\x12,\n\x0bopen_tunnel\x18\x03 \x01(\x0b\x32\x15.stackd.v1.OpenTunnelH\x00\x12-\n\x0b\x63\x65rtificate\x18\x04 \x01(\x0b\x32\x16.stackd.v1.CertificateH\x00\x42\t\n\x07message\"\x93\x02\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x0f\n\x07\x61pplied\x18\x04 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x0c\n\x04\x63pus\x18\x06 \x01(\x01\x12\x0e\n\x06memory\x18\x07 \x01(\x04\x12\n\n\x02os\x18\x08 \x01(\t\x12\x0c\n\x04\x61rch\x18\t \x01(\t\x12,\n\x06labels\x18\n \x03(\x0b\x32\x1c.stackd.v1.Hello.LabelsEntry\x12\x0f\n\x07version\x18\x0b \x01(\t\x12\x10\n\x08instance\x18\x0c \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"v\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\theartbeat\x18\x02 \x01(\x01\x12\x10\n\x08managers\x18\x03 \x03(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x14\n\x0cleader_epoch\x18\x05 \x01(\x04\x12\x0f\n\x07\x63luster\x18\x06 \x01(\t\"\x1a\n\x08Statuses\x12\x0e\n\x06status\x18\x01 \x03(\x0c\"\x06\n\x04\x42\x65\x61t\"\t\n\x07\x41skFull\"\x14\n\x05Renew\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"5\n\x0b\x43\x65rtificate\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\"\"\n\x04Part\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0c\n\x04last\x18\x02 \x01(\x08\"7\n\nOpenTunnel\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\"X\n\x05\x46rame\x12\x0e\n\x06tunnel\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\x12#\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x12.stackd.v1.Failure\"\x1d\n\x0b\x42lobRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"H\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"v\n\tJoinReply\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0c\x12\x11\n\tauthority\x18\x03 \x01(\x0c\x12\x0f\n\x07\x63luster\x18\x04 \x01(\t\x12\x10\n\x08managers\x18\x05 \x03(\t\x12\r\n\x05index\x18\x06 \x01(\r2\xb5\x01\n\nDispatcher\x12\x41\n\x07Session\x12\x17.stackd.v1.AgentMessage\x1a\x19.stackd.v1.ManagerMessage(\x01\x30\x01\x12\x32\n\x04\x42lob\x12\x16.stackd.v1.BlobRequest\x1a\x10.stackd.v1.Chunk0\x01\x12\x30\n\x06Tunnel\x12\x10.stackd.v1.Frame\x1a\x10.stackd.v1.Frame(\x01\x30\x01\x32=\n\x05\x45nrol\x12\x34\n\x04Join\x12\x16.stackd.v1.JoinRequest\x1a\x14.stackd.v1.JoinReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bstackd/wire/gen/agent.proto\x12\tstackd.v1\x1a\x1dstackd/wire/gen/failure.proto\"\xf7\x01\n\x0c\x41gentMessage\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x10.stackd.v1.HelloH\x00\x12\'\n\x08statuses\x18\x02 \x01(\x0b\x32\x13.stackd.v1.StatusesH\x00\x12\x10\n\x06report\x18\x03 \x01(\x0cH\x00\x12\x1f\n\x04\x62\x65\x61t\x18\x04 \x01(\x0b\x32\x0f.stackd.v1.BeatH\x00\x12&\n\x08\x61sk_full\x18\x05 \x01(\x0b\x32\x12.stackd.v1.AskFullH\x00\x12!\n\x05renew\x18\x06 \x01(\x0b\x32\x10.stackd.v1.RenewH\x00\x12\x12\n\x08requests\x18\x07 \x01(\x0cH\x00\x42\t\n\x07message\"\xc6\x01\n\x0eManagerMessage\x12%\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.stackd.v1.WelcomeH\x00\x12%\n\nassignment\x18\x02 \x01(\x0b\x32\x0f.stackd.v1.PartH\x00\x12,\n\x0bopen_tunnel\x18\x03 \x01(\x0b\x32\x15.stackd.v1.OpenTunnelH\x00\x12-\n\x0b\x63\x65rtificate\x18\x04 \x01(\x0b\x32\x16.stackd.v1.CertificateH\x00\x42\t\n\x07message\"\x93\x02\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x0f\n\x07\x61pplied\x18\x04 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x0c\n\x04\x63pus\x18\x06 \x01(\x01\x12\x0e\n\x06memory\x18\x07 \x01(\x04\x12\n\n\x02os\x18\x08 \x01(\t\x12\x0c\n\x04\x61rch\x18\t \x01(\t\x12,\n\x06labels\x18\n \x03(\x0b\x32\x1c.stackd.v1.Hello.LabelsEntry\x12\x0f\n\x07version\x18\x0b \x01(\t\x12\x10\n\x08instance\x18\x0c \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"v\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\theartbeat\x18\x02 \x01(\x01\x12\x10\n\x08managers\x18\x03 \x03(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x14\n\x0cleader_epoch\x18\x05 \x01(\x04\x12\x0f\n\x07\x63luster\x18\x06 \x01(\t\"\x1a\n\x08Statuses\x12\x0e\n\x06status\x18\x01 \x03(\x0c\"\x06\n\x04\x42\x65\x61t\"\t\n\x07\x41skFull\"\x14\n\x05Renew\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"5\n\x0b\x43\x65rtificate\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\"\"\n\x04Part\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0c\n\x04last\x18\x02 \x01(\x08\"7\n\nOpenTunnel\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\"X\n\x05\x46rame\x12\x0e\n\x06tunnel\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\x12#\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x12.stackd.v1.Failure\"\x1d\n\x0b\x42lobRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"H\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"v\n\tJoinReply\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0c\x12\x11\n\tauthority\x18\x03 \x01(\x0c\x12\x0f\n\x07\x63luster\x18\x04 \x01(\t\x12\x10\n\x08managers\x18\x05 \x03(\t\x12\r\n\x05index\x18\x06 \x01(\r2\xb5\x01\n\nDispatcher\x12\x41\n\x07Session\x12\x17.stackd.v1.AgentMessage\x1a\x19.stackd.v1.ManagerMessage(\x01\x30\x01\x12\x32\n\x04\x42lob\x12\x16.stackd.v1.BlobRequest\x1a\x10.stackd.v1.Chunk0\x01\x12\x30\n\x06Tunnel\x12\x10.stackd.v1.Frame\x1a\x10.stackd.v1.Frame(\x01\x30\x01\x32=\n\x05\x45nrol\x12\x34\n\x04Join\x12\x16.stackd.v1.JoinRequest\x1a\x14.stackd.v1.JoinReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,41 +35,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HELLO_LABELSENTRY']._loaded_options = None
   _globals['_HELLO_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_AGENTMESSAGE']._serialized_start=74
-  _globals['_AGENTMESSAGE']._serialized_end=301
-  _globals['_MANAGERMESSAGE']._serialized_start=304
-  _globals['_MANAGERMESSAGE']._serialized_end=502
-  _globals['_HELLO']._serialized_start=505
-  _globals['_HELLO']._serialized_end=780
-  _globals['_HELLO_LABELSENTRY']._serialized_start=735
-  _globals['_HELLO_LABELSENTRY']._serialized_end=780
-  _globals['_WELCOME']._serialized_start=782
-  _globals['_WELCOME']._serialized_end=900
-  _globals['_STATUSES']._serialized_start=902
-  _globals['_STATUSES']._serialized_end=928
-  _globals['_BEAT']._serialized_start=930
-  _globals['_BEAT']._serialized_end=936
-  _globals['_ASKFULL']._serialized_start=938
-  _globals['_ASKFULL']._serialized_end=947
-  _globals['_RENEW']._serialized_start=949
-  _globals['_RENEW']._serialized_end=969
-  _globals['_CERTIFICATE']._serialized_start=971
-  _globals['_CERTIFICATE']._serialized_end=1024
-  _globals['_PART']._serialized_start=1026
-  _globals['_PART']._serialized_end=1060
-  _globals['_OPENTUNNEL']._serialized_start=1062
-  _globals['_OPENTUNNEL']._serialized_end=1117
-  _globals['_FRAME']._serialized_start=1119
-  _globals['_FRAME']._serialized_end=1207
-  _globals['_BLOBREQUEST']._serialized_start=1209
-  _globals['_BLOBREQUEST']._serialized_end=1238
-  _globals['_CHUNK']._serialized_start=1240
-  _globals['_CHUNK']._serialized_end=1261
-  _globals['_JOINREQUEST']._serialized_start=1263
-  _globals['_JOINREQUEST']._serialized_end=1335
-  _globals['_JOINREPLY']._serialized_start=1337
-  _globals['_JOINREPLY']._serialized_end=1455
-  _globals['_DISPATCHER']._serialized_start=1458
-  _globals['_DISPATCHER']._serialized_end=1639
-  _globals['_ENROL']._serialized_start=1641
-  _globals['_ENROL']._serialized_end=1702
+  _globals['_AGENTMESSAGE']._serialized_end=321
+  _globals['_MANAGERMESSAGE']._serialized_start=324
+  _globals['_MANAGERMESSAGE']._serialized_end=522
+  _globals['_HELLO']._serialized_start=525
+  _globals['_HELLO']._serialized_end=800
+  _globals['_HELLO_LABELSENTRY']._serialized_start=755
+  _globals['_HELLO_LABELSENTRY']._serialized_end=800
+  _globals['_WELCOME']._serialized_start=802
+  _globals['_WELCOME']._serialized_end=920
+  _globals['_STATUSES']._serialized_start=922
+  _globals['_STATUSES']._serialized_end=948
+  _globals['_BEAT']._serialized_start=950
+  _globals['_BEAT']._serialized_end=956
+  _globals['_ASKFULL']._serialized_start=958
+  _globals['_ASKFULL']._serialized_end=967
+  _globals['_RENEW']._serialized_start=969
+  _globals['_RENEW']._serialized_end=989
+  _globals['_CERTIFICATE']._serialized_start=991
+  _globals['_CERTIFICATE']._serialized_end=1044
+  _globals['_PART']._serialized_start=1046
+  _globals['_PART']._serialized_end=1080
+  _globals['_OPENTUNNEL']._serialized_start=1082
+  _globals['_OPENTUNNEL']._serialized_end=1137
+  _globals['_FRAME']._serialized_start=1139
+  _globals['_FRAME']._serialized_end=1227
+  _globals['_BLOBREQUEST']._serialized_start=1229
+  _globals['_BLOBREQUEST']._serialized_end=1258
+  _globals['_CHUNK']._serialized_start=1260
+  _globals['_CHUNK']._serialized_end=1281
+  _globals['_JOINREQUEST']._serialized_start=1283
+  _globals['_JOINREQUEST']._serialized_end=1355
+  _globals['_JOINREPLY']._serialized_start=1357
+  _globals['_JOINREPLY']._serialized_end=1475
+  _globals['_DISPATCHER']._serialized_start=1478
+  _globals['_DISPATCHER']._serialized_end=1659
+  _globals['_ENROL']._serialized_start=1661
+  _globals['_ENROL']._serialized_end=1722
 # @@protoc_insertion_point(module_scope)

@@ -8,20 +8,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "statuses", "report", "beat", "ask_full", "renew")
+    __slots__ = ("hello", "statuses", "report", "beat", "ask_full", "renew", "requests")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     STATUSES_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     BEAT_FIELD_NUMBER: _ClassVar[int]
     ASK_FULL_FIELD_NUMBER: _ClassVar[int]
     RENEW_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     statuses: Statuses
     report: bytes
     beat: Beat
     ask_full: AskFull
     renew: Renew
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., statuses: _Optional[_Union[Statuses, _Mapping]] = ..., report: _Optional[bytes] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., ask_full: _Optional[_Union[AskFull, _Mapping]] = ..., renew: _Optional[_Union[Renew, _Mapping]] = ...) -> None: ...
+    requests: bytes
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., statuses: _Optional[_Union[Statuses, _Mapping]] = ..., report: _Optional[bytes] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., ask_full: _Optional[_Union[AskFull, _Mapping]] = ..., renew: _Optional[_Union[Renew, _Mapping]] = ..., requests: _Optional[bytes] = ...) -> None: ...
 
 class ManagerMessage(_message.Message):
     __slots__ = ("welcome", "assignment", "open_tunnel", "certificate")

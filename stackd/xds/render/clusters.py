@@ -34,6 +34,11 @@ def http_name(entry: TrafficEntry, port: IngressPort, revision: str) -> str:
     return f"{prefix(entry.key)}{port.target}/{port.protocol.value}/{revision}"
 
 
+def shadow_name(entry: TrafficEntry, port: IngressPort, revision: str) -> str:
+    """The cluster of what is mirrored to a revision: counted and logged apart from its own."""
+    return f"{http_name(entry, port, revision)}/shadow"
+
+
 def tcp_name(entry: TrafficEntry, port: IngressPort) -> str:
     """The cluster behind a TCP port."""
     return f"{prefix(entry.key)}{port.target}/tcp"
@@ -50,7 +55,9 @@ def names(entry: TrafficEntry) -> set[str]:
     revisions = {e.revision for e in entry.endpoints if address(entry, e)}
     tcp = {tcp_name(entry, p) for p in entry.ports if p.protocol is AppProtocol.TCP}
     http = [p for p in entry.ports if p.protocol is not AppProtocol.TCP]
-    return tcp | {http_name(entry, p, r) for p in http for r in revisions}
+    found = tcp | {http_name(entry, p, r) for p in http for r in revisions}
+    mirrored = effective.steering(entry).mirrored
+    return found | ({shadow_name(entry, p, mirrored) for p in http} if mirrored else set())
 
 
 def clusters(entry: TrafficEntry) -> tuple[dict[str, Resource], dict[str, Resource]]:
@@ -58,6 +65,7 @@ def clusters(entry: TrafficEntry) -> tuple[dict[str, Resource], dict[str, Resour
     found: dict[str, Resource] = {}
     assigned: dict[str, Resource] = {}
     endpoints = [e for e in entry.endpoints if address(entry, e)]
+    mirrored = effective.steering(entry).mirrored
     for port in entry.ports:
         if port.protocol is AppProtocol.TCP:
             name = tcp_name(entry, port)
@@ -66,11 +74,13 @@ def clusters(entry: TrafficEntry) -> tuple[dict[str, Resource], dict[str, Resour
             assigned[name] = _assignment(name, entry, port.target, (endpoints, weights))
             continue
         for revision in sorted({e.revision for e in endpoints}):
-            name = http_name(entry, port, revision)
-            found[name] = resource(name, _cluster(name, _http_options(entry, port)))
             mine = [e for e in endpoints if e.revision == revision]
             equal: dict[str, int] = {e.task: 1 for e in mine if e.state is EndpointState.READY}
-            assigned[name] = _assignment(name, entry, port.target, (mine, equal))
+            names = [http_name(entry, port, revision)]
+            names += [shadow_name(entry, port, revision)] if revision == mirrored else []
+            for name in names:
+                found[name] = resource(name, _cluster(name, _http_options(entry, port)))
+                assigned[name] = _assignment(name, entry, port.target, (mine, equal))
     return found, assigned
 
 

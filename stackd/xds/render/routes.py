@@ -15,7 +15,7 @@ from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from stackd.core.model.stack import AppProtocol, Route
 from stackd.core.model.traffic import IngressPort, TrafficEntry
 from stackd.core.traffic import effective
-from stackd.xds.render.clusters import http_name
+from stackd.xds.render import secure, steering
 from stackd.xds.render.packing import packed, seconds
 from stackd.xds.snapshot import Resource, resource
 
@@ -35,15 +35,31 @@ class Share:
     routes: tuple[Any, ...]
 
 
-def share(entry: TrafficEntry, port: IngressPort) -> Share:
-    """The service's part of the port."""
+def shares(entry: TrafficEntry, port: IngressPort) -> tuple[Share, ...]:
+    """The service's part of a port, and that of its preview when it has a host of its own."""
     route = entry.route or Route()
-    return Share(
-        key=entry.key,
-        hosts=tuple(sorted({h.lower() for h in route.hosts})) or (EVERY_HOST,),
-        prefix=route.path_prefix or "/",
-        routes=tuple(_routes(entry, port, route)),
-    )
+    prefix = route.path_prefix or "/"
+    hosts = tuple(sorted({h.lower() for h in route.hosts})) or (EVERY_HOST,)
+    away = secure.redirect(entry, port)
+    if away is not None:
+        moved = route_components_pb2.Route(match=_path(prefix), redirect=away)
+        return (Share(entry.key, hosts, prefix, (moved,)),)
+    found = [Share(entry.key, hosts, prefix, _routes(steering.ways(entry, port), entry))]
+    preview = effective.steering(entry).preview
+    if preview is not None and preview.host:
+        found.insert(0, _preview(entry, port, (preview.host.lower(),)))
+    return tuple(found)
+
+
+def preview_shares(entry: TrafficEntry, port: IngressPort) -> tuple[Share, ...]:
+    """What the preview's own port carries, whatever the host."""
+    return (_preview(entry, port, (EVERY_HOST,)),)
+
+
+def _preview(entry: TrafficEntry, port: IngressPort, hosts: tuple[str, ...]) -> Share:
+    route = entry.route or Route()
+    routes = _routes([steering.preview_way(entry, port)], entry)
+    return Share(entry.key, hosts, route.path_prefix or "/", routes)
 
 
 def configuration(name: str, parts: Iterable[Share]) -> Resource:
@@ -84,44 +100,44 @@ def _merged(host: str, parts: Sequence[Share], hosts: Sequence[str]) -> list[Any
     ]
 
 
-def _routes(entry: TrafficEntry, port: IngressPort, route: Route) -> list[Any]:
-    """From the special to the general: streams that no timeout may cut, requests that are safe
-    to repeat, the rest."""
+def _routes(ways: Iterable[steering.Way], entry: TrafficEntry) -> tuple[Any, ...]:
+    """Each way from the special to the general: streams that no timeout may cut, requests that
+    are safe to repeat, the rest."""
+    route = entry.route or Route()
     base = _path(route.path_prefix)
-    action = _action(entry, port)
-    plain = route_components_pb2.Route(match=base, **_timed(action, route, route.timeout, SAFE))
-    if "direct_response" in action:
-        return [plain]
     found = []
-    if route.timeout:
-        found += [
-            route_components_pb2.Route(
-                match={**base, "headers": [header]}, **_timed(action, route, 0, SAFE)
+    for way in ways:
+        match: dict[str, Any] = {**base}
+        if way.share is not None:
+            match["runtime_fraction"] = steering.fraction(way.share)
+        for header, timeout, retry_on in _kinds(way, route):
+            message = route_components_pb2.Route(
+                match={**match, "headers": [*way.headers, *header]},
+                response_headers_to_add=way.answer,
+                **_timed(way.action, route, timeout, retry_on),
             )
-            for header in _streams()
-        ]
-    if route.retry_on == "idempotent":
-        methods = _header(":method", "GET|HEAD|OPTIONS")
-        found.append(
-            route_components_pb2.Route(
-                match={**base, "headers": [methods]},
-                **_timed(action, route, route.timeout, IDEMPOTENT),
-            )
-        )
-    return [*found, plain]
+            found.append(message)
+    return tuple(found)
+
+
+def _kinds(way: steering.Way, route: Route) -> list[tuple[list[dict[str, Any]], float, str]]:
+    """(headers that tell the kind of request, timeout, what is tried again) in order."""
+    found: list[tuple[list[dict[str, Any]], float, str]] = []
+    if "route" in way.action and route.timeout:
+        found += [([header], 0, SAFE) for header in _streams()]
+    if "route" in way.action and route.retry_on == "idempotent":
+        methods = steering.header(":method", "GET|HEAD|OPTIONS")
+        found.append(([methods], route.timeout, IDEMPOTENT))
+    return [*found, ([], route.timeout, SAFE)]
 
 
 def _streams() -> list[dict[str, Any]]:
     """Requests whose answer is a stream: upgrades, server-sent events, gRPC."""
     return [
         {"name": "upgrade", "present_match": True},
-        _header("accept", "text/event-stream.*"),
-        _header("content-type", "application/grpc.*"),
+        steering.header("accept", "text/event-stream.*"),
+        steering.header("content-type", "application/grpc.*"),
     ]
-
-
-def _header(name: str, regex: str) -> dict[str, Any]:
-    return {"name": name, "string_match": {"safe_regex": {"regex": regex}}}
 
 
 def _path(prefix: str) -> dict[str, Any]:
@@ -129,20 +145,6 @@ def _path(prefix: str) -> dict[str, Any]:
     if prefix in ("", "/") or prefix.endswith("/") or re.search(r"[?#]", prefix):
         return {"prefix": prefix or "/"}
     return {"path_separated_prefix": prefix}
-
-
-def _action(entry: TrafficEntry, port: IngressPort) -> dict[str, Any]:
-    """All weight on one cluster, shared out, or an answer when there is nothing to send to: a
-    route without any weight would be refused as a whole."""
-    weights = effective.weights(entry)
-    listed = [(http_name(entry, port, r), w) for r, w in sorted(weights.items()) if w]
-    if not listed:
-        text = f"no task of {entry.key} is ready\n"
-        return {"direct_response": {"status": 503, "body": {"inline_string": text}}}
-    if len(listed) == 1:
-        return {"route": {"cluster": listed[0][0]}}
-    shared = [{"name": name, "weight": {"value": weight}} for name, weight in listed]
-    return {"route": {"weighted_clusters": {"clusters": shared}}}
 
 
 def _timed(

@@ -1,11 +1,12 @@
 """The newest word of each task, all of it again after a reconnect."""
 
-from stackd.agent.reporter import Reporter
-from stackd.core.model.ids import NodeId, TaskId
+from stackd.agent.reporter import BATCHES, Reporter
+from stackd.core.model.ids import NodeId, RevisionId, TaskId
 from stackd.core.model.node import NodeReport
+from stackd.core.model.requests import Batch, Measured
 from stackd.core.model.states import TaskState
 from stackd.core.model.task import TaskStatus
-from stackd.wire.messages import Report, Statuses
+from stackd.wire.messages import REQUEST_BATCH, Report, Requests, Statuses
 
 
 def status(name: str, state: TaskState) -> TaskStatus:
@@ -46,3 +47,29 @@ async def test_resend_says_everything_but_what_was_forgotten() -> None:
     assert await reporter.next() == Statuses((status("t1", TaskState.RUNNING),))
     assert await reporter.next() == Report(report)
     assert reporter.applied == 7
+
+
+def batch(number: int) -> Batch:
+    return Batch(
+        stack="shop",
+        service="web",
+        revision=RevisionId("r1"),
+        instance="t1",
+        sequence=number,
+        since=0.0,
+        seconds=(0.1,) * 10,
+    )
+
+
+async def test_requests_are_said_once_and_of_too_many_the_oldest_go() -> None:
+    reporter = Reporter()
+    reporter.measured(Measured(batches=tuple(batch(n) for n in range(BATCHES + 3))))
+    reporter.resend()
+    assert isinstance(await reporter.next(), Report)
+    told: list[int] = []
+    while len(told) < BATCHES:
+        message = await reporter.next()
+        assert isinstance(message, Requests)
+        assert len(message.measured.batches) <= REQUEST_BATCH
+        told += [found.sequence for found in message.measured.batches]
+    assert told == list(range(3, BATCHES + 3))

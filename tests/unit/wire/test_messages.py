@@ -3,9 +3,10 @@
 import pytest
 
 from stackd.core.model.assignment import Assignment, ContentItem, ItemKind, ItemRef, NodeItem
-from stackd.core.model.ids import TaskId
+from stackd.core.model.ids import RevisionId, TaskId
 from stackd.core.model.node import NodeReport
 from stackd.core.model.release import ContentKind
+from stackd.core.model.requests import Batch, Count, Measured
 from stackd.core.model.states import TaskState
 from stackd.core.model.task import TaskStatus
 from stackd.errors import Refused
@@ -23,11 +24,24 @@ from stackd.wire.messages import (
     OpenTunnel,
     Renew,
     Report,
+    Requests,
     Statuses,
     Welcome,
 )
 
 STATUS = TaskStatus(id=TaskId("t1"), state=TaskState.FAILED, error="exit code 3", exit_code=3)
+
+COUNT = Count(stack="s", service="w", revision=RevisionId("r1"), requests=3, errors=1)
+BATCH = Batch(
+    stack="s",
+    service="w",
+    revision=RevisionId("r1"),
+    instance="t1",
+    sequence=1,
+    since=2.5,
+    seconds=(0.1, 0.2),
+    failed=(1,),
+)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +53,7 @@ STATUS = TaskStatus(id=TaskId("t1"), state=TaskState.FAILED, error="exit code 3"
         Beat(),
         AskFull(),
         Renew(b"csr"),
+        Requests(Measured(batches=(BATCH,), counts=(COUNT,))),
     ],
 )
 def test_agent_messages(message: AgentMessage) -> None:
@@ -99,6 +114,9 @@ def test_what_is_no_message_is_refused() -> None:
     many = agent_pb2.Statuses(status=[b""] * 101)
     with pytest.raises(Refused, match="101 statuses"):
         messages.agent_message(agent_pb2.AgentMessage(statuses=many))
+    too_many = Requests(Measured(counts=(COUNT,) * (messages.REQUEST_BATCH + 1)))
+    with pytest.raises(Refused, match="in one message"):
+        messages.agent_message(messages.agent_frame(too_many))
 
 
 def test_a_newer_managers_message_is_passed_over() -> None:

@@ -120,6 +120,14 @@ def test_names_of_volumes_and_contents_are_the_clusters() -> None:
     assert assignments.content_parts("secret/the_key/v1") == ("secret", "the_key", "v1")
 
 
+def test_every_node_that_answers_for_a_service_gets_its_certificate() -> None:
+    ports = (IngressPort(published=443, target=8080),)
+    public = TrafficEntry(stack="shop", service="web", ports=ports, tls="secret/cert/v2")
+    inner = TrafficEntry(stack="shop", service="db", vips={"back": "10.0.0.2"}, tls="secret/x/v1")
+    items = told(world_of(*base(), public, inner), "n1")
+    assert assignments.granted(items.values()) == {"secret/cert/v2"}
+
+
 def test_tasks_before_assignment_and_after_their_end_are_not_told() -> None:
     for state in (TaskState.NEW, TaskState.PENDING, TaskState.FAILED, TaskState.ORPHANED):
         world = world_of(*base(), *task("t1", "n1", "front", state))

@@ -31,7 +31,7 @@ def test_a_route_on_tcp_names_the_line_to_add() -> None:
 
 
 def test_faults() -> None:
-    assert "tls is not supported yet" in faults(PORT + "route: {tls: {secret: x}}")
+    assert "x is not declared" in faults(PORT + "route: {tls: {secret: x}}")
     assert "it starts with /" in faults(PORT + "route: {path_prefix: api}")
     assert "is not a host name" in faults(PORT + "route: {hosts: ['a b']}")
     assert "'5xx' is unknown" in faults(PORT + "route: {retry_on: 5xx}")
@@ -56,3 +56,23 @@ def test_shared_ports_of_a_stack() -> None:
         "12:12 port 80 is published by a too for the same hosts and path: give each a `route`",
         "16:12 port 80 is published by a too: only http ports can be shared",
     ]
+
+
+TWO = (
+    "ports: [{target: 8080, published: 80, app_protocol: http},"
+    " {target: 8080, published: 443, app_protocol: http}]\n"
+)
+
+
+def test_tls_needs_a_declared_secret_and_a_redirect_somewhere_to_lead() -> None:
+    secrets = "secrets: {cert: {external: true}}"
+    made = service(TWO + "route: {tls: {secret: cert}}", rest=secrets).route
+    assert made == Route(tls="cert")
+    made = service(TWO + "route: {tls: {secret: cert, redirect_from: 443}}", rest=secrets).route
+    assert made == Route(tls="cert", redirect_from=443)
+    assert "secret" in faults(TWO + "route: {tls: {}}")
+    for given in (
+        PORT + "route: {tls: {secret: c, redirect_from: 80}}",
+        TWO + "route: {tls: {secret: c, redirect_from: 81}}",
+    ):
+        assert "one of the service's http ports" in faults(given)

@@ -1,10 +1,16 @@
 """Services, tasks and weights -> entries."""
 
+from msgspec.structs import replace
+
+from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.decision import Dirty
+from stackd.core.model.ids import RevisionId
 from stackd.core.model.network import ServiceAddresses
 from stackd.core.model.node import NodeStatus
-from stackd.core.model.record import Ref, ref
-from stackd.core.model.stack import AppProtocol, Port
+from stackd.core.model.record import Put, Ref, ref
+from stackd.core.model.release import ContentHead, ContentKind
+from stackd.core.model.rollout import Rollout, ServiceState
+from stackd.core.model.stack import AppProtocol, Port, Route, Strategy, StrategyKind
 from stackd.core.model.states import Leaving, NodeState, TaskState
 from stackd.core.model.task import TaskDesired, TaskStatus
 from stackd.core.model.traffic import TrafficEntry
@@ -27,6 +33,37 @@ def test_ready_tasks_are_endpoints_and_weights_follow_their_number() -> None:
     assert town.entry.listening
     assert town.entry.vips == {NET: "10.0.0.200"}
     assert town.entry.ingress_network == NET
+
+
+def test_requests_are_measured_while_a_rollout_that_is_analysed_goes_on() -> None:
+    town = Town()
+    town.task("a", "r1")
+    rollout = Rollout(id="x", target=RevisionId("r2"))
+    state = ServiceState(stack="shop", service="web", rollout=rollout)
+    seen = []
+    for analysis, ended in ((None, 0), (AnalysisPolicy(), 0), (AnalysisPolicy(), 5.0)):
+        town.declare(strategy=Strategy(kind=StrategyKind.CANARY, analysis=analysis))
+        town.put(replace(state, rollout=replace(rollout, ended=ended)))
+        town.turn_table()
+        seen.append(town.entry.measured)
+    assert seen == [False, True, False]
+
+
+def test_the_certificate_is_the_current_version_of_its_secret() -> None:
+    town = Town()
+    town.task("a", "r1")
+    town.declare(route=Route(tls="cert"))
+    seen = []
+    for version in ("", "v1", "v2"):
+        head = ContentHead(kind=ContentKind.SECRET, name="shop_cert", version=version)
+        if version:
+            town.put(head)
+        dirty = Dirty(everything=not version, refs=frozenset({ref(ContentHead, head.key)}))
+        made = table.decide(town.world, dirty, town.now, ids)
+        for commit in made.commits:
+            town.put(*(c.record for c in commit.changes if isinstance(c, Put)))
+        seen.append(town.entry.tls)
+    assert seen == ["", "secret/shop_cert/v1", "secret/shop_cert/v2"]
 
 
 def test_wanted_weights_are_kept_as_they_are() -> None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from stackd.core.model.api import ContentRequest, ContentRow
-from stackd.core.model.stack import ContentSpec
+from stackd.core.model.stack import ContentSpec, Route
 from stackd.errors import Refused
 from stackd.manager.api.contents import ContentApi
 from stackd.manager.contents import Contents
@@ -75,6 +75,16 @@ async def test_what_nobody_is_granted_can_go() -> None:
         await api(on).remove(ContentRequest(kind="secret", name="key"), CALLER)
         await on.settle()
         assert (await api(on).list(ContentRequest(kind="secret"), CALLER)).items == ()
+
+
+async def test_the_certificate_of_a_route_is_in_use() -> None:
+    async with Harness() as on:
+        await made(on, "secret")
+        own = {"own": ContentSpec(name="key", external=True)}
+        await declared(on, stack(service(route=Route(tls="own")), secrets=own))
+        assert (await shown(on, "secret")).used_by == ("shop/web",)
+        with pytest.raises(Refused, match="is used by shop/web"):
+            await api(on).remove(ContentRequest(kind="secret", name="key"), CALLER)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "-x", "x" * 64, "a\n"])

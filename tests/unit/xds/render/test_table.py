@@ -92,9 +92,9 @@ def test_a_port_with_nothing_to_send_to_answers_for_itself() -> None:
 def test_a_withdrawn_service_has_no_listener_but_routes_while_endpoints_are_ready() -> None:
     withdrawn = render(entry(endpoint(1), listening=False))
     assert withdrawn.snapshot.listeners == {}
-    assert set(withdrawn.snapshot.routes) == {"port-80"}
+    assert set(withdrawn.snapshot.routes) == {"port-80", "stackd-shadow"}
     gone = render(entry(endpoint(1, ready=False), listening=False))
-    assert gone.snapshot.routes == {}
+    assert set(gone.snapshot.routes) == {"stackd-shadow"}
     assert set(gone.snapshot.clusters) == {"shop/web/8080/http/r1"}
 
 
