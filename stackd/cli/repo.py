@@ -47,7 +47,7 @@ def add(
         interval=duration(interval),
         prune=prune,
         allow_empty=allow_empty,
-        variables=_variables(var or []),
+        variables=variables(var or []),
         ssh_key=_read(ssh_key),
         token=_read(token_file).strip(),
         known_hosts=_read(known_hosts).decode("utf-8", "replace"),
@@ -56,7 +56,8 @@ def add(
     emit(answer, output, lambda a: print_lines([a.text]))
 
 
-def _variables(settings: list[str]) -> dict[str, str]:
+def variables(settings: list[str]) -> dict[str, str]:
+    """What `--var K=V` says. Raises Refused."""
     found: dict[str, str] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")

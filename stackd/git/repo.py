@@ -20,6 +20,8 @@ from stackd.git.urls import check_commit, check_ref
 
 R = TypeVar("R")
 _TIP = "refs/stackd/tip"
+_LOOK = "refs/stackd/look"
+"""What was fetched only to be looked at."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LEFTOVERS = ("*.lock", "refs/stackd/*.lock", "objects/pack/tmp_*", "objects/??/tmp_obj_*")
 
@@ -66,9 +68,24 @@ class GitRepo:
 
         Raises Refused or Unavailable; the mirror is as before then.
         """
+        return await self._fetch(remote, _TIP)
+
+    async def look_up(self, revision: str) -> str:
+        """The commit that a branch, tag or commit id means; a branch or tag as it is at the
+        remote now. Raises Refused or Unavailable."""
+        if _COMMIT.fullmatch(revision) and await self.has(revision):
+            return revision
+        try:
+            return await self._fetch(await self.ls_remote(revision), _LOOK)
+        except Refused:
+            if re.fullmatch(r"[0-9a-f]{4,40}", revision):
+                return await self.resolve(revision)
+            raise
+
+    async def _fetch(self, remote: Remote, into: str) -> str:
         async with self._lock:
             await self._open()
-            refspec = f"+{remote.ref}:{_TIP}"
+            refspec = f"+{remote.ref}:{into}"
             arguments = [
                 f"--git-dir={self._mirror}", "fetch", "--quiet", "--no-tags", "--force",
                 "--no-recurse-submodules", "--no-write-fetch-head", "--no-auto-maintenance",
@@ -82,7 +99,7 @@ class GitRepo:
                 raise translate(done, self._git.address.host)
             await self._local("-c", "gc.auto=2000", "-c", "gc.autoDetach=false", "gc", "--auto",
                               "--quiet")  # fmt: skip
-            tip = await self._local("rev-parse", "--verify", "--quiet", f"{_TIP}^{{commit}}")
+            tip = await self._local("rev-parse", "--verify", "--quiet", f"{into}^{{commit}}")
             commit = tip.stdout.decode().strip()
             if tip.code or not _COMMIT.fullmatch(commit):
                 raise Refused(f"{remote.ref} is not a commit.", "Change --ref.")
@@ -116,6 +133,12 @@ class GitRepo:
             "merge-base", "--is-ancestor", check_commit(of), check_commit(commit)
         )
         return done.code == 0
+
+    async def common(self, base: str, head: str) -> str:
+        """The newest commit that both build on; '' when there is none here."""
+        done = await self._local("merge-base", check_commit(base), check_commit(head))
+        found = done.stdout.decode().strip()
+        return found if _COMMIT.fullmatch(found) else ""
 
     async def history(self, commit: str, count: int) -> tuple[str, ...]:
         """At most `count` ancestors of a commit, newest first, without itself."""

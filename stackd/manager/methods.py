@@ -57,6 +57,7 @@ def _stacks(on: Handlers) -> Mapping[str, Method]:
         "Apply": Method(api.ApplyRequest, on.deploying.apply),
         "Plan": Method(api.PlanRequest, on.deploying.plan),
         "Diff": Method(api.PlanRequest, on.deploying.plan_repository),
+        "Compare": Method(api.CompareRequest, on.deploying.compare),
         "Status": Method(api.NameRequest, on.status.status),
         "Watch": Method(api.NameRequest, on.status.watch),
         "Why": Method(api.NameRequest, on.waiting.why),

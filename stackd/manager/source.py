@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from stackd.aio.loop import Bell
+from stackd.core.model.api import CompareAnswer, CompareRequest
 from stackd.core.model.source import Repository, RepositoryStatus
 from stackd.errors import Corrupt, Refused, StackdError
 from stackd.git.environment import Credential, Git
 from stackd.git.repo import GitRepo, forget_mirrors
 from stackd.git.urls import check_url
 from stackd.git.watch import Pace, local_changes
+from stackd.manager.compare import Ends, compared
 from stackd.manager.declared import Declared, Reader
 from stackd.manager.follow import Follower, Leader
 
@@ -89,9 +91,7 @@ class Source:
     async def declared(self, name: str, commit: str = "") -> Declared:
         """What a repository declares at a commit, or at the remote now; deploys nothing. Raises
         Refused for an unknown repository or commit, Unavailable when the remote is away."""
-        worker = self._workers.get(name)
-        if worker is None:
-            raise Refused(f"There is no repository {name}.", "See: stackd repo ls")
+        worker = self._worker(name)
         mirror, repository = worker.mirror, worker.repository
         try:
             found = await mirror.resolve(commit) if commit else ""
@@ -103,6 +103,21 @@ class Source:
         reader = Reader(repository)
         files = await mirror.read(lambda objects: reader.read(objects, found))
         return Declared(repository, found, files)
+
+    async def compare(self, request: CompareRequest) -> CompareAnswer:
+        """What one revision of a repository declares otherwise than another. Raises Refused or
+        Unavailable."""
+        worker = self._worker(request.repo)
+        mirror = worker.mirror
+        base, head = await mirror.look_up(request.base), await mirror.look_up(request.head)
+        ends = Ends(base, head, await mirror.common(base, head))
+        return await mirror.read(lambda objects: compared(worker.repository, objects, ends))
+
+    def _worker(self, name: str) -> _Worker:
+        worker = self._workers.get(name)
+        if worker is None:
+            raise Refused(f"There is no repository {name}.", "See: stackd repo ls")
+        return worker
 
     async def _follow(self, repository: Repository, mirror: GitRepo, bell: Bell) -> None:
         """Look, wait, look again. An error of any kind concerns this repository only."""

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from stackd.aio.clock import SystemClock
-from stackd.core.model.api import RepoAddRequest, RepoRequest
+from stackd.core.model.api import CompareRequest, RepoAddRequest, RepoRequest
 from stackd.core.model.event import Event
 from stackd.core.model.record import Changes, Delete, Put, Record, ref
 from stackd.core.model.release import Stack
@@ -426,5 +426,18 @@ async def test_what_a_commit_declares_is_told_without_deploying(rig: Rig) -> Non
         for name, commit in (("nowhere", ""), ("ops", "f" * 40), ("ops", "--output=x")):
             with pytest.raises(Refused):
                 await source.declared(name, commit)
+        await check_comparing(source, first)
         running.cancel()
     assert rig.deployer.take() == ["a"]
+
+
+async def check_comparing(source: Source, first: str) -> None:
+    """Branches that are not followed are fetched to be compared, and nothing else."""
+    for head in ("later", "refs/heads/later"):
+        answer = await source.compare(CompareRequest(repo="ops", base=first, head=head))
+        assert ([found.stack for found in answer.stacks], answer.base) == (["b"], first)
+    short = CompareRequest(repo="ops", base=first[:9], head="main")
+    assert (await source.compare(short)).stacks == ()
+    for repo, head in (("nowhere", "main"), ("ops", "missing"), ("ops", "--upload-pack=x")):
+        with pytest.raises(Refused):
+            await source.compare(CompareRequest(repo=repo, base="main", head=head))

@@ -5,6 +5,13 @@ they are. Requests may grow fields with defaults.
 """
 
 from stackd.core.model.api.base import Answer, Empty, NameRequest, Text
+from stackd.core.model.api.compare import (
+    CompareAnswer,
+    CompareLine,
+    CompareRequest,
+    CompareStack,
+    FieldRow,
+)
 from stackd.core.model.api.deploy import (
     ApplyAnswer,
     ApplyRequest,
@@ -71,6 +78,10 @@ __all__ = [
     "ApplyAnswer",
     "ApplyRequest",
     "ClusterAnswer",
+    "CompareAnswer",
+    "CompareLine",
+    "CompareRequest",
+    "CompareStack",
     "ContentRequest",
     "ContentRow",
     "ContentRows",
@@ -78,6 +89,7 @@ __all__ = [
     "EventRow",
     "EventsRequest",
     "ExecFrame",
+    "FieldRow",
     "HistoryRow",
     "HistoryRows",
     "ImageRequest",
