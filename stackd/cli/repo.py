@@ -34,6 +34,9 @@ def add(
     ssh_key: Annotated[Path | None, typer.Option("--ssh-key", help="Private key file.")] = None,
     token_file: Annotated[Path | None, typer.Option("--token-file", help="Token file.")] = None,
     known_hosts: Annotated[Path | None, typer.Option("--known-hosts")] = None,
+    webhook_secret_file: Annotated[
+        Path | None, typer.Option("--webhook-secret-file", help="Lets its forge call /hooks/NAME.")
+    ] = None,
     output: Output = "text",
 ) -> None:
     """Follow a repository. Example: stackd repo add https://git.example/stacks.git --name ops"""
@@ -50,6 +53,7 @@ def add(
         variables=variables(var or []),
         ssh_key=_read(ssh_key),
         token=_read(token_file).strip(),
+        webhook_secret=_read(webhook_secret_file).strip(),
         known_hosts=_read(known_hosts).decode("utf-8", "replace"),
     )
     answer = call(where(context), "RepoAdd", request, Text)

@@ -41,6 +41,7 @@ from stackd.manager.contents import Contents
 from stackd.manager.deployer import Deployer
 from stackd.manager.dispatcher import Dispatcher, Surroundings
 from stackd.manager.follow import Leader as SourceLeader
+from stackd.manager.hooks import HookReceiver
 from stackd.manager.loop import Context
 from stackd.manager.methods import Handlers, methods
 from stackd.manager.orchestrator import orchestrator
@@ -72,9 +73,10 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @dataclass(slots=True)
 class Standing:
-    """What /healthz tells of this manager."""
+    """What the HTTP port, which outlives terms, tells and reaches of this manager."""
 
     serving: bool = False
+    hooks: HookReceiver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ async def lead(manager: Manager, context: Context) -> None:
         group.create_task(services.dispatcher.run(context), name="dispatcher")
         source = _source(manager, context, services)
         group.create_task(source.run(), name="source")
+        manager.standing.hooks = HookReceiver(context, services.repositories, source.look)
         handlers = _handlers(manager, context, services, source)
         group.create_task(_serve(manager, context, services, handlers), name="servers")
 
@@ -215,6 +218,7 @@ async def _serve(
         await asyncio.Event().wait()
     finally:
         manager.standing.serving = False
+        manager.standing.hooks = None
         await control.stop()
         await joiners.stop()
         await agents.stop()

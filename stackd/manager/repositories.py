@@ -21,19 +21,13 @@ from stackd.git.urls import Address, Scheme, check_ref, check_url
 from stackd.git.watch import git_folder
 from stackd.manager.api.tasks import rfc3339
 from stackd.manager.requests import StackDeployer
+from stackd.manager.sealed import Secrets, asked, opened, sealed
 from stackd.store.seal import Sealer
 from stackd.store.tables import Fence, Tables
 
 SHORTEST_INTERVAL = 1.0
 LONGEST_INTERVAL = 86_400.0
 """Seconds between polls."""
-
-
-class _Sealed(msgspec.Struct, frozen=True):
-    """What is in `Repository.credential` once it is opened."""
-
-    ssh_key: bytes = b""
-    token: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +64,8 @@ class Repositories:
             prune=request.prune,
             allow_empty=request.allow_empty,
             variables=request.variables,
-            credential=self._seal(request),
+            credential=sealed(self.sealer, request.name, asked(request)),
+            webhook=bool(request.webhook_secret),
             known_hosts=request.known_hosts,
             added=self.clock.now(),
             by=by,
@@ -80,19 +75,14 @@ class Repositories:
         await self.tables.commit(Changes(changes=changes), self.fence)
         return Text(text=f"Following {request.url} as {request.name}.")
 
-    def _seal(self, request: RepoAddRequest) -> bytes:
-        if not request.ssh_key and not request.token:
-            return b""
-        clear = msgspec.msgpack.encode(_Sealed(request.ssh_key, request.token))
-        return self.sealer.seal(clear, _context(request.name))
+    def secrets(self, repository: Repository) -> Secrets:
+        """The clear secrets of a repository. Raises Corrupt."""
+        return opened(self.sealer, repository)
 
     def credential(self, repository: Repository) -> Credential:
         """The clear credential, for the source loop. Raises Corrupt."""
-        if not repository.credential:
-            return Credential(known_hosts=repository.known_hosts)
-        clear = self.sealer.open(repository.credential, _context(repository.name))
-        sealed = msgspec.msgpack.decode(clear, type=_Sealed)
-        return Credential(sealed.ssh_key, repository.known_hosts, sealed.token)
+        secrets = self.secrets(repository)
+        return Credential(secrets.ssh_key, repository.known_hosts, secrets.token)
 
     def ls(self) -> RepoRows:
         """Every repository with what the source loop last saw."""
@@ -111,6 +101,7 @@ class Repositories:
             error=status.error,
             problems=status.problems,
             stacks=tuple(head.name for head in self._owned(repository.name)),
+            webhook=f"/hooks/{repository.name}" if repository.webhook else "",
         )
 
     async def rm(self, request: RepoRequest, by: str, deployer: StackDeployer) -> Text:
@@ -214,8 +205,6 @@ def _check_credentials(address: Address, request: RepoAddRequest) -> None:
             raise Refused("A local repository takes no credential.")
         case _:
             pass
-    if any(byte in request.token for byte in b"\r\n\0"):
-        raise Refused("The token holds a line break.", "Give a file with the token alone.")
 
 
 def _folder(path: str) -> str:
@@ -229,7 +218,3 @@ def _interval(seconds: float) -> float:
     if not SHORTEST_INTERVAL <= seconds <= LONGEST_INTERVAL:
         raise Refused("The interval is out of bounds.", "Give 1s to 24h with --interval.")
     return seconds
-
-
-def _context(name: str) -> str:
-    return f"repository credential/{name}"

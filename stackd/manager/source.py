@@ -88,6 +88,11 @@ class Source:
                 self._workers[name].bell.ring()
         forget_mirrors(self._places.mirrors, set(wanted))
 
+    def look(self, name: str) -> None:
+        """Look at a repository now; one that is unknown is left alone."""
+        if (worker := self._workers.get(name)) is not None:
+            worker.bell.ring()
+
     async def declared(self, name: str, commit: str = "") -> Declared:
         """What a repository declares at a commit, or at the remote now; deploys nothing. Raises
         Refused for an unknown repository or commit, Unavailable when the remote is away."""

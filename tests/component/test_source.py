@@ -441,3 +441,19 @@ async def check_comparing(source: Source, first: str) -> None:
     for repo, head in (("nowhere", "main"), ("ops", "missing"), ("ops", "--upload-pack=x")):
         with pytest.raises(Refused):
             await source.compare(CompareRequest(repo=repo, base="main", head=head))
+
+
+async def test_a_repository_can_be_looked_at_at_once(rig: Rig) -> None:
+    source = Source(rig.leader, Places(rig.root / "git", rig.private, lambda _: Credential()))
+    rig.source.commit({"a.stack.yml": STACK % 1})
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(source.run())
+        seen = rig.tables.subscribe(RepositoryStatus)
+        while not rig.tables.world.get(RepositoryStatus, "ops") or not rig.status.checked:
+            await seen.next()
+        rig.source.path.rename(rig.root / "elsewhere")
+        source.look("nowhere")
+        source.look("ops")
+        while not rig.status.error:
+            await seen.next()
+        running.cancel()

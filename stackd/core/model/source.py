@@ -26,7 +26,9 @@ class Repository(Record, frozen=True, kw_only=True):
     allow_empty: bool = False
     variables: Mapping[str, str] = msgspec.field(default_factory=dict)
     credential: bytes = b""
-    """Sealed ssh key or token; empty = none."""
+    """Sealed ssh key or token, webhook secret; empty = none."""
+    webhook: bool = False
+    """There is a webhook secret among them: /hooks/NAME takes calls."""
     known_hosts: str = ""
     added: float = 0
     by: str = ""

@@ -22,6 +22,7 @@ class RepoAddRequest(Value, frozen=True, kw_only=True):
     ssh_key: bytes = b""
     token: bytes = b""
     known_hosts: str = ""
+    webhook_secret: bytes = b""
 
     def __repr__(self) -> str:
         return f"RepoAddRequest({self.name})"
@@ -49,6 +50,8 @@ class RepoRow(Answer, frozen=True, kw_only=True):
     error: str
     problems: tuple[str, ...]
     stacks: tuple[str, ...]
+    webhook: str = ""
+    """Where its forge may call, on the manager's HTTP port."""
 
 
 class RepoRows(Answer, frozen=True, kw_only=True):
