@@ -37,6 +37,15 @@ def add(
     webhook_secret_file: Annotated[
         Path | None, typer.Option("--webhook-secret-file", help="Lets its forge call /hooks/NAME.")
     ] = None,
+    status: Annotated[
+        str, typer.Option("--status", metavar="FORGE", help="Tell github, gitlab or gitea.")
+    ] = "",
+    status_url: Annotated[
+        str, typer.Option("--status-url", help="The repository in its API; default: by its URL.")
+    ] = "",
+    status_token_file: Annotated[
+        Path | None, typer.Option("--status-token-file", help="A token that may set statuses.")
+    ] = None,
     output: Output = "text",
 ) -> None:
     """Follow a repository. Example: stackd repo add https://git.example/stacks.git --name ops"""
@@ -54,6 +63,9 @@ def add(
         ssh_key=_read(ssh_key),
         token=_read(token_file).strip(),
         webhook_secret=_read(webhook_secret_file).strip(),
+        status=status,
+        status_url=status_url,
+        status_token=_read(status_token_file).strip(),
         known_hosts=_read(known_hosts).decode("utf-8", "replace"),
     )
     answer = call(where(context), "RepoAdd", request, Text)

@@ -37,6 +37,7 @@ from stackd.manager.api.status import StatusApi
 from stackd.manager.api.tasks import TaskApi
 from stackd.manager.api.waiting import WaitingApi
 from stackd.manager.certificates import Authority, Membership
+from stackd.manager.commit_statuses import CommitStatuses
 from stackd.manager.contents import Contents
 from stackd.manager.deployer import Deployer
 from stackd.manager.dispatcher import Dispatcher, Surroundings
@@ -136,6 +137,8 @@ async def lead(manager: Manager, context: Context) -> None:
         group.create_task(services.dispatcher.run(context), name="dispatcher")
         source = _source(manager, context, services)
         group.create_task(source.run(), name="source")
+        told = CommitStatuses(context, services.repositories.status_token)
+        group.create_task(told.run(), name="commit statuses")
         manager.standing.hooks = HookReceiver(context, services.repositories, source.look)
         handlers = _handlers(manager, context, services, source)
         group.create_task(_serve(manager, context, services, handlers), name="servers")

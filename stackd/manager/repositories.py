@@ -14,7 +14,7 @@ from stackd.core.model.api import RepoAddRequest, RepoRequest, RepoRow, RepoRows
 from stackd.core.model.ids import OBJECT_NAME
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Stack
-from stackd.core.model.source import Repository, RepositoryStatus
+from stackd.core.model.source import Forge, Repository, RepositoryStatus
 from stackd.errors import Conflict, Refused
 from stackd.git.environment import Credential
 from stackd.git.urls import Address, Scheme, check_ref, check_url
@@ -24,6 +24,8 @@ from stackd.manager.requests import StackDeployer
 from stackd.manager.sealed import Secrets, asked, opened, sealed
 from stackd.store.seal import Sealer
 from stackd.store.tables import Fence, Tables
+from stackd.web import forges
+from stackd.web.client import check_url as check_api
 
 SHORTEST_INTERVAL = 1.0
 LONGEST_INTERVAL = 86_400.0
@@ -54,6 +56,7 @@ class Repositories:
         if local:
             git_folder(Path(request.url))
         _check_credentials(address, request)
+        forge, status_url = status_of(request, address)
         record = Repository(
             name=request.name,
             url=request.url,
@@ -67,6 +70,8 @@ class Repositories:
             credential=sealed(self.sealer, request.name, asked(request)),
             webhook=bool(request.webhook_secret),
             known_hosts=request.known_hosts,
+            forge=forge,
+            status_url=status_url,
             added=self.clock.now(),
             by=by,
         )
@@ -78,6 +83,10 @@ class Repositories:
     def secrets(self, repository: Repository) -> Secrets:
         """The clear secrets of a repository. Raises Corrupt."""
         return opened(self.sealer, repository)
+
+    def status_token(self, repository: Repository) -> str:
+        """The clear token that may set the status of commits. Raises Corrupt."""
+        return self.secrets(repository).status.decode("utf-8", "replace")
 
     def credential(self, repository: Repository) -> Credential:
         """The clear credential, for the source loop. Raises Corrupt."""
@@ -102,6 +111,7 @@ class Repositories:
             problems=status.problems,
             stacks=tuple(head.name for head in self._owned(repository.name)),
             webhook=f"/hooks/{repository.name}" if repository.webhook else "",
+            status_url=repository.status_url,
         )
 
     async def rm(self, request: RepoRequest, by: str, deployer: StackDeployer) -> Text:
@@ -205,6 +215,25 @@ def _check_credentials(address: Address, request: RepoAddRequest) -> None:
             raise Refused("A local repository takes no credential.")
         case _:
             pass
+
+
+def status_of(request: RepoAddRequest, address: Address) -> tuple[Forge | None, str]:
+    """Who is told the status of commits, and where; by default where the repository is. Raises
+    Refused."""
+    if not request.status:
+        if request.status_url or request.status_token:
+            raise Refused("It is not said whose status API it is.", "Add --status FORGE.")
+        return None, ""
+    if request.status not in list(Forge):
+        raise Refused(f"{request.status!r} is not a known forge.", f"Use {', '.join(Forge)}.")
+    if not request.status_token:
+        raise Refused("Statuses of commits need a token.", "Add --status-token-file FILE.")
+    forge = Forge(request.status)
+    if request.status_url:
+        return forge, check_api(request.status_url)
+    if not address.host:
+        raise Refused("A local repository has no forge.", "Name its API with --status-url.")
+    return forge, forges.api_of(forge, address.host, address.path)
 
 
 def _folder(path: str) -> str:

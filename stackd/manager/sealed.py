@@ -20,6 +20,7 @@ class Secrets(msgspec.Struct, frozen=True):
     ssh_key: bytes = b""
     token: bytes = b""
     webhook: bytes = b""
+    status: bytes = b""
 
     def __repr__(self) -> str:
         return "Secrets()"
@@ -27,7 +28,11 @@ class Secrets(msgspec.Struct, frozen=True):
 
 def asked(request: RepoAddRequest) -> Secrets:
     """The secrets in a request. Raises Refused for those that cannot be right."""
-    for what, secret in (("token", request.token), ("webhook secret", request.webhook_secret)):
+    for what, secret in (
+        ("token", request.token),
+        ("webhook secret", request.webhook_secret),
+        ("status token", request.status_token),
+    ):
         if any(byte in secret for byte in b"\r\n\0"):
             raise Refused(f"The {what} holds a line break.", f"Give a file with the {what} alone.")
     if request.webhook_secret and len(request.webhook_secret) < SHORTEST_SECRET:
@@ -35,7 +40,7 @@ def asked(request: RepoAddRequest) -> Secrets:
             f"The webhook secret has less than {SHORTEST_SECRET} characters.",
             "Make a longer one, e.g. with: openssl rand -hex 32",
         )
-    return Secrets(request.ssh_key, request.token, request.webhook_secret)
+    return Secrets(request.ssh_key, request.token, request.webhook_secret, request.status_token)
 
 
 def sealed(sealer: Sealer, name: str, secrets: Secrets) -> bytes:

@@ -39,6 +39,7 @@ RECORDS: tuple[type[record.Record], ...] = (
     release.Revision,
     release.Stack,
     rollout.ServiceState,
+    source.CommitReport,
     source.Repository,
     source.RepositoryStatus,
     task.Task,

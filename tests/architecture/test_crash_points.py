@@ -20,6 +20,7 @@ LOOP = "the control loops"
 BY_HAND = "none: seldom, by a request, by Git or at a start, whole in one transaction"
 COMMITS = {
     "certificates.py": {BY_HAND},
+    "commit_statuses.py": {BY_HAND},
     "contents.py": {"contents", BY_HAND},
     "deployer.py": {"deploy", "removal", BY_HAND},
     "follow.py": {BY_HAND},

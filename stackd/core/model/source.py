@@ -1,11 +1,30 @@
 """Git repositories that declare stacks."""
 
+import enum
 from collections.abc import Mapping
 from typing import ClassVar
 
 import msgspec
 
 from stackd.core.model.record import Record
+
+
+class Forge(enum.StrEnum):
+    """Where a repository is hosted: who is told the status of a commit, and how."""
+
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    GITEA = "gitea"
+
+
+class CommitState(enum.StrEnum):
+    """What a forge is told of a commit."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    SUPERSEDED = "superseded"
+    """A later commit declared something else before this one had come to its end."""
 
 
 class Repository(Record, frozen=True, kw_only=True):
@@ -26,10 +45,14 @@ class Repository(Record, frozen=True, kw_only=True):
     allow_empty: bool = False
     variables: Mapping[str, str] = msgspec.field(default_factory=dict)
     credential: bytes = b""
-    """Sealed ssh key or token, webhook secret; empty = none."""
+    """Sealed ssh key or token, webhook secret, status token; empty = none."""
     webhook: bool = False
     """There is a webhook secret among them: /hooks/NAME takes calls."""
     known_hosts: str = ""
+    forge: Forge | None = None
+    """Who is told the status of each commit; None = nobody."""
+    status_url: str = ""
+    """The repository in the forge's API."""
     added: float = 0
     by: str = ""
 
@@ -64,3 +87,21 @@ class RepositoryStatus(Record, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return self.name
+
+
+class CommitReport(Record, frozen=True, kw_only=True):
+    """What a forge has been told of a commit last."""
+
+    TABLE: ClassVar[str] = "commit_reports"
+    repository: str
+    commit: str
+    state: CommitState
+    kind: str = ""
+    """The phase that it told of."""
+    text: str = ""
+    sent: float = 0
+    """Unix seconds."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.repository}/{self.commit}"

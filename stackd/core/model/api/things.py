@@ -23,6 +23,10 @@ class RepoAddRequest(Value, frozen=True, kw_only=True):
     token: bytes = b""
     known_hosts: str = ""
     webhook_secret: bytes = b""
+    status: str = ""
+    """The forge that is told the status of commits: github, gitlab, gitea."""
+    status_url: str = ""
+    status_token: bytes = b""
 
     def __repr__(self) -> str:
         return f"RepoAddRequest({self.name})"
@@ -52,6 +56,8 @@ class RepoRow(Answer, frozen=True, kw_only=True):
     stacks: tuple[str, ...]
     webhook: str = ""
     """Where its forge may call, on the manager's HTTP port."""
+    status_url: str = ""
+    """The API that is told the status of commits."""
 
 
 class RepoRows(Answer, frozen=True, kw_only=True):
