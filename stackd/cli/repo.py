@@ -46,6 +46,9 @@ def add(
     status_token_file: Annotated[
         Path | None, typer.Option("--status-token-file", help="A token that may set statuses.")
     ] = None,
+    revert_branch: Annotated[
+        str, typer.Option("--revert-branch", help="Push the revert of a refused commit there.")
+    ] = "",
     output: Output = "text",
 ) -> None:
     """Follow a repository. Example: stackd repo add https://git.example/stacks.git --name ops"""
@@ -66,6 +69,7 @@ def add(
         status=status,
         status_url=status_url,
         status_token=_read(status_token_file).strip(),
+        revert_branch=revert_branch,
         known_hosts=_read(known_hosts).decode("utf-8", "replace"),
     )
     answer = call(where(context), "RepoAdd", request, Text)
@@ -148,4 +152,5 @@ def _show(rows: RepoRows, output: str) -> None:
 
 def _troubles(row: RepoRow) -> list[str]:
     found = [f"{row.name}: {row.error}"] if row.error else []
-    return found + [f"{row.name}: {problem}" for problem in row.problems]
+    found += [f"{row.name}: {problem}" for problem in row.problems]
+    return found + [f"{row.name}: {revert}" for revert in row.reverts]

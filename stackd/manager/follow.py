@@ -253,7 +253,15 @@ class Follower:
             files={path: file.name for path, file in work.files.items()},
             ancestors=history,
             skipped=skipped,
+            invalid=self._invalid(work),
         )
+
+    def _invalid(self, work: _Pass) -> Mapping[str, str]:
+        """Since which commit each file that is not valid is so."""
+        status = self._status()
+        now = work.commit if status.commit else ""
+        refused = [path for path, file in work.files.items() if file.bundle is None]
+        return {path: status.invalid.get(path, now) for path in refused}
 
     async def _skipped(self, work: _Pass, history: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
         """For each ancestor that was not processed, the stacks that it declared otherwise."""

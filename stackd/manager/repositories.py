@@ -14,7 +14,8 @@ from stackd.core.model.api import RepoAddRequest, RepoRequest, RepoRow, RepoRows
 from stackd.core.model.ids import OBJECT_NAME
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Stack
-from stackd.core.model.source import Forge, Repository, RepositoryStatus
+from stackd.core.model.source import Forge, Repository, RepositoryStatus, Revert
+from stackd.core.rollout.refused import words
 from stackd.errors import Conflict, Refused
 from stackd.git.environment import Credential
 from stackd.git.urls import Address, Scheme, check_ref, check_url
@@ -72,6 +73,7 @@ class Repositories:
             known_hosts=request.known_hosts,
             forge=forge,
             status_url=status_url,
+            revert_branch=_other_branch(request),
             added=self.clock.now(),
             by=by,
         )
@@ -112,6 +114,7 @@ class Repositories:
             stacks=tuple(head.name for head in self._owned(repository.name)),
             webhook=f"/hooks/{repository.name}" if repository.webhook else "",
             status_url=repository.status_url,
+            reverts=tuple(words(one) for one in self._reverts(repository.name)),
         )
 
     async def rm(self, request: RepoRequest, by: str, deployer: StackDeployer) -> Text:
@@ -125,8 +128,9 @@ class Repositories:
         return Text(text=f"No longer following {request.name}; {count} stacks {done}.")
 
     async def _forget(self, name: str) -> None:
-        gone = (ref(Repository, name), ref(RepositoryStatus, name))
         while True:
+            gone = [ref(Repository, name), ref(RepositoryStatus, name)]
+            gone += [ref(Revert, revert.key) for revert in self._reverts(name)]
             try:
                 deletes = tuple(Delete(ref=place) for place in gone)
                 await self.tables.commit(Changes(changes=deletes), self.fence)
@@ -187,6 +191,9 @@ class Repositories:
         finally:
             self.tables.unsubscribe(subscription)
 
+    def _reverts(self, name: str) -> list[Revert]:
+        return [one for one in self.tables.world.all(Revert) if one.repository == name]
+
     def _owned(self, name: str) -> list[Stack]:
         return [head for head in self.tables.world.all(Stack) if head.owner == f"repo:{name}"]
 
@@ -234,6 +241,15 @@ def status_of(request: RepoAddRequest, address: Address) -> tuple[Forge | None, 
     if not address.host:
         raise Refused("A local repository has no forge.", "Name its API with --status-url.")
     return forge, forges.api_of(forge, address.host, address.path)
+
+
+def _other_branch(request: RepoAddRequest) -> str:
+    branch = check_ref(request.revert_branch)
+    if branch and branch == request.ref.removeprefix("refs/heads/"):
+        raise Refused(
+            f"{branch} is the branch that is followed.", "Name another with --revert-branch."
+        )
+    return branch
 
 
 def _folder(path: str) -> str:

@@ -22,6 +22,7 @@ from stackd.git.watch import Pace, local_changes
 from stackd.manager.compare import Ends, compared
 from stackd.manager.declared import Declared, Reader
 from stackd.manager.follow import Follower, Leader
+from stackd.manager.reverts import Reverter
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +133,8 @@ class Source:
             async with asyncio.TaskGroup() as group:
                 if repository.local:
                     group.create_task(self._watch(repository, bell))
+                if repository.revert_branch:
+                    group.create_task(Reverter(repository, mirror, self._leader).run())
                 while True:
                     failed = await self._look(follower, repository.name)
                     await bell.wait(pace.next(failed=failed))

@@ -42,6 +42,7 @@ RECORDS: tuple[type[record.Record], ...] = (
     source.CommitReport,
     source.Repository,
     source.RepositoryStatus,
+    source.Revert,
     task.Task,
     task.TaskDesired,
     task.TaskStatus,

@@ -34,6 +34,7 @@ COMMITS = {
     "registrations.py": {"registrations"},
     "registries.py": {BY_HAND},
     "repositories.py": {BY_HAND},
+    "reverts.py": {BY_HAND},
     "rollouts.py": {BY_HAND},
     "stacks.py": {"scale", BY_HAND},
     "statuses.py": {"statuses"},

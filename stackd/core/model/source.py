@@ -53,6 +53,8 @@ class Repository(Record, frozen=True, kw_only=True):
     """Who is told the status of each commit; None = nobody."""
     status_url: str = ""
     """The repository in the forge's API."""
+    revert_branch: str = ""
+    """Where the revert of a refused commit is pushed; empty = nowhere."""
     added: float = 0
     by: str = ""
 
@@ -80,6 +82,8 @@ class RepositoryStatus(Record, frozen=True, kw_only=True):
     skipped: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     """Ancestors that were not processed, because a newer commit came along -> the stacks that had
     other content there than at the next newer commit that was."""
+    invalid: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Stack file that is not valid -> the commit since which it is not; '' = from the beginning."""
     sync_requested: int = 0
     sync_done: int = 0
     sync_pull: bool = False
@@ -101,6 +105,25 @@ class CommitReport(Record, frozen=True, kw_only=True):
     text: str = ""
     sent: float = 0
     """Unix seconds."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.repository}/{self.commit}"
+
+
+class Revert(Record, frozen=True, kw_only=True):
+    """What became of undoing a refused commit: done once."""
+
+    TABLE: ClassVar[str] = "reverts"
+    repository: str
+    commit: str
+    """The refused one."""
+    reason: str
+    branch: str = ""
+    revert: str = ""
+    """The commit that was pushed to `branch`; empty when `problem` says why there is none."""
+    problem: str = ""
+    at: float = 0
 
     @property
     def key(self) -> str:

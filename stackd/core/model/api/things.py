@@ -27,6 +27,7 @@ class RepoAddRequest(Value, frozen=True, kw_only=True):
     """The forge that is told the status of commits: github, gitlab, gitea."""
     status_url: str = ""
     status_token: bytes = b""
+    revert_branch: str = ""
 
     def __repr__(self) -> str:
         return f"RepoAddRequest({self.name})"
@@ -58,6 +59,8 @@ class RepoRow(Answer, frozen=True, kw_only=True):
     """Where its forge may call, on the manager's HTTP port."""
     status_url: str = ""
     """The API that is told the status of commits."""
+    reverts: tuple[str, ...] = ()
+    """What became of each refused commit."""
 
 
 class RepoRows(Answer, frozen=True, kw_only=True):
