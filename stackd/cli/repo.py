@@ -49,6 +49,9 @@ def add(
     revert_branch: Annotated[
         str, typer.Option("--revert-branch", help="Push the revert of a refused commit there.")
     ] = "",
+    approve: Annotated[
+        str, typer.Option("--approve", metavar="manual", help="Wait for `stackd approve`.")
+    ] = "",
     output: Output = "text",
 ) -> None:
     """Follow a repository. Example: stackd repo add https://git.example/stacks.git --name ops"""
@@ -70,6 +73,7 @@ def add(
         status_url=status_url,
         status_token=_read(status_token_file).strip(),
         revert_branch=revert_branch,
+        approve=approve,
         known_hosts=_read(known_hosts).decode("utf-8", "replace"),
     )
     answer = call(where(context), "RepoAdd", request, Text)
@@ -152,5 +156,9 @@ def _show(rows: RepoRows, output: str) -> None:
 
 def _troubles(row: RepoRow) -> list[str]:
     found = [f"{row.name}: {row.error}"] if row.error else []
+    if row.waiting:
+        found.append(f"{row.name}: commit {row.waiting[:12]} waits for approval:")
+        found += [f"    {line}" for line in row.planned]
+        found.append(f"    stackd approve {row.name} {row.plan}")
     found += [f"{row.name}: {problem}" for problem in row.problems]
     return found + [f"{row.name}: {revert}" for revert in row.reverts]

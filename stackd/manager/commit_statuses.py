@@ -158,7 +158,7 @@ class _Worker:
         """Say what is new; returns after how many seconds to look again, 0 = only when something
         changes."""
         status = self._context.tables.world.get(RepositoryStatus, self._repository.name)
-        if status is None or not status.commit:
+        if status is None or not (status.commit or status.waiting):
             return 0.0
         self._follow(status)
         pause = 0.0
@@ -176,10 +176,11 @@ class _Worker:
 
     def _follow(self, status: RepositoryStatus) -> None:
         """Have the newest commit among the open ones, and those before it that were left open."""
-        current = self._told(status.commit)
         wanted = [r.commit for r in self._reports() if r.state is CommitState.PENDING]
-        if current is None or current.state is CommitState.FAILURE:
-            wanted.append(status.commit)
+        for newest in filter(None, (status.commit, status.waiting)):
+            told = self._told(newest)
+            if told is None or told.state is CommitState.FAILURE:
+                wanted.append(newest)
         for commit in wanted:
             if commit not in self._open:
                 stacks = reported.owned(self._context.tables.world, self._repository.name)

@@ -41,10 +41,10 @@ from stackd.manager.commit_statuses import CommitStatuses
 from stackd.manager.contents import Contents
 from stackd.manager.deployer import Deployer
 from stackd.manager.dispatcher import Dispatcher, Surroundings
-from stackd.manager.follow import Leader as SourceLeader
 from stackd.manager.hooks import HookReceiver
 from stackd.manager.loop import Context
 from stackd.manager.methods import Handlers, methods
+from stackd.manager.noting import Leader as SourceLeader
 from stackd.manager.orchestrator import orchestrator
 from stackd.manager.permit import permit
 from stackd.manager.reaper import reaper
@@ -188,7 +188,7 @@ def _handlers(manager: Manager, context: Context, services: _Services, source: S
         nodes=NodeApi(tables, fence, clock, ids),
         output=OutputApi(tables, services.dispatcher),
         registries=RegistryApi(services.registries, _skopeo(manager).login),
-        repositories=RepositoryApi(services.repositories, services.deployer),
+        repositories=RepositoryApi(services.repositories, services.deployer, source),
         rollouts=RolloutApi(tables, fence, clock, ids),
         stacks=StackApi(tables, fence, services.deployer, clock, ids),
         status=StatusApi(tables, clock),

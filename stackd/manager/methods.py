@@ -86,6 +86,7 @@ def _objects(on: Handlers) -> Mapping[str, Method]:
         "RepoList": Method(api.NameRequest, on.repositories.list),
         "RepoRemove": Method(api.RepoRequest, on.repositories.remove),
         "RepoSync": Method(api.RepoRequest, on.repositories.sync),
+        "Approve": Method(api.ApproveRequest, on.repositories.approve),
         "NodeList": Method(api.NameRequest, on.nodes.list),
         "NodeInspect": Method(api.NameRequest, on.nodes.inspect),
         "NodeWait": Method(api.WaitRequest, on.draining.wait),

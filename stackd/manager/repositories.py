@@ -74,6 +74,7 @@ class Repositories:
             forge=forge,
             status_url=status_url,
             revert_branch=_other_branch(request),
+            manual=_manual(request),
             added=self.clock.now(),
             by=by,
         )
@@ -115,6 +116,10 @@ class Repositories:
             webhook=f"/hooks/{repository.name}" if repository.webhook else "",
             status_url=repository.status_url,
             reverts=tuple(words(one) for one in self._reverts(repository.name)),
+            approve="manual" if repository.manual else "",
+            waiting=status.waiting,
+            plan=status.plan,
+            planned=status.planned if status.waiting else (),
         )
 
     async def rm(self, request: RepoRequest, by: str, deployer: StackDeployer) -> Text:
@@ -160,6 +165,10 @@ class Repositories:
         """Look at once; with `pull` resolve image tags again; with `wait` return when done.
         Raises Refused when there is no such repository."""
         repository = self._known(request.name)
+        if request.pull and repository.manual:
+            raise Refused(
+                f"{request.name} takes nothing that is not approved.", "Change the image in Git."
+            )
         number = await self._ask(request)
         if request.wait:
             await self._done(request.name, number)
@@ -250,6 +259,12 @@ def _other_branch(request: RepoAddRequest) -> str:
             f"{branch} is the branch that is followed.", "Name another with --revert-branch."
         )
     return branch
+
+
+def _manual(request: RepoAddRequest) -> bool:
+    if request.approve not in ("", "manual"):
+        raise Refused(f"--approve {request.approve} is not known.", "Use --approve manual.")
+    return request.approve == "manual"
 
 
 def _folder(path: str) -> str:

@@ -18,7 +18,7 @@ from stackd.core.rollout.refused import RefusedCommit, refused, words
 from stackd.errors import Refused, Unavailable
 from stackd.git.repo import GitRepo
 from stackd.git.revert import Undo, push_revert
-from stackd.manager.follow import Leader
+from stackd.manager.noting import Leader
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from stackd.git.urls import check_url
 from stackd.git.watch import Pace, local_changes
 from stackd.manager.compare import Ends, compared
 from stackd.manager.declared import Declared, Reader
-from stackd.manager.follow import Follower, Leader
+from stackd.manager.follow import Follower
+from stackd.manager.noting import Leader
 from stackd.manager.reverts import Reverter
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Places:
 class _Worker:
     repository: Repository
     mirror: GitRepo
+    follower: Follower
     bell: Bell
     task: "asyncio.Task[None]"
 
@@ -81,9 +83,10 @@ class Source:
         for name, repository in wanted.items():
             if name not in self._workers:
                 bell, mirror = Bell(self._leader.clock), self._mirror(repository)
-                follow = self._follow(repository, mirror, bell)
+                follower = Follower(repository, mirror, self._leader)
+                follow = self._follow(follower, mirror, bell)
                 task = group.create_task(follow, name=f"source {name}")
-                self._workers[name] = _Worker(repository, mirror, bell, task)
+                self._workers[name] = _Worker(repository, mirror, follower, bell, task)
             status = world.get(RepositoryStatus, name)
             if status is not None and status.sync_requested > status.sync_done:
                 self._workers[name].bell.ring()
@@ -125,10 +128,18 @@ class Source:
             raise Refused(f"There is no repository {name}.", "See: stackd repo ls")
         return worker
 
-    async def _follow(self, repository: Repository, mirror: GitRepo, bell: Bell) -> None:
+    async def approve(self, name: str, plan: str, by: str) -> str:
+        """Let the commit of a repository go that waits with this plan; returns it. Raises
+        Refused."""
+        worker = self._worker(name)
+        commit = await worker.follower.approve(plan, by)
+        worker.bell.ring()
+        return commit
+
+    async def _follow(self, follower: Follower, mirror: GitRepo, bell: Bell) -> None:
         """Look, wait, look again. An error of any kind concerns this repository only."""
+        repository = follower.repository
         pace = Pace(repository.interval, self._leader.jitter)
-        follower = Follower(repository, mirror, self._leader)
         try:
             async with asyncio.TaskGroup() as group:
                 if repository.local:

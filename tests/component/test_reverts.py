@@ -18,7 +18,8 @@ from stackd.git.environment import Git
 from stackd.git.repo import GitRepo
 from stackd.git.revert import Pushed, Undo, push_revert
 from stackd.git.urls import check_url
-from stackd.manager.follow import Follower, Leader
+from stackd.manager.follow import Follower
+from stackd.manager.noting import Leader
 from stackd.manager.reverts import Reverter
 from stackd.store.tables import Tables
 from tests.component.cluster import until

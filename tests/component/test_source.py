@@ -20,8 +20,9 @@ from stackd.git.environment import Credential, Git
 from stackd.git.repo import GitRepo
 from stackd.git.trees import Objects
 from stackd.git.urls import check_url
-from stackd.manager.deployer import Deploy, Deployed
-from stackd.manager.follow import Follower, Leader
+from stackd.manager.deployer import Deploy, Deployed, Planned
+from stackd.manager.follow import Follower
+from stackd.manager.noting import Leader
 from stackd.manager.repositories import Repositories
 from stackd.manager.source import Places, Source
 from stackd.store.seal import Sealer
@@ -42,6 +43,9 @@ class FakeDeployer:
         self.removed: list[str] = []
         self.failures: dict[str, StackdError] = {}
         self.unresolved: dict[str, str] = {}
+
+    async def plan(self, request: Deploy) -> Planned:
+        raise Refused(f"Nobody approves {request.spec.name}.")
 
     async def deploy(self, request: Deploy) -> Deployed:
         name = request.spec.name

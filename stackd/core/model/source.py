@@ -53,6 +53,8 @@ class Repository(Record, frozen=True, kw_only=True):
     """Who is told the status of each commit; None = nobody."""
     status_url: str = ""
     """The repository in the forge's API."""
+    manual: bool = False
+    """A commit is deployed only once a person has approved the hash of its plan."""
     revert_branch: str = ""
     """Where the revert of a refused commit is pushed; empty = nowhere."""
     added: float = 0
@@ -84,6 +86,16 @@ class RepositoryStatus(Record, frozen=True, kw_only=True):
     other content there than at the next newer commit that was."""
     invalid: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Stack file that is not valid -> the commit since which it is not; '' = from the beginning."""
+    waiting: str = ""
+    """The commit that waits for approval; empty = none."""
+    plan: str = ""
+    """The hash that approves it."""
+    planned: tuple[str, ...] = ()
+    """What it would change, a line for each stack."""
+    plans: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Stack -> hash of its plan, of the commit that waits or was approved last."""
+    approved: str = ""
+    """The commit that was approved last."""
     sync_requested: int = 0
     sync_done: int = 0
     sync_pull: bool = False

@@ -50,8 +50,11 @@ def joined(found: Iterable[tuple[Code, Said]], count: int) -> Said:
 
 def of_repository(status: RepositoryStatus, commit: str) -> Said | None:
     """What holds whatever the stacks do: the commit has left the branch, or a file is refused."""
-    if commit != status.commit and commit not in status.ancestors:
-        text = f"it is no longer on the branch; {status.commit[:12]} is"
+    if commit == status.waiting and status.approved != commit:
+        text = f"waits for: stackd approve {status.name} {status.plan}"
+        return Said(state=CommitState.PENDING, kind="approval", text=text)
+    if commit != status.commit and commit not in (status.waiting, *status.ancestors):
+        text = f"{(status.waiting or status.commit)[:12]} came instead"
         return Said(state=CommitState.SUPERSEDED, kind="gone", text=text)
     if commit == status.commit and status.problems:
         more = f" (and {len(status.problems) - 1} more)" if len(status.problems) > 1 else ""

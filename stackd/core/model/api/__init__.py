@@ -49,6 +49,7 @@ from stackd.core.model.api.status import (
     WhyAnswer,
 )
 from stackd.core.model.api.things import (
+    ApproveRequest,
     ClusterAnswer,
     ContentRequest,
     ContentRow,
@@ -77,6 +78,7 @@ __all__ = [
     "Answer",
     "ApplyAnswer",
     "ApplyRequest",
+    "ApproveRequest",
     "ClusterAnswer",
     "CompareAnswer",
     "CompareLine",

@@ -28,6 +28,8 @@ class RepoAddRequest(Value, frozen=True, kw_only=True):
     status_url: str = ""
     status_token: bytes = b""
     revert_branch: str = ""
+    approve: str = ""
+    """`manual`, or empty."""
 
     def __repr__(self) -> str:
         return f"RepoAddRequest({self.name})"
@@ -41,6 +43,13 @@ class RepoRequest(Value, frozen=True, kw_only=True):
     allow_empty: bool = False
     pull: bool = False
     wait: bool = False
+
+
+class ApproveRequest(Value, frozen=True, kw_only=True):
+    """`approve REPO HASH`."""
+
+    name: str
+    plan: str
 
 
 class RepoRow(Answer, frozen=True, kw_only=True):
@@ -61,6 +70,14 @@ class RepoRow(Answer, frozen=True, kw_only=True):
     """The API that is told the status of commits."""
     reverts: tuple[str, ...] = ()
     """What became of each refused commit."""
+    approve: str = ""
+    """`manual`, or empty."""
+    waiting: str = ""
+    """The commit that waits for approval."""
+    plan: str = ""
+    """The hash that approves it."""
+    planned: tuple[str, ...] = ()
+    """What it would change."""
 
 
 class RepoRows(Answer, frozen=True, kw_only=True):
