@@ -22,6 +22,8 @@ from stackd.manager.requests import StackDeployer
 UNPLANNED = "none"
 """In place of the hash of a plan that could not be made: such a stack is not deployed."""
 AT_ONCE = 8
+MOST_LINES, LONGEST_LINE = 200, 500
+"""What is kept to be shown; `plan --repo` shows all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,10 @@ async def approvable(
     told = [(name, plans[name]) for name in sorted(plans) if name in lines]
     parts = [commit, told, sorted(head.name for head in gone)]
     digest = hashlib.sha256(b"stackd approval 1\n" + msgspec.json.encode(parts)).hexdigest()[:12]
-    return Approvable(digest, plans, tuple(lines[name] for name in sorted(lines)))
+    shown = [lines[name][:LONGEST_LINE] for name in sorted(lines)]
+    if len(shown) > MOST_LINES:
+        shown = [*shown[:MOST_LINES], f"and {len(shown) - MOST_LINES} stacks more"]
+    return Approvable(digest, plans, tuple(shown))
 
 
 class Gate:

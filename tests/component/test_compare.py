@@ -117,3 +117,13 @@ def test_outside_a_clone(diff: Diff, tmp_path: Path) -> None:
     done = diff("--base", "main", "--head", "feature", cwd=tmp_path)
     assert done.returncode == 2
     assert "is not in a Git repository" in done.stderr
+
+
+@pytest.mark.host
+def test_a_clone_of_somebody_else_is_not_read(clone: Repo, diff: Diff) -> None:
+    for folder, _, files in os.walk(clone.path):
+        for name in ("", *files):
+            os.chown(Path(folder, name), 12345, -1)
+    done = diff("--base", "main", "--head", "feature")
+    assert done.returncode == 2
+    assert "belongs to another user" in done.stderr
