@@ -56,6 +56,8 @@ def register(app: typer.Typer) -> None:
             if base or head:
                 _check(asked, commit)
                 clone = pullrequest.Clone(path, name, variables(var or []))
+                if repo and clone != pullrequest.Clone():
+                    raise Refused("--repo knows --path, --name and --var.", "Leave them out.")
                 revisions = CompareRequest(repo=repo, base=base, head=head)
                 pullrequest.show(where(context), revisions, clone, output)
             plans = ask(where(context), asked, PlanRequest(repo=repo, commit=commit))

@@ -1,7 +1,7 @@
 """`stackd diff --base --head`: asks the clone in the current folder, or the cluster, and prints."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,7 +22,7 @@ class Clone:
 
     path: str = ""
     name: str = ""
-    variables: Mapping[str, str] | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def show(where: Target, request: CompareRequest, clone: Clone, output: str) -> NoReturn:
@@ -50,6 +50,6 @@ def _offline(request: CompareRequest, clone: Clone) -> CompareAnswer:
             name=clone.name or found.name,
             url="",
             path=clone.path,
-            variables=clone.variables or {},
+            variables=clone.variables,
         )
         return compared(repository, found.objects, Ends(base, head, found.common(base, head)))

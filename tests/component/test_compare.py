@@ -104,6 +104,7 @@ def test_variables_and_the_folder_are_as_repo_add_would_be_given_them(
         (("--base", "main", "--head", "--output=x"), "no revision '--output=x'"),
         (("--base", "main", "--head", "feature", "-f", "x"), "compare two revisions"),
         (("--base", "main", "--head", "feature", "--repo", "ops"), "There is no cluster"),
+        (("--base", "a", "--head", "b", "--repo", "ops", "--path", "x"), "--repo knows --path"),
     ],
 )
 def test_errors_are_2(diff: Diff, arguments: tuple[str, ...], said: str) -> None:
