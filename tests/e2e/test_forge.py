@@ -142,6 +142,10 @@ def test_a_commit_waits_for_approval(source: Source) -> None:
     again = cluster.run("approve", "forge", row["plan"])
     assert (again.code, "Nothing waits" in again.err) == (1, True)
     assert cluster.run("repo", "sync", "forge", "--pull").code == 1
+    second = source.push(GOOD % "b")
+    until(lambda: source.row()["waiting"] == second, "the second waits")
+    shown = cluster.run("status", "forged", env={"COLUMNS": "1000"}).out
+    assert f"waits for approval: stackd approve forge {source.row()['plan']}" in shown
 
 
 def test_a_pull_request_against_what_is_followed(source: Source) -> None:
