@@ -24,7 +24,8 @@ from stackd.core.rollout.outcome import Code
 from stackd.core.rollout.reported import Said
 from stackd.errors import Corrupt, StackdError, Unavailable
 from stackd.manager.loop import Context
-from stackd.web import client, forges
+from stackd.web import forges
+from stackd.web.fetch import fetch
 
 log = logging.getLogger(__name__)
 
@@ -220,10 +221,10 @@ class _Worker:
             repository.forge, repository.status_url, self._token(repository), status
         )
         try:
-            reply = await client.send(request)
-            if not forges.taken(repository.forge, reply):
+            answer = await fetch(request)
+            if not forges.taken(repository.forge, answer):
                 raise Unavailable(
-                    f"{repository.forge} answered {reply.status}.", retry_after=reply.retry_after
+                    f"{repository.forge} answered {answer.status}", retry_after=answer.retry_after
                 )
         except Corrupt:
             raise
@@ -243,7 +244,9 @@ class _Worker:
         if not sending.failing:
             sending.failing = True
             name = self._repository.name
-            text = f"{name}: the status of {commit[:12]} is not told: {error.cause} It goes on."
+            text = (
+                f"{name}: the status of {commit[:12]} is not told: {error.cause}; it is tried again"
+            )
             log.warning("%s", text)
             event = Event(
                 id=next(self._context.ids),

@@ -26,7 +26,6 @@ from stackd.manager.sealed import Secrets, asked, opened, sealed
 from stackd.store.seal import Sealer
 from stackd.store.tables import Fence, Tables
 from stackd.web import forges
-from stackd.web.client import check_url as check_api
 
 SHORTEST_INTERVAL = 1.0
 LONGEST_INTERVAL = 86_400.0
@@ -246,7 +245,7 @@ def status_of(request: RepoAddRequest, address: Address) -> tuple[Forge | None, 
         raise Refused("Statuses of commits need a token.", "Add --status-token-file FILE.")
     forge = Forge(request.status)
     if request.status_url:
-        return forge, check_api(request.status_url)
+        return forge, forges.check_api(request.status_url)
     if not address.host:
         raise Refused("A local repository has no forge.", "Name its API with --status-url.")
     return forge, forges.api_of(forge, address.host, address.path)

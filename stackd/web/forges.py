@@ -1,4 +1,4 @@
-"""How each forge is told the status of a commit. Pure; `web.client` sends what is made here.
+"""How each forge is told the status of a commit. Pure; `web.fetch` sends what is made here.
 
 For all three the address is that of the repository in the forge's API, and a status is posted to
 `ADDRESS/statuses/COMMIT`.
@@ -8,11 +8,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
-from urllib.parse import quote
+from urllib.parse import SplitResult, quote, urlsplit
 
 from stackd.core.model.source import CommitState, Forge
-from stackd.web.client import Call, Reply
+from stackd.errors import Refused
+from stackd.web.fetch import Answer, Call
 
+_LOCAL = ("127.0.0.1", "::1", "localhost")
 _LONGEST: Mapping[Forge, int] = {Forge.GITHUB: 140, Forge.GITLAB: 255, Forge.GITEA: 255}
 """Characters of a description."""
 _WORDS: Mapping[CommitState, tuple[str, str]] = {
@@ -60,10 +62,10 @@ def call(forge: Forge, url: str, token: str, status: Status) -> Call:
     )
 
 
-def taken(forge: Forge, reply: Reply) -> bool:
+def taken(forge: Forge, answer: Answer) -> bool:
     """Whether the forge has the status now. GitLab refuses one that it has already."""
-    known = forge is Forge.GITLAB and reply.status == 400 and b"Cannot transition" in reply.body
-    return reply.good or known
+    known = forge is Forge.GITLAB and answer.status == 400 and b"Cannot transition" in answer.body
+    return 200 <= answer.status < 300 or known
 
 
 def api_of(forge: Forge, host: str, path: str) -> str:
@@ -83,3 +85,26 @@ def api_of(forge: Forge, host: str, path: str) -> str:
 
 def _shortened(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def check_api(url: str) -> str:
+    """An https URL, or one in the clear on this machine, without credentials, query or final
+    slash. Raises Refused."""
+    parts = _split(url)
+    local = parts.scheme == "http" and parts.hostname in _LOCAL
+    if parts.scheme != "https" and not local:
+        raise Refused(f"{url[:80]!r} is not an https URL.", "Write https://HOST/PATH.")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise Refused("The URL holds credentials, a query or a fragment.", "Leave them out.")
+    return url.rstrip("/")
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        known = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known or not url.isascii() or not url.isprintable() or " " in url:
+        raise Refused(f"{url[:80]!r} is not a URL.", "Write https://HOST/PATH.")
+    return parts
