@@ -67,5 +67,9 @@ class Refused(StackdError):
     """The caller asked for something that is not allowed or does not exist: tell the caller."""
 
 
+class Stale(Refused):
+    """What the caller agreed to is no longer what would be done: look again and agree again."""
+
+
 class Corrupt(StackdError):
     """Stored data cannot be trusted: the process stops rather than guess."""

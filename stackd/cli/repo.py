@@ -34,6 +34,24 @@ def add(
     ssh_key: Annotated[Path | None, typer.Option("--ssh-key", help="Private key file.")] = None,
     token_file: Annotated[Path | None, typer.Option("--token-file", help="Token file.")] = None,
     known_hosts: Annotated[Path | None, typer.Option("--known-hosts")] = None,
+    webhook_secret_file: Annotated[
+        Path | None, typer.Option("--webhook-secret-file", help="Lets its forge call /hooks/NAME.")
+    ] = None,
+    status: Annotated[
+        str, typer.Option("--status", metavar="FORGE", help="Tell github, gitlab or gitea.")
+    ] = "",
+    status_url: Annotated[
+        str, typer.Option("--status-url", help="The repository in its API; default: by its URL.")
+    ] = "",
+    status_token_file: Annotated[
+        Path | None, typer.Option("--status-token-file", help="A token that may set statuses.")
+    ] = None,
+    revert_branch: Annotated[
+        str, typer.Option("--revert-branch", help="Push the revert of a refused commit there.")
+    ] = "",
+    approve: Annotated[
+        str, typer.Option("--approve", metavar="manual", help="Wait for `stackd approve`.")
+    ] = "",
     output: Output = "text",
 ) -> None:
     """Follow a repository. Example: stackd repo add https://git.example/stacks.git --name ops"""
@@ -47,16 +65,23 @@ def add(
         interval=duration(interval),
         prune=prune,
         allow_empty=allow_empty,
-        variables=_variables(var or []),
+        variables=variables(var or []),
         ssh_key=_read(ssh_key),
         token=_read(token_file).strip(),
+        webhook_secret=_read(webhook_secret_file).strip(),
+        status=status,
+        status_url=status_url,
+        status_token=_read(status_token_file).strip(),
+        revert_branch=revert_branch,
+        approve=approve,
         known_hosts=_read(known_hosts).decode("utf-8", "replace"),
     )
     answer = call(where(context), "RepoAdd", request, Text)
     emit(answer, output, lambda a: print_lines([a.text]))
 
 
-def _variables(settings: list[str]) -> dict[str, str]:
+def variables(settings: list[str]) -> dict[str, str]:
+    """What `--var K=V` says. Raises Refused."""
     found: dict[str, str] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -131,4 +156,9 @@ def _show(rows: RepoRows, output: str) -> None:
 
 def _troubles(row: RepoRow) -> list[str]:
     found = [f"{row.name}: {row.error}"] if row.error else []
-    return found + [f"{row.name}: {problem}" for problem in row.problems]
+    if row.waiting:
+        found.append(f"{row.name}: commit {row.waiting[:12]} waits for approval:")
+        found += [f"    {line}" for line in row.planned]
+        found.append(f"    stackd approve {row.name} {row.plan}")
+    found += [f"{row.name}: {problem}" for problem in row.problems]
+    return found + [f"{row.name}: {revert}" for revert in row.reverts]

@@ -71,8 +71,10 @@ class Git:
         writes: Sequence[Path] = (),
         timeout: float = LOCAL_TIMEOUT,
         network: bool = False,
+        given: bytes | None = None,
     ) -> proc.Completed:
-        """Run `git ARGUMENTS…`, which can write below `writes` only. Raises Unavailable at the
+        """Run `git ARGUMENTS…` with `given` on its standard input; it can write below `writes`
+        only. Raises Unavailable at the
         timeout or when git is missing."""
         with tempfile.TemporaryDirectory(dir=self.private, prefix="git-") as folder:
             job = self._job([*map(str, writes), folder], network=network)
@@ -80,8 +82,9 @@ class Git:
             for option in self._options():
                 argv += ["-c", option]
             environment = self._environment(Path(folder), network=network)
+            whole = [*argv, *arguments]
             return await proc.run(
-                proc.Command([*argv, *arguments], env=environment, cwd=folder, timeout=timeout)
+                proc.Command(whole, given, env=environment, cwd=folder, timeout=timeout)
             )
 
     def _job(self, writes: Sequence[str], *, network: bool) -> Mapping[str, object]:

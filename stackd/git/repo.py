@@ -16,10 +16,17 @@ from stackd.aio import proc
 from stackd.errors import Refused, StackdError, Unavailable
 from stackd.git.environment import LOCAL_TIMEOUT, NETWORK_TIMEOUT, Git
 from stackd.git.trees import DAMAGED, Damaged, Objects
-from stackd.git.urls import check_commit, check_ref
+from stackd.git.urls import Scheme, check_commit, check_ref
 
 R = TypeVar("R")
 _TIP = "refs/stackd/tip"
+_LOOK = "refs/stackd/look"
+"""What was fetched only to be looked at."""
+_RECEIVE = (
+    "git -c core.hooksPath=/dev/null -c core.alternateRefsCommand=true -c receive.autogc=false"
+    " receive-pack"
+)
+"""Nothing that a local repository's own configuration names is run."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LEFTOVERS = ("*.lock", "refs/stackd/*.lock", "objects/pack/tmp_*", "objects/??/tmp_obj_*")
 
@@ -66,9 +73,24 @@ class GitRepo:
 
         Raises Refused or Unavailable; the mirror is as before then.
         """
+        return await self._fetch(remote, _TIP)
+
+    async def look_up(self, revision: str) -> str:
+        """The commit that a branch, tag or commit id means; a branch or tag as it is at the
+        remote now. Raises Refused or Unavailable."""
+        if _COMMIT.fullmatch(revision) and await self.has(revision):
+            return revision
+        try:
+            return await self._fetch(await self.ls_remote(revision), _LOOK)
+        except Refused:
+            if re.fullmatch(r"[0-9a-f]{4,40}", revision):
+                return await self.resolve(revision)
+            raise
+
+    async def _fetch(self, remote: Remote, into: str) -> str:
         async with self._lock:
             await self._open()
-            refspec = f"+{remote.ref}:{_TIP}"
+            refspec = f"+{remote.ref}:{into}"
             arguments = [
                 f"--git-dir={self._mirror}", "fetch", "--quiet", "--no-tags", "--force",
                 "--no-recurse-submodules", "--no-write-fetch-head", "--no-auto-maintenance",
@@ -82,11 +104,66 @@ class GitRepo:
                 raise translate(done, self._git.address.host)
             await self._local("-c", "gc.auto=2000", "-c", "gc.autoDetach=false", "gc", "--auto",
                               "--quiet")  # fmt: skip
-            tip = await self._local("rev-parse", "--verify", "--quiet", f"{_TIP}^{{commit}}")
+            tip = await self._local("rev-parse", "--verify", "--quiet", f"{into}^{{commit}}")
             commit = tip.stdout.decode().strip()
             if tip.code or not _COMMIT.fullmatch(commit):
                 raise Refused(f"{remote.ref} is not a commit.", "Change --ref.")
             return commit
+
+    async def followed(self, ref: str) -> str:
+        """The whole name of what `ref` means at the remote: the branch of its HEAD for ''. Raises
+        Refused or Unavailable."""
+        if ref:
+            return (await self.ls_remote(ref)).ref
+        done = await self._git.run(
+            ["ls-remote", "--quiet", "--symref", "--", self._git.address.url, "HEAD"],
+            timeout=NETWORK_TIMEOUT,
+            network=True,
+        )
+        if done.code:
+            raise translate(done, self._git.address.host)
+        found = re.search(r"^ref: (\S+)\tHEAD$", done.stdout.decode("utf-8", "replace"), re.M)
+        return found.group(1) if found else "HEAD"
+
+    async def push(self, commit: str, branch: str) -> bool:
+        """Push a commit to a branch of the remote, never over something else: False when the
+        branch holds what the commit does not build on. Raises Refused or Unavailable."""
+        local = self._git.address.scheme is Scheme.FILE
+        there = (Path(self._git.address.url),) if local else ()
+        arguments = [
+            f"--git-dir={self._mirror}", "push", "--porcelain", "--no-verify",
+            *([f"--receive-pack={_RECEIVE}"] if local else []),
+            "--", self._git.address.url, f"{check_commit(commit)}:refs/heads/{check_ref(branch)}",
+        ]  # fmt: skip
+        done = await self._git.run(
+            arguments, writes=(self._folder, *there), timeout=NETWORK_TIMEOUT, network=True
+        )
+        if done.code and re.search(rb"\[rejected\]", done.stdout):
+            return False
+        if done.code and (found := re.search(rb"\[remote rejected\] \((.*)\)", done.stdout)):
+            why = found.group(1).decode("utf-8", "replace")[:200]
+            raise Refused(f"The remote does not take the branch {branch}: {why}.", "Ask its owner.")
+        if done.code:
+            raise translate(done, self._git.address.host)
+        return True
+
+    async def merged(self, one: str, other: str) -> str:
+        """The tree of a merge of two commits; '' when they change the same lines. Raises
+        Unavailable."""
+        done = await self._local("merge-tree", "--write-tree", "--no-messages", one, other)
+        if done.code > 1:
+            raise Unavailable(f"git merge-tree failed: {done.error}")
+        return "" if done.code else done.stdout.decode().strip()
+
+    async def plumb(self, *arguments: str, given: bytes | None = None) -> str:
+        """What a command in the mirror prints, without spaces around it. Raises Unavailable when
+        it fails."""
+        done = await self._git.run(
+            [f"--git-dir={self._mirror}", *arguments], writes=(self._folder,), given=given
+        )
+        if done.code:
+            raise Unavailable(f"git {arguments[0]} failed: {done.error}")
+        return done.stdout.decode("utf-8", "replace").strip()
 
     async def has(self, commit: str) -> bool:
         """Whether the mirror holds that commit."""
@@ -116,6 +193,12 @@ class GitRepo:
             "merge-base", "--is-ancestor", check_commit(of), check_commit(commit)
         )
         return done.code == 0
+
+    async def common(self, base: str, head: str) -> str:
+        """The newest commit that both build on; '' when there is none here."""
+        done = await self._local("merge-base", check_commit(base), check_commit(head))
+        found = done.stdout.decode().strip()
+        return found if _COMMIT.fullmatch(found) else ""
 
     async def history(self, commit: str, count: int) -> tuple[str, ...]:
         """At most `count` ancestors of a commit, newest first, without itself."""

@@ -37,6 +37,13 @@ class Address:
     scheme: Scheme
     host: str = ""
 
+    @property
+    def path(self) -> str:
+        """What follows the host, as forges name repositories: OWNER/NAME."""
+        rest = self.url.split("://", 1)[-1]
+        after = rest.partition("/" if "://" in self.url else ":")[2]
+        return after.strip("/").removesuffix(".git")
+
 
 def check_url(url: str, *, local: bool = False) -> Address:
     """An https or ssh URL or a scp-like address; an absolute path only when `local`.

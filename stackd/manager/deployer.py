@@ -20,7 +20,7 @@ from stackd.core.model.release import ContentKind, Digest, Release, Stack
 from stackd.core.model.stack import ServiceSpec, StackSpec
 from stackd.core.plan import records
 from stackd.core.plan.make import Declaration, Plan, make_plan
-from stackd.errors import Conflict, Refused, StackdError, Unavailable
+from stackd.errors import Conflict, Refused, StackdError, Stale, Unavailable
 from stackd.manager.contents import Contents, NewContent
 from stackd.store.tables import Fence, Tables
 
@@ -143,7 +143,7 @@ class Deployer:
         if planned.failed and not plan.services:
             raise Unavailable("; ".join(planned.failed.values()), "Check the image and registry.")
         if request.plan_hash and request.plan_hash != plan.hash:
-            raise Refused(
+            raise Stale(
                 f"Plan {request.plan_hash} is stale: the plan is now {plan.hash}.",
                 "Look at it again with `stackd plan`.",
             )

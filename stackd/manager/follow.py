@@ -7,23 +7,18 @@ not deploy again what an operator has since rolled back or overridden.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import msgspec
-
-from stackd.aio.clock import Clock
-from stackd.core.model.event import Event
-from stackd.core.model.record import Changes, Put, ref
 from stackd.core.model.release import Stack
 from stackd.core.model.source import Repository, RepositoryStatus
-from stackd.errors import Conflict, StackdError
+from stackd.errors import StackdError, Stale
 from stackd.git.repo import GitRepo
+from stackd.manager.approval import UNPLANNED, Approvable, Gate, approvable
 from stackd.manager.declared import Reader, StackFile, declarations, vanished
 from stackd.manager.deployer import Deploy
-from stackd.manager.requests import StackDeployer
-from stackd.store.tables import Fence, Tables
+from stackd.manager.noting import Leader, Noted
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +33,6 @@ CHECKED_EVERY = 60.0
 """Seconds between two notes that nothing has changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Leader:
-    """What every follower works with."""
-
-    tables: Tables
-    fence: Fence | None
-    clock: Clock
-    ids: Iterator[str]
-    deployer: StackDeployer
-    jitter: Callable[[], float]
-
-
 @dataclass(slots=True)
 class _Pass:
     """One processing of one commit."""
@@ -60,13 +43,17 @@ class _Pass:
     cause: str = ""
     problems: dict[str, str] = field(default_factory=dict)
     """Stack name -> why its newest declaration does not run."""
+    plans: Mapping[str, str] | None = None
+    """Stack -> the hash of the plan that was approved; None where nobody is asked."""
+    stale: bool = False
+    """A stack was no longer as it was planned."""
 
 
 class Follower:
     """Processes commits of one repository, one at a time."""
 
     def __init__(self, repository: Repository, git: GitRepo, leader: Leader) -> None:
-        self._repository = repository
+        self.repository = repository
         self._git = git
         self._leader = leader
         self._reader = Reader(repository)
@@ -74,15 +61,22 @@ class Follower:
         """Stack -> inputs of its last declaration that was taken."""
         self._baseline = False
         self._again = False
+        self._turn = asyncio.Lock()
+        self._noted = Noted(repository, leader)
+        self._gate = Gate(git, self._noted, self._plan)
 
     @property
     def owner(self) -> str:
-        return f"repo:{self._repository.name}"
+        return f"repo:{self.repository.name}"
 
     async def check(self) -> None:
         """Look at the remote once and make what it declares so. Raises StackdError, which is also
         recorded as the repository's error."""
-        status = self._status()
+        async with self._turn:
+            await self._look()
+
+    async def _look(self) -> None:
+        status = self._noted.status()
         sync = status.sync_requested > status.sync_done
         try:
             await self._check(status, pull=sync and status.sync_pull, sync=sync)
@@ -97,12 +91,37 @@ class Follower:
         commit = await self._newest(status)
         if not self._baseline:
             await self._remember(status.commit)
-        if commit != status.commit or self._again or sync:
-            await self._process(commit, status, pull=pull)
+        if self.repository.manual:
+            await self._approved_pass(status)
+        now = self._noted.status()
+        if now.waiting and now.waiting != commit == now.commit:  # it was taken back
+            await self._noted.update(waiting="", plan="")
+        if commit != now.commit or self._again or sync:
+            if not self.repository.manual or commit == now.approved:
+                await self._process(commit, now, pull=pull)
+            elif await self._gate.opens(commit, anew=sync):
+                await self._process(commit, self._noted.status(), pull=False)
         await self._note(error="", done=status)
 
+    async def _approved_pass(self, status: RepositoryStatus) -> None:
+        """Deploy what waited and was approved, also when there is a newer commit."""
+        if status.waiting and status.waiting == status.approved:
+            await self._process(status.approved, status, pull=False)
+
+    async def _plan(self, commit: str) -> Approvable:
+        files = await self._git.read(lambda objects: self._reader.read(objects, commit))
+        work = _Pass(commit, files, pull=False)
+        requests = [self._request(file, work) for file in self._changed(work)]
+        return await approvable(self._leader.deployer, commit, requests, self._leaving(work))
+
+    async def approve(self, plan: str, by: str) -> str:
+        """Let the commit that waits go, if `plan` is the hash of its plan; returns it. Raises
+        Refused."""
+        async with self._turn:
+            return await self._gate.approve(plan, by)
+
     async def _newest(self, status: RepositoryStatus) -> str:
-        remote = await self._git.ls_remote(self._repository.ref)
+        remote = await self._git.ls_remote(self.repository.ref)
         if remote.commit == status.commit and await self._git.has(remote.commit):
             return remote.commit
         return await self._git.fetch(remote)
@@ -115,7 +134,7 @@ class Follower:
             self._again = True
             return
         files = await self._git.read(lambda objects: self._reader.read(objects, commit))
-        heads = {head.name: head for head in self._owned()}
+        heads = {head.name: head for head in self._noted.owned()}
         for file in files.values():
             head = heads.get(file.name)
             if file.bundle is None:
@@ -128,6 +147,8 @@ class Follower:
     async def _process(self, commit: str, status: RepositoryStatus, *, pull: bool) -> None:
         files = await self._git.read(lambda objects: self._reader.read(objects, commit))
         work = _Pass(commit, files, pull)
+        if self.repository.manual:
+            work.plans = status.plans
         if commit != status.commit:
             work.cause = await self._announce(commit, status.commit)
         good = {file.name for file in files.values() if file.bundle is not None}
@@ -143,13 +164,13 @@ class Follower:
         """An event for a new commit, and one if it does not build on the last; returns the id
         that deployments name as their cause."""
         info = await self._git.read(lambda objects: objects.commit(commit))
-        name = self._repository.name
+        name = self.repository.name
         text = f"{name}: commit {commit[:12]} by {info.author}: {info.message}"
-        cause = await self._event("repository.commit", text, "")
+        cause = await self._noted.event("repository.commit", text)
         if before and not await self._git.is_descendant(commit, before):
             warning = f"{name}: {commit[:12]} does not build on {before[:12]} (force-push)"
             log.warning("%s", warning)
-            await self._event("repository.rewritten", warning, cause)
+            await self._noted.event("repository.rewritten", warning, cause)
         return cause
 
     async def _deploy_changed(self, work: _Pass) -> None:
@@ -160,15 +181,21 @@ class Follower:
                 work.problems[file.name] = await self._deploy(file, work)
 
         async with asyncio.TaskGroup() as group:
-            for file in work.files.values():
-                changed = work.pull or self._deployed.get(file.name) != file.inputs
-                if file.bundle is not None and changed:
-                    group.create_task(one(file))
+            for file in self._changed(work):
+                group.create_task(one(file))
 
-    async def _deploy(self, file: StackFile, work: _Pass) -> str:
-        """Deploy one stack; returns why it could not be, or ''."""
+    def _changed(self, work: _Pass) -> list[StackFile]:
+        """The files to deploy."""
+        return [
+            file
+            for file in work.files.values()
+            if file.bundle is not None
+            and (work.pull or self._deployed.get(file.name) != file.inputs)
+        ]
+
+    def _request(self, file: StackFile, work: _Pass) -> Deploy:
         assert file.bundle is not None
-        request = Deploy(
+        return Deploy(
             spec=file.bundle.spec,
             contents=file.bundle.contents,
             owner=self.owner,
@@ -177,11 +204,17 @@ class Follower:
             path=file.path,
             pull=work.pull,
             cause=work.cause,
+            plan_hash="" if work.plans is None else work.plans.get(file.name, UNPLANNED),
         )
+
+    async def _deploy(self, file: StackFile, work: _Pass) -> str:
+        """Deploy one stack; returns why it could not be, or ''."""
+        request = self._request(file, work)
         try:
             await self._until_removed(file.name)
             deployed = await self._leader.deployer.deploy(request)
         except StackdError as error:
+            work.stale = work.stale or isinstance(error, Stale)
             self._deployed.pop(file.name, None)
             return f"{file.path}: {error.cause} {error.remedy}".strip()
         except Exception as error:
@@ -208,14 +241,13 @@ class Follower:
 
     async def _remove_vanished(self, work: _Pass) -> None:
         """Stacks without a file go, if the repository was added so."""
-        owned = [head for head in self._owned() if not head.removing]
-        gone = vanished(work.files, owned)
-        everything = len(gone) == len(owned)
-        for head in gone:
+        owned = [head for head in self._noted.owned() if not head.removing]
+        leaving = {head.name for head in self._leaving(work)}
+        for head in vanished(work.files, owned):
             self._deployed.pop(head.name, None)
-            if self._repository.prune and (not everything or self._repository.allow_empty):
+            if head.name in leaving:
                 await self._leader.deployer.remove(head.name, self.owner, cause=work.cause)
-            elif self._repository.prune:
+            elif self.repository.prune:
                 work.problems[head.name] = (
                     f"{head.path}: the commit declares no stack at all; removing all of them "
                     "needs --allow-empty, so they stay"
@@ -225,11 +257,18 @@ class Follower:
                     f"{head.path}: the file is gone, and without --prune the stack stays"
                 )
 
+    def _leaving(self, work: _Pass) -> list[Stack]:
+        """The stacks that go with the commit."""
+        owned = [head for head in self._noted.owned() if not head.removing]
+        gone = vanished(work.files, owned)
+        everything = len(gone) == len(owned) and not self.repository.allow_empty
+        return gone if self.repository.prune and not everything else []
+
     async def _tell_stacks(self, work: _Pass) -> None:
         """Every stack of the repository has now seen the commit, touched by it or not."""
         told = [
             self._leader.deployer.seen(head.name, work.commit, work.problems.get(head.name, ""))
-            for head in self._owned()
+            for head in self._noted.owned()
             if (head.seen_commit, head.problem) != (work.commit, work.problems.get(head.name, ""))
         ]
         for start in range(0, len(told), 100):
@@ -246,18 +285,35 @@ class Follower:
             file.bundle is not None and self._deployed.get(file.name) != file.inputs
             for file in work.files.values()
         )
-        await self._update(
+        await self._noted.update(
             commit=work.commit,
             processed=self._leader.clock.now(),
             problems=tuple(sorted(problems))[:200],
             files={path: file.name for path, file in work.files.items()},
             ancestors=history,
             skipped=skipped,
+            invalid=self._invalid(work),
+            **self._answered(work),
         )
+
+    def _answered(self, work: _Pass) -> Mapping[str, str]:
+        """After a commit that was approved: nothing waits any more. What became stale on the way
+        is planned and asked for again."""
+        if work.plans is None:
+            return {}
+        done = {"waiting": "", "plan": ""}
+        return {**done, "approved": ""} if work.stale else done
+
+    def _invalid(self, work: _Pass) -> Mapping[str, str]:
+        """Since which commit each file that is not valid is so."""
+        status = self._noted.status()
+        now = work.commit if status.commit else ""
+        refused = [path for path, file in work.files.items() if file.bundle is None]
+        return {path: status.invalid.get(path, now) for path in refused}
 
     async def _skipped(self, work: _Pass, history: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
         """For each ancestor that was not processed, the stacks that it declared otherwise."""
-        status = self._status()
+        status = self._noted.status()
         known = {sha: names for sha, names in status.skipped.items() if sha in history}
         before = history.index(status.commit) if status.commit in history else len(history)
         fresh = [] if status.commit == work.commit else history[: min(before, KEPT_SKIPPED)]
@@ -270,50 +326,14 @@ class Follower:
 
     async def _note(self, *, error: str, done: RepositoryStatus) -> None:
         """Record the outcome of a look, and that the syncs asked for before it are done."""
-        status = self._status()
+        status = self._noted.status()
         quiet = status.error == error and status.sync_done >= done.sync_requested
         if quiet and self._leader.clock.now() - status.checked < CHECKED_EVERY:
             return
         later = status.sync_requested > done.sync_requested
-        await self._update(
+        await self._noted.update(
             error=error,
             checked=self._leader.clock.now(),
             sync_done=done.sync_requested,
             sync_pull=status.sync_pull and later,
         )
-
-    async def _update(self, **fields: object) -> None:
-        """Write fields of the status; a sync asked for meanwhile is kept. Nothing is written for
-        a repository that has just been removed."""
-        place = ref(Repository, self._repository.name)
-        while self._leader.tables.world.get(Repository, place.key) is not None:
-            record = msgspec.structs.replace(self._status(), **fields)
-            changes = Changes(changes=(Put(record=record),), relies=(place,))
-            try:
-                await self._leader.tables.commit(changes, self._leader.fence)
-                return
-            except Conflict:
-                continue
-
-    async def _event(self, kind: str, text: str, cause: str) -> str:
-        event = Event(
-            id=next(self._leader.ids),
-            at=self._leader.clock.now(),
-            kind=kind,
-            object=self._repository.name,
-            principal=self.owner,
-            cause=cause,
-            text=text,
-        )
-        changes = Changes(changes=(Put(record=event),))
-        await self._leader.tables.commit(changes, self._leader.fence)
-        return event.id
-
-    def _status(self) -> RepositoryStatus:
-        name = self._repository.name
-        found = self._leader.tables.world.get(RepositoryStatus, name)
-        return found or RepositoryStatus(name=name)
-
-    def _owned(self) -> Iterable[Stack]:
-        world = self._leader.tables.world
-        return [head for head in world.all(Stack) if head.owner == self.owner]

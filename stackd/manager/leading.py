@@ -40,13 +40,15 @@ from stackd.manager.api.tasks import TaskApi
 from stackd.manager.api.waiting import WaitingApi
 from stackd.manager.certificates import Authority, Membership
 from stackd.manager.checks import Checks
+from stackd.manager.commit_statuses import CommitStatuses
 from stackd.manager.contents import Contents
 from stackd.manager.deployer import Deployer
 from stackd.manager.dispatcher import Dispatcher, Surroundings
-from stackd.manager.follow import Leader as SourceLeader
+from stackd.manager.hooks import HookReceiver
 from stackd.manager.inbox import Inbox
 from stackd.manager.loop import Context
 from stackd.manager.methods import Handlers, methods
+from stackd.manager.noting import Leader as SourceLeader
 from stackd.manager.orchestrator import orchestrator
 from stackd.manager.permit import permit
 from stackd.manager.reaper import reaper
@@ -76,9 +78,10 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @dataclass(slots=True)
 class Standing:
-    """What /healthz tells of this manager."""
+    """What the HTTP port, which outlives terms, tells and reaches of this manager."""
 
     serving: bool = False
+    hooks: HookReceiver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,9 @@ async def lead(manager: Manager, context: Context) -> None:
         group.create_task(Checks(context, answers).run(), name="checks")
         source = _source(manager, context, services)
         group.create_task(source.run(), name="source")
+        told = CommitStatuses(context, services.repositories.status_token)
+        group.create_task(told.run(), name="commit statuses")
+        manager.standing.hooks = HookReceiver(context, services.repositories, source.look)
         handlers = _handlers(manager, context, services, source)
         group.create_task(_serve(manager, context, services, handlers), name="servers")
 
@@ -198,7 +204,7 @@ def _handlers(manager: Manager, context: Context, services: _Services, source: S
         nodes=NodeApi(tables, fence, clock, ids),
         output=OutputApi(tables, services.dispatcher),
         registries=RegistryApi(services.registries, _skopeo(manager).login),
-        repositories=RepositoryApi(services.repositories, services.deployer),
+        repositories=RepositoryApi(services.repositories, services.deployer, source),
         rollouts=RolloutApi(tables, fence, clock, ids),
         stacks=StackApi(tables, fence, services.deployer, clock, ids),
         status=StatusApi(tables, clock),
@@ -231,6 +237,7 @@ async def _serve(
         await asyncio.Event().wait()
     finally:
         manager.standing.serving = False
+        manager.standing.hooks = None
         await control.stop()
         await joiners.stop()
         await agents.stop()

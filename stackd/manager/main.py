@@ -35,6 +35,7 @@ from stackd.store.seal import open_sealer
 from stackd.store.sqlite import SqliteStore
 from stackd.store.tables import Tables
 from stackd.web import http
+from stackd.web.hooks import Hooks
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,9 @@ async def run_manager(layout: ClusterLayout, cluster: ClusterFile) -> None:
         context = Context(tables, clock, fresh_ids(clock))
         manager = Manager(layout, cluster, sealer, authority)
         leader = Leader(kv, "manager1", context, (partial(lead, manager),))
-        app = http.application(partial(_health, manager, tables), ManagerMetrics(tables))
+        hooks = Hooks(lambda: manager.standing.hooks, clock)
+        health = partial(_health, manager, tables)
+        app = http.application(health, ManagerMetrics(tables), (hooks.route(),))
         serve = partial(http.serve, app, "127.0.0.1", cluster.http_port)
         async with asyncio.TaskGroup() as group:
             works = (

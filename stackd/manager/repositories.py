@@ -14,26 +14,22 @@ from stackd.core.model.api import RepoAddRequest, RepoRequest, RepoRow, RepoRows
 from stackd.core.model.ids import OBJECT_NAME
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Stack
-from stackd.core.model.source import Repository, RepositoryStatus
+from stackd.core.model.source import Forge, Repository, RepositoryStatus, Revert
+from stackd.core.rollout.refused import words
 from stackd.errors import Conflict, Refused
 from stackd.git.environment import Credential
 from stackd.git.urls import Address, Scheme, check_ref, check_url
 from stackd.git.watch import git_folder
 from stackd.manager.api.tasks import rfc3339
 from stackd.manager.requests import StackDeployer
+from stackd.manager.sealed import Secrets, asked, opened, sealed
 from stackd.store.seal import Sealer
 from stackd.store.tables import Fence, Tables
+from stackd.web import forges
 
 SHORTEST_INTERVAL = 1.0
 LONGEST_INTERVAL = 86_400.0
 """Seconds between polls."""
-
-
-class _Sealed(msgspec.Struct, frozen=True):
-    """What is in `Repository.credential` once it is opened."""
-
-    ssh_key: bytes = b""
-    token: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +56,7 @@ class Repositories:
         if local:
             git_folder(Path(request.url))
         _check_credentials(address, request)
+        forge, status_url = status_of(request, address)
         record = Repository(
             name=request.name,
             url=request.url,
@@ -70,8 +67,13 @@ class Repositories:
             prune=request.prune,
             allow_empty=request.allow_empty,
             variables=request.variables,
-            credential=self._seal(request),
+            credential=sealed(self.sealer, request.name, asked(request)),
+            webhook=bool(request.webhook_secret),
             known_hosts=request.known_hosts,
+            forge=forge,
+            status_url=status_url,
+            revert_branch=_other_branch(request),
+            manual=_manual(request),
             added=self.clock.now(),
             by=by,
         )
@@ -80,19 +82,18 @@ class Repositories:
         await self.tables.commit(Changes(changes=changes), self.fence)
         return Text(text=f"Following {request.url} as {request.name}.")
 
-    def _seal(self, request: RepoAddRequest) -> bytes:
-        if not request.ssh_key and not request.token:
-            return b""
-        clear = msgspec.msgpack.encode(_Sealed(request.ssh_key, request.token))
-        return self.sealer.seal(clear, _context(request.name))
+    def secrets(self, repository: Repository) -> Secrets:
+        """The clear secrets of a repository. Raises Corrupt."""
+        return opened(self.sealer, repository)
+
+    def status_token(self, repository: Repository) -> str:
+        """The clear token that may set the status of commits. Raises Corrupt."""
+        return self.secrets(repository).status.decode("utf-8", "replace")
 
     def credential(self, repository: Repository) -> Credential:
         """The clear credential, for the source loop. Raises Corrupt."""
-        if not repository.credential:
-            return Credential(known_hosts=repository.known_hosts)
-        clear = self.sealer.open(repository.credential, _context(repository.name))
-        sealed = msgspec.msgpack.decode(clear, type=_Sealed)
-        return Credential(sealed.ssh_key, repository.known_hosts, sealed.token)
+        secrets = self.secrets(repository)
+        return Credential(secrets.ssh_key, repository.known_hosts, secrets.token)
 
     def ls(self) -> RepoRows:
         """Every repository with what the source loop last saw."""
@@ -111,6 +112,13 @@ class Repositories:
             error=status.error,
             problems=status.problems,
             stacks=tuple(head.name for head in self._owned(repository.name)),
+            webhook=f"/hooks/{repository.name}" if repository.webhook else "",
+            status_url=repository.status_url,
+            reverts=tuple(words(one) for one in self._reverts(repository.name)),
+            approve="manual" if repository.manual else "",
+            waiting=status.waiting,
+            plan=status.plan,
+            planned=status.planned if status.waiting else (),
         )
 
     async def rm(self, request: RepoRequest, by: str, deployer: StackDeployer) -> Text:
@@ -124,8 +132,9 @@ class Repositories:
         return Text(text=f"No longer following {request.name}; {count} stacks {done}.")
 
     async def _forget(self, name: str) -> None:
-        gone = (ref(Repository, name), ref(RepositoryStatus, name))
         while True:
+            gone = [ref(Repository, name), ref(RepositoryStatus, name)]
+            gone += [ref(Revert, revert.key) for revert in self._reverts(name)]
             try:
                 deletes = tuple(Delete(ref=place) for place in gone)
                 await self.tables.commit(Changes(changes=deletes), self.fence)
@@ -155,6 +164,10 @@ class Repositories:
         """Look at once; with `pull` resolve image tags again; with `wait` return when done.
         Raises Refused when there is no such repository."""
         repository = self._known(request.name)
+        if request.pull and repository.manual:
+            raise Refused(
+                f"{request.name} takes nothing that is not approved.", "Change the image in Git."
+            )
         number = await self._ask(request)
         if request.wait:
             await self._done(request.name, number)
@@ -186,6 +199,9 @@ class Repositories:
         finally:
             self.tables.unsubscribe(subscription)
 
+    def _reverts(self, name: str) -> list[Revert]:
+        return [one for one in self.tables.world.all(Revert) if one.repository == name]
+
     def _owned(self, name: str) -> list[Stack]:
         return [head for head in self.tables.world.all(Stack) if head.owner == f"repo:{name}"]
 
@@ -214,8 +230,40 @@ def _check_credentials(address: Address, request: RepoAddRequest) -> None:
             raise Refused("A local repository takes no credential.")
         case _:
             pass
-    if any(byte in request.token for byte in b"\r\n\0"):
-        raise Refused("The token holds a line break.", "Give a file with the token alone.")
+
+
+def status_of(request: RepoAddRequest, address: Address) -> tuple[Forge | None, str]:
+    """Who is told the status of commits, and where; by default where the repository is. Raises
+    Refused."""
+    if not request.status:
+        if request.status_url or request.status_token:
+            raise Refused("It is not said whose status API it is.", "Add --status FORGE.")
+        return None, ""
+    if request.status not in list(Forge):
+        raise Refused(f"{request.status!r} is not a known forge.", f"Use {', '.join(Forge)}.")
+    if not request.status_token:
+        raise Refused("Statuses of commits need a token.", "Add --status-token-file FILE.")
+    forge = Forge(request.status)
+    if request.status_url:
+        return forge, forges.check_api(request.status_url)
+    if not address.host:
+        raise Refused("A local repository has no forge.", "Name its API with --status-url.")
+    return forge, forges.api_of(forge, address.host, address.path)
+
+
+def _other_branch(request: RepoAddRequest) -> str:
+    branch = check_ref(request.revert_branch)
+    if branch and branch == request.ref.removeprefix("refs/heads/"):
+        raise Refused(
+            f"{branch} is the branch that is followed.", "Name another with --revert-branch."
+        )
+    return branch
+
+
+def _manual(request: RepoAddRequest) -> bool:
+    if request.approve not in ("", "manual"):
+        raise Refused(f"--approve {request.approve} is not known.", "Use --approve manual.")
+    return request.approve == "manual"
 
 
 def _folder(path: str) -> str:
@@ -229,7 +277,3 @@ def _interval(seconds: float) -> float:
     if not SHORTEST_INTERVAL <= seconds <= LONGEST_INTERVAL:
         raise Refused("The interval is out of bounds.", "Give 1s to 24h with --interval.")
     return seconds
-
-
-def _context(name: str) -> str:
-    return f"repository credential/{name}"

@@ -2,11 +2,15 @@
 
 from typing import Protocol
 
-from stackd.manager.deployer import Deploy, Deployed
+from stackd.manager.deployer import Deploy, Deployed, Planned
 
 
 class StackDeployer(Protocol):
     """Makes declared stacks true; `manager.deployer.Deployer` is one."""
+
+    async def plan(self, request: Deploy) -> Planned:
+        """What would change; writes nothing. Raises as `deploy`."""
+        ...
 
     async def deploy(self, request: Deploy) -> Deployed:
         """Raises Refused (foreign owner, infeasible), InvalidSpec, Unavailable, Conflict."""

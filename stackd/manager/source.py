@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import NoReturn
 
 from stackd.aio.loop import Bell
+from stackd.core.model.api import CompareAnswer, CompareRequest
 from stackd.core.model.source import Repository, RepositoryStatus
 from stackd.errors import Corrupt, Refused, StackdError
 from stackd.git.environment import Credential, Git
 from stackd.git.repo import GitRepo, forget_mirrors
 from stackd.git.urls import check_url
 from stackd.git.watch import Pace, local_changes
+from stackd.manager.compare import Ends, compared
 from stackd.manager.declared import Declared, Reader
-from stackd.manager.follow import Follower, Leader
+from stackd.manager.follow import Follower
+from stackd.manager.noting import Leader
+from stackd.manager.reverts import Reverter
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +45,7 @@ class Places:
 class _Worker:
     repository: Repository
     mirror: GitRepo
+    follower: Follower
     bell: Bell
     task: "asyncio.Task[None]"
 
@@ -78,20 +83,24 @@ class Source:
         for name, repository in wanted.items():
             if name not in self._workers:
                 bell, mirror = Bell(self._leader.clock), self._mirror(repository)
-                follow = self._follow(repository, mirror, bell)
+                follower = Follower(repository, mirror, self._leader)
+                follow = self._follow(follower, mirror, bell)
                 task = group.create_task(follow, name=f"source {name}")
-                self._workers[name] = _Worker(repository, mirror, bell, task)
+                self._workers[name] = _Worker(repository, mirror, follower, bell, task)
             status = world.get(RepositoryStatus, name)
             if status is not None and status.sync_requested > status.sync_done:
                 self._workers[name].bell.ring()
         forget_mirrors(self._places.mirrors, set(wanted))
 
+    def look(self, name: str) -> None:
+        """Look at a repository now; one that is unknown is left alone."""
+        if (worker := self._workers.get(name)) is not None:
+            worker.bell.ring()
+
     async def declared(self, name: str, commit: str = "") -> Declared:
         """What a repository declares at a commit, or at the remote now; deploys nothing. Raises
         Refused for an unknown repository or commit, Unavailable when the remote is away."""
-        worker = self._workers.get(name)
-        if worker is None:
-            raise Refused(f"There is no repository {name}.", "See: stackd repo ls")
+        worker = self._worker(name)
         mirror, repository = worker.mirror, worker.repository
         try:
             found = await mirror.resolve(commit) if commit else ""
@@ -104,14 +113,39 @@ class Source:
         files = await mirror.read(lambda objects: reader.read(objects, found))
         return Declared(repository, found, files)
 
-    async def _follow(self, repository: Repository, mirror: GitRepo, bell: Bell) -> None:
+    async def compare(self, request: CompareRequest) -> CompareAnswer:
+        """What one revision of a repository declares otherwise than another. Raises Refused or
+        Unavailable."""
+        worker = self._worker(request.repo)
+        mirror = worker.mirror
+        base, head = await mirror.look_up(request.base), await mirror.look_up(request.head)
+        ends = Ends(base, head, await mirror.common(base, head))
+        return await mirror.read(lambda objects: compared(worker.repository, objects, ends))
+
+    def _worker(self, name: str) -> _Worker:
+        worker = self._workers.get(name)
+        if worker is None:
+            raise Refused(f"There is no repository {name}.", "See: stackd repo ls")
+        return worker
+
+    async def approve(self, name: str, plan: str, by: str) -> str:
+        """Let the commit of a repository go that waits with this plan; returns it. Raises
+        Refused."""
+        worker = self._worker(name)
+        commit = await worker.follower.approve(plan, by)
+        worker.bell.ring()
+        return commit
+
+    async def _follow(self, follower: Follower, mirror: GitRepo, bell: Bell) -> None:
         """Look, wait, look again. An error of any kind concerns this repository only."""
+        repository = follower.repository
         pace = Pace(repository.interval, self._leader.jitter)
-        follower = Follower(repository, mirror, self._leader)
         try:
             async with asyncio.TaskGroup() as group:
                 if repository.local:
                     group.create_task(self._watch(repository, bell))
+                if repository.revert_branch:
+                    group.create_task(Reverter(repository, mirror, self._leader).run())
                 while True:
                     failed = await self._look(follower, repository.name)
                     await bell.wait(pace.next(failed=failed))

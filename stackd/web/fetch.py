@@ -1,6 +1,6 @@
 """One HTTP request to a server that may be down, slow, endless or talk nonsense.
 
-Called by `manager.checks`. Time and size are bounded as a whole; redirects are not followed.
+Called by loops of the manager. Time and size are bounded as a whole; redirects are not followed.
 """
 
 import asyncio
@@ -20,20 +20,21 @@ PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What to ask. A body makes it a POST."""
+    """What to ask. A body makes it a POST. Headers may hold a credential."""
 
     url: str
     body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status and whole body."""
+    """Status and whole body. `retry_after`: seconds that the server asks to wait, 0 = none."""
 
     status: int
-    body: bytes
+    body: bytes = b""
+    retry_after: float = 0.0
 
 
 async def fetch(call: Call) -> Answer:
@@ -107,4 +108,6 @@ def _parsed(data: bytes) -> Answer:
     """Raises HTTPException or ValueError for what is no whole answer."""
     response = http.client.HTTPResponse(_Received(data))  # type: ignore[arg-type]
     response.begin()
-    return Answer(response.status, response.read())
+    asked = response.getheader("Retry-After", "")
+    pause = float(asked) if asked.isascii() and asked.isdigit() else 0.0
+    return Answer(response.status, response.read(), pause)

@@ -1,12 +1,12 @@
-"""The manager's HTTP port: /healthz and /metrics. Wired in `manager.main`.
+"""The manager's HTTP port: /healthz, /metrics, /hooks. Wired in `manager.main`.
 
 Listens on loopback, where any user of the machine may connect: connections are bounded, and one
-that asks for nothing is closed. The JSON API, webhooks and pages will live on the same port.
+that asks for nothing is closed. The JSON API and pages will live on the same port.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -25,8 +25,8 @@ Health = Callable[[], tuple[bool, dict[str, str]]]
 """Whether the manager can do its work, and details for people."""
 
 
-def application(health: Health, collector: Collector) -> Starlette:
-    """The web application."""
+def application(health: Health, collector: Collector, more: Sequence[Route] = ()) -> Starlette:
+    """The web application, with the routes of `more`."""
     registry = CollectorRegistry()
     registry.register(collector)
 
@@ -37,7 +37,7 @@ def application(health: Health, collector: Collector) -> Starlette:
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/metrics", metrics)])
+    return Starlette(routes=[Route("/healthz", healthz), Route("/metrics", metrics), *more])
 
 
 class Connection(H11Protocol):

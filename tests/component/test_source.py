@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from stackd.aio.clock import SystemClock
-from stackd.core.model.api import RepoAddRequest, RepoRequest
+from stackd.core.model.api import CompareRequest, RepoAddRequest, RepoRequest
 from stackd.core.model.event import Event
 from stackd.core.model.record import Changes, Delete, Put, Record, ref
 from stackd.core.model.release import Stack
@@ -20,8 +20,9 @@ from stackd.git.environment import Credential, Git
 from stackd.git.repo import GitRepo
 from stackd.git.trees import Objects
 from stackd.git.urls import check_url
-from stackd.manager.deployer import Deploy, Deployed
-from stackd.manager.follow import Follower, Leader
+from stackd.manager.deployer import Deploy, Deployed, Planned
+from stackd.manager.follow import Follower
+from stackd.manager.noting import Leader
 from stackd.manager.repositories import Repositories
 from stackd.manager.source import Places, Source
 from stackd.store.seal import Sealer
@@ -42,6 +43,9 @@ class FakeDeployer:
         self.removed: list[str] = []
         self.failures: dict[str, StackdError] = {}
         self.unresolved: dict[str, str] = {}
+
+    async def plan(self, request: Deploy) -> Planned:
+        raise Refused(f"Nobody approves {request.spec.name}.")
 
     async def deploy(self, request: Deploy) -> Deployed:
         name = request.spec.name
@@ -426,5 +430,34 @@ async def test_what_a_commit_declares_is_told_without_deploying(rig: Rig) -> Non
         for name, commit in (("nowhere", ""), ("ops", "f" * 40), ("ops", "--output=x")):
             with pytest.raises(Refused):
                 await source.declared(name, commit)
+        await check_comparing(source, first)
         running.cancel()
     assert rig.deployer.take() == ["a"]
+
+
+async def check_comparing(source: Source, first: str) -> None:
+    """Branches that are not followed are fetched to be compared, and nothing else."""
+    for head in ("later", "refs/heads/later"):
+        answer = await source.compare(CompareRequest(repo="ops", base=first, head=head))
+        assert ([found.stack for found in answer.stacks], answer.base) == (["b"], first)
+    short = CompareRequest(repo="ops", base=first[:9], head="main")
+    assert (await source.compare(short)).stacks == ()
+    for repo, head in (("nowhere", "main"), ("ops", "missing"), ("ops", "--upload-pack=x")):
+        with pytest.raises(Refused):
+            await source.compare(CompareRequest(repo=repo, base="main", head=head))
+
+
+async def test_a_repository_can_be_looked_at_at_once(rig: Rig) -> None:
+    source = Source(rig.leader, Places(rig.root / "git", rig.private, lambda _: Credential()))
+    rig.source.commit({"a.stack.yml": STACK % 1})
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(source.run())
+        seen = rig.tables.subscribe(RepositoryStatus)
+        while not rig.tables.world.get(RepositoryStatus, "ops") or not rig.status.checked:
+            await seen.next()
+        rig.source.path.rename(rig.root / "elsewhere")
+        source.look("nowhere")
+        source.look("ops")
+        while not rig.status.error:
+            await seen.next()
+        running.cancel()

@@ -1,17 +1,20 @@
 """Repositories on servers: over ssh with a key and a known host, over https with a token."""
 
 import contextlib
+import json
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import IMAGE, Cluster
+from tests.e2e.cluster import IMAGE, Cluster, until
 from tests.e2e.test_git import Source, declared, running
 from tests.fakes.githost import HttpsHost, SshHost, https_host, make_key, ssh_host
 
 pytestmark = pytest.mark.e2e
 TOKEN = "t0ken-canary-5f1c"
+SECRET = "hook-canary-81d4-0123456789"
 
 
 class Hosted(Source):
@@ -70,6 +73,35 @@ def test_over_https_with_a_token(hosted: Cluster, folder: Path, https: HttpsHost
     assert hosted.ps("tok")[0]["image"].startswith("stackd-demo:2")
     assert https.refused == [], "the token goes with every request"
     assert files_with(hosted, TOKEN.encode()) == []
+
+
+def test_a_webhook_is_seen_at_once_and_a_revert_is_pushed_over_https(
+    hosted: Cluster, folder: Path, https: HttpsHost
+) -> None:
+    source = Hosted(hosted, folder, "hooked")
+    source.tree.git(f"--git-dir={source.origin}", "config", "http.receivepack", "true")
+    for name, text in (("hook-token", TOKEN), ("hook-secret", SECRET)):
+        (folder / name).write_text(text)
+    first = source.push({"hook.stack.yml": declared("a")})
+    hosted.must(
+        *("repo", "add", https.url("hooked.git"), "--name", "hooked", "--interval", "12h"),
+        *("--token-file", str(folder / "hook-token"), "--revert-branch", "undo"),
+        *("--webhook-secret-file", str(folder / "hook-secret")),
+    )
+    assert source.wait("hook", first) == 0
+    bad = source.push({"hook.stack.yml": "services: {web: {imagee: x}}"})
+    port = json.loads((hosted.data / "cluster.json").read_text())["http_port"]
+    call = urllib.request.Request(
+        f"http://127.0.0.1:{port}/hooks/hooked", b"{}", {"X-Gitlab-Token": SECRET}
+    )
+    with urllib.request.urlopen(call, timeout=10) as answer:
+        assert answer.status == 202
+    assert source.wait("hook", bad) == 2
+    until(lambda: source.seen(bad)["reverts"], "the revert")
+    git = f"--git-dir={source.origin}"
+    assert source.tree.git(git, "rev-parse", "undo^") == bad
+    assert source.tree.git(git, "diff", "--name-only", first, "undo") == ""
+    assert files_with(hosted, TOKEN.encode(), SECRET.encode()) == []
 
 
 def test_a_wrong_token_is_said(hosted: Cluster, folder: Path, https: HttpsHost) -> None:

@@ -52,6 +52,21 @@ async def test_a_key_and_a_known_host_open_the_repository(server: Server, tmp_pa
     assert not any(b"PRIVATE KEY" in path.read_bytes() for path in left)
 
 
+async def test_a_key_that_may_write_pushes(server: Server, tmp_path: Path) -> None:
+    mirror = mirror_of(server, tmp_path, Credential(server.key, server.known_hosts))
+    commit = server.source.commit({"c.stack.yml": "services: {}\n"})
+    await mirror.fetch(await mirror.ls_remote("main"))
+    assert await mirror.followed("") == "refs/heads/main"
+    assert await mirror.push(commit, "undo")
+    assert server.source.git("rev-parse", "undo") == commit
+    server.source.git("branch", "--force", "undo", "main^")
+    other = server.source.commit({"d.stack.yml": "services: {}\n"})
+    server.source.git("branch", "--force", "undo", other)
+    assert not await mirror.push(commit, "undo")
+    assert server.source.git("rev-parse", "undo") == other
+    await mirror.close()
+
+
 async def test_an_unknown_host_key_is_refused(server: Server, tmp_path: Path) -> None:
     make_key(tmp_path / "other")
     other = " ".join((tmp_path / "other.pub").read_text().split()[:2])

@@ -28,7 +28,7 @@ from stackd.core.model.release import (
     Stack,
 )
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.source import Repository, RepositoryStatus
+from stackd.core.model.source import CommitReport, CommitState, Repository, RepositoryStatus, Revert
 from stackd.core.model.stack import ServiceSpec, StackSpec
 from stackd.core.model.states import NodeState, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
@@ -76,8 +76,10 @@ RECORDS: tuple[Record, ...] = (
         rollout=Rollout(id="r1", target=REVISION, phase=RolloutPhase.COMPLETE),
     ),
     RegistryLogin(host="registry.example", username="ci", password=b"sealed"),
+    CommitReport(repository="shop", commit="c" * 40, state=CommitState.SUCCESS),
     Repository(name="shop", url="https://git.example/shop.git"),
     RepositoryStatus(name="shop", commit="c" * 40),
+    Revert(repository="shop", commit="c" * 40, reason="it failed"),
     Task(id=TASK, stack="shop", service="web", slot="1", revision=REVISION, node=NODE),
     TaskDesired(id=TASK, state=TaskState.RUNNING),
     TaskStatus(id=TASK, state=TaskState.RUNNING, ready=True),

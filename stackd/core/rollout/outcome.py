@@ -114,6 +114,11 @@ def _revision(world: World, goal: Goal) -> Outcome | None:
 
 
 def _commit(world: World, head: Stack | None, goal: Goal) -> Outcome | None:
+    for found in world.all(RepositoryStatus):
+        mine = head is None or head.owner == f"repo:{found.name}"
+        if mine and found.waiting.startswith(goal.commit) and found.waiting != found.approved:
+            asked = f"stackd approve {found.name} {found.plan}"
+            return Outcome(Code.PERSON, f"commit {goal.commit} waits for approval: {asked}")
     if head is None:
         return _unknown(world, goal, f"stack {goal.stack} is not known yet")
     unseen = f"commit {goal.commit} has not been processed yet"

@@ -11,6 +11,7 @@ from stackd.core.model import fit
 from stackd.core.model.ids import service_key
 from stackd.core.model.release import Hold, Override, Stack
 from stackd.core.model.rollout import Phase, Rollout, RolloutPhase, ServiceState
+from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.world import TaskView, World
 from stackd.core.rollout import judge
 from stackd.core.rollout.common import ACTIVE, allowed_end, pause_left, traffic_problem
@@ -58,6 +59,16 @@ def behind(head: Stack) -> str:
         commit = f"commit {head.seen_commit[:12]} is" if head.seen_commit else "it is"
         return f"{commit} not deployed: {head.problem}"
     return f"it was deployed by hand by {head.override}" if head.override else ""
+
+
+def awaiting(world: World, head: Stack) -> str:
+    """What the repository of a stack waits for a person with; '' when nothing."""
+    kind, _, name = head.owner.partition(":")
+    found = world.get(RepositoryStatus, name) if kind == "repo" else None
+    if found is None or not found.waiting or found.waiting == found.approved:
+        return ""
+    asked = f"stackd approve {found.name} {found.plan}"
+    return f"commit {found.waiting[:12]} waits for approval: {asked}"
 
 
 def service_phase(world: World, stack: str, service: str, now: float) -> Standing:

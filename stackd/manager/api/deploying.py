@@ -3,6 +3,8 @@
 from stackd.core.model.api import (
     ApplyAnswer,
     ApplyRequest,
+    CompareAnswer,
+    CompareRequest,
     PlanAnswer,
     PlanLine,
     PlanRequest,
@@ -81,6 +83,10 @@ class DeployApi:
                 problems.append(f"{file.path}: {error.cause} {error.remedy}".strip())
         plans += self._removals(declared)
         return PlansAnswer(plans=tuple(plans), problems=tuple(problems))
+
+    async def compare(self, request: CompareRequest, caller: Caller) -> CompareAnswer:
+        """What one revision of a repository declares otherwise than another."""
+        return await self._source.compare(request)
 
     async def _plan_file(
         self, file: StackFile, declared: Declared, request: PlanRequest

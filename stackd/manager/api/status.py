@@ -20,7 +20,7 @@ from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
 from stackd.core.rollout import steps as rollout_steps
-from stackd.core.rollout.phase import behind, service_phase, serving, stack_phase
+from stackd.core.rollout.phase import awaiting, behind, service_phase, serving, stack_phase
 from stackd.core.traffic.effective import weights as effective_weights
 from stackd.manager.api import names, troubles
 from stackd.manager.api.tasks import rfc3339
@@ -89,7 +89,7 @@ def stack_status(world: World, head: Stack, now: float) -> StackStatus:
             service_status(world, head, service, now)
             for service in names.service_names(world, head.name)
         ),
-        problem=behind(head),
+        problem=behind(head) or awaiting(world, head),
     )
 
 

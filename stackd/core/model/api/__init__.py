@@ -5,6 +5,13 @@ they are. Requests may grow fields with defaults.
 """
 
 from stackd.core.model.api.base import Answer, Empty, NameRequest, Text
+from stackd.core.model.api.compare import (
+    CompareAnswer,
+    CompareLine,
+    CompareRequest,
+    CompareStack,
+    FieldRow,
+)
 from stackd.core.model.api.deploy import (
     ApplyAnswer,
     ApplyRequest,
@@ -42,6 +49,7 @@ from stackd.core.model.api.status import (
     WhyAnswer,
 )
 from stackd.core.model.api.things import (
+    ApproveRequest,
     ClusterAnswer,
     ContentRequest,
     ContentRow,
@@ -70,7 +78,12 @@ __all__ = [
     "Answer",
     "ApplyAnswer",
     "ApplyRequest",
+    "ApproveRequest",
     "ClusterAnswer",
+    "CompareAnswer",
+    "CompareLine",
+    "CompareRequest",
+    "CompareStack",
     "ContentRequest",
     "ContentRow",
     "ContentRows",
@@ -78,6 +91,7 @@ __all__ = [
     "EventRow",
     "EventsRequest",
     "ExecFrame",
+    "FieldRow",
     "HistoryRow",
     "HistoryRows",
     "ImageRequest",

@@ -22,6 +22,14 @@ class RepoAddRequest(Value, frozen=True, kw_only=True):
     ssh_key: bytes = b""
     token: bytes = b""
     known_hosts: str = ""
+    webhook_secret: bytes = b""
+    status: str = ""
+    """The forge that is told the status of commits: github, gitlab, gitea."""
+    status_url: str = ""
+    status_token: bytes = b""
+    revert_branch: str = ""
+    approve: str = ""
+    """`manual`, or empty."""
 
     def __repr__(self) -> str:
         return f"RepoAddRequest({self.name})"
@@ -37,6 +45,13 @@ class RepoRequest(Value, frozen=True, kw_only=True):
     wait: bool = False
 
 
+class ApproveRequest(Value, frozen=True, kw_only=True):
+    """`approve REPO HASH`."""
+
+    name: str
+    plan: str
+
+
 class RepoRow(Answer, frozen=True, kw_only=True):
     """A line of `repo ls`."""
 
@@ -49,6 +64,20 @@ class RepoRow(Answer, frozen=True, kw_only=True):
     error: str
     problems: tuple[str, ...]
     stacks: tuple[str, ...]
+    webhook: str = ""
+    """Where its forge may call, on the manager's HTTP port."""
+    status_url: str = ""
+    """The API that is told the status of commits."""
+    reverts: tuple[str, ...] = ()
+    """What became of each refused commit."""
+    approve: str = ""
+    """`manual`, or empty."""
+    waiting: str = ""
+    """The commit that waits for approval."""
+    plan: str = ""
+    """The hash that approves it."""
+    planned: tuple[str, ...] = ()
+    """What it would change."""
 
 
 class RepoRows(Answer, frozen=True, kw_only=True):

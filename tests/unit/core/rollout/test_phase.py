@@ -4,9 +4,11 @@ import msgspec
 
 from stackd.core.model.release import Stack
 from stackd.core.model.rollout import Phase
+from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.stack import RestartCondition, RestartPolicy
 from stackd.core.model.states import NodeState
-from stackd.core.rollout.phase import behind, service_names, service_phase, stack_phase
+from stackd.core.model.world import World
+from stackd.core.rollout.phase import awaiting, behind, service_names, service_phase, stack_phase
 from tests.fakes.agent import Behaviour
 from tests.fakes.simulation import Simulation, web
 
@@ -77,3 +79,16 @@ def test_why_a_stack_does_not_run_what_is_declared() -> None:
     assert behind(refused) == f"commit {'c' * 12} is not deployed: a.yml:1:2: bad"
     by_hand = msgspec.structs.replace(head, override="ann")
     assert behind(by_hand) == "it was deployed by hand by ann"
+
+
+def test_a_repository_that_waits_for_a_person_is_told_of_its_stacks() -> None:
+    world = World()
+    mine = Stack(name="shop", owner="repo:ops", release=1)
+    assert awaiting(world, mine) == ""
+    status = RepositoryStatus(name="ops", waiting="c" * 40, plan="0123")
+    world.apply(status, 1)
+    told = f"commit {'c' * 12} waits for approval: stackd approve ops 0123"
+    assert awaiting(world, mine) == told
+    assert awaiting(world, msgspec.structs.replace(mine, owner="cli")) == ""
+    world.apply(msgspec.structs.replace(status, approved="c" * 40), 2)
+    assert awaiting(world, mine) == ""
