@@ -37,6 +37,7 @@ VERBS: Mapping[str, tuple[str, ...]] = {
     "scale": ("scale",),
     "remove": ("rm",),
     "adopt": ("adopt",),
+    "freeze": ("freeze", "unfreeze"),
     "rollouts": ("abort", "pause", "resume", "retry", "promote", "rollback"),
     "doctor": ("doctor",),
     "version": ("version",),
@@ -49,7 +50,7 @@ NOUNS = (
 CONTENTS = ("secret", "config")
 LATER: Mapping[str, tuple[str, ...]] = {
     "": (
-        *("init", "join", "leave", "approve", "freeze", "unfreeze", "ca", "lock", "unlock"),
+        *("init", "join", "leave", "approve", "ca", "lock", "unlock"),
         *("backup", "restore", "flag", "ui"),
     ),
     "image": ("push", "history", "prune", "build", "sign", "verify", "scan"),

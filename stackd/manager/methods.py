@@ -9,6 +9,7 @@ from stackd.manager.api.contents import ContentApi
 from stackd.manager.api.deploying import DeployApi
 from stackd.manager.api.draining import DrainApi
 from stackd.manager.api.events import EventApi
+from stackd.manager.api.freezing import FreezeApi
 from stackd.manager.api.history import HistoryApi
 from stackd.manager.api.images import ImageApi, RegistryApi
 from stackd.manager.api.networks import NetworkApi, VolumeApi
@@ -32,6 +33,7 @@ class Handlers:
     deploying: DeployApi
     draining: DrainApi
     events: EventApi
+    freezing: FreezeApi
     history: HistoryApi
     images: ImageApi
     networks: NetworkApi
@@ -75,6 +77,8 @@ def _stacks(on: Handlers) -> Mapping[str, Method]:
         "Pause": Method(api.RolloutRequest, on.rollouts.pause),
         "Resume": Method(api.RolloutRequest, on.rollouts.resume),
         "Retry": Method(api.RolloutRequest, on.rollouts.retry),
+        "Freeze": Method(api.FreezeRequest, on.freezing.freeze),
+        "Unfreeze": Method(api.NameRequest, on.freezing.unfreeze),
         "Rollback": Method(api.RolloutRequest, on.rollouts.rollback),
     }
 

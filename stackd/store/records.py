@@ -33,6 +33,7 @@ RECORDS: tuple[type[record.Record], ...] = (
     release.ContentHead,
     release.ContentVersion,
     release.Digest,
+    release.Freeze,
     release.Hold,
     release.Override,
     release.Release,

@@ -23,6 +23,7 @@ COMMITS = {
     "contents.py": {"contents", BY_HAND},
     "deployer.py": {"deploy", "removal", BY_HAND},
     "follow.py": {BY_HAND},
+    "freezing.py": {BY_HAND},
     "leader.py": {"leader"},
     "leading.py": {BY_HAND},
     "loop.py": {LOOP},

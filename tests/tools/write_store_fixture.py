@@ -20,6 +20,7 @@ from stackd.core.model.release import (
     ContentKind,
     ContentVersion,
     Digest,
+    Freeze,
     Hold,
     Override,
     Release,
@@ -58,6 +59,7 @@ RECORDS: tuple[Record, ...] = (
         kind=ContentKind.SECRET, name="key", version="v1", value=bytes(range(256)), size=12
     ),
     Digest(stack="shop", service="web", image="web:1", digest="sha256:" + "1" * 64),
+    Freeze(stack="shop", reason="the fair", by="root", at=2.0, until=9.0),
     Hold(stack="shop", service="web", revision=REVISION, reason="it failed", at=2.0),
     Override(stack="shop", service="web", replicas=3, declared=2, by="root", at=3.0),
     Release(

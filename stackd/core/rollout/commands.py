@@ -14,7 +14,7 @@ from stackd.core.model.record import Change, Changes, Delete, Put, Record, ref
 from stackd.core.model.release import Hold, Release, Revision, ServiceRelease, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.world import World
-from stackd.core.rollout import answers, judge
+from stackd.core.rollout import answers, freezing, judge
 from stackd.core.rollout.common import ACTIVE, awake, pause_left, promotable
 from stackd.core.rollout.ending import turn_back
 from stackd.core.rollout.service import begin
@@ -204,6 +204,9 @@ def retry(world: World, stack: str, service: str, asked: Asked) -> Changes:
             f"{place.name} holds nothing: revision {place.declared.revision} is not refused.",
             f"See: stackd status {place.name}.",
         )
+    frozen = freezing.holding(world, stack, asked.now)
+    if frozen is not None:
+        raise Refused(f"{place.name} is {freezing.words(frozen)}.", freezing.way_out(frozen))
     draft = Draft(asked.now, asked.ids, asked.by)
     text = f"{place.declared.revision} may be rolled out again"
     event = draft.event("rollout.retried", place.name, text)
@@ -300,7 +303,7 @@ def rollback_stack(world: World, stack: str, asked: Asked, to: int = 0) -> Chang
         number = kept[0].number + 1
         chosen = _release_of(chosen, fresh, number, asked)
     records: list[Record | Change] = [
-        msgspec.structs.replace(head, release=chosen.number, commit=chosen.commit),
+        msgspec.structs.replace(head, release=chosen.number, commit=chosen.commit, back=True),
         event,
         *([chosen, *fresh.values()] if fresh else []),
     ]

@@ -18,6 +18,7 @@ from stackd.core.model.api.deploy import (
 from stackd.core.model.api.run import (
     AdoptRequest,
     ExecFrame,
+    FreezeRequest,
     LogRow,
     LogRows,
     LogsRequest,
@@ -78,6 +79,7 @@ __all__ = [
     "EventRow",
     "EventsRequest",
     "ExecFrame",
+    "FreezeRequest",
     "HistoryRow",
     "HistoryRows",
     "ImageRequest",
