@@ -67,5 +67,9 @@ class Refused(StackdError):
     """The caller asked for something that is not allowed or does not exist: tell the caller."""
 
 
+class Unknown(Refused):
+    """What the caller named does not exist."""
+
+
 class Corrupt(StackdError):
     """Stored data cannot be trusted: the process stops rather than guess."""

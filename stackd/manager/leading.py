@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from stackd.core.model.release import Digest, Revision
 from stackd.core.network import allocate, ipam, renumber
 from stackd.errors import Refused
 from stackd.manager import drains, loop, traffic
+from stackd.manager.access import Access
 from stackd.manager.allocator import allocator
 from stackd.manager.api.cluster import ClusterApi
 from stackd.manager.api.contents import ContentApi
@@ -62,7 +63,7 @@ from stackd.registry.skopeo import Skopeo
 from stackd.store.seal import Sealer
 from stackd.store.tables import Tables
 from stackd.wire.agent_server import AgentServer, EnrolServer
-from stackd.wire.control import ControlServer
+from stackd.wire.control import ControlServer, Method
 from stackd.wire.tls import MANAGER_NAME, Identity
 
 log = logging.getLogger(__name__)
@@ -73,9 +74,11 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @dataclass(slots=True)
 class Standing:
-    """What /healthz tells of this manager."""
+    """What the HTTP port tells of this manager, and where it finds the handlers."""
 
     serving: bool = False
+    methods: Mapping[str, Method] = field(default_factory=dict)
+    """Empty while it does not lead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,7 @@ def _services(manager: Manager, context: Context) -> _Services:
 def _handlers(manager: Manager, context: Context, services: _Services, source: Source) -> Handlers:
     tables, fence, clock, ids = context.tables, context.fence, context.clock, context.ids
     return Handlers(
-        cluster=ClusterApi(tables, manager.cluster, services.tokens),
+        cluster=ClusterApi(tables, manager.cluster, services.tokens, Access(context)),
         contents=ContentApi(tables, services.contents),
         deploying=DeployApi(tables, services.deployer, source),
         draining=DrainApi(tables, clock),
@@ -207,16 +210,17 @@ async def _serve(
     host = manager.cluster.address
     agents = AgentServer(services.dispatcher, identity)
     joiners = EnrolServer(services.membership.join, identity)
-    control = ControlServer(methods(handlers), permit)
+    table = methods(handlers)
+    control = ControlServer(table, permit)
     await agents.start(manager.address)
     await joiners.start(f"{host}:{manager.cluster.enrol_port}")
     await control.start(manager.layout.control_socket)
     log.info("serving %s and %s", manager.address, manager.layout.control_socket)
-    manager.standing.serving = True
+    manager.standing.methods, manager.standing.serving = table, True
     try:
         await asyncio.Event().wait()
     finally:
-        manager.standing.serving = False
+        manager.standing.methods, manager.standing.serving = {}, False
         await control.stop()
         await joiners.stop()
         await agents.stop()

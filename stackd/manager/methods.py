@@ -58,6 +58,8 @@ def _stacks(on: Handlers) -> Mapping[str, Method]:
     return {
         "Apply": Method(api.ApplyRequest, on.deploying.apply),
         "Plan": Method(api.PlanRequest, on.deploying.plan),
+        "ApplyFiles": Method(api.FilesRequest, on.deploying.apply_files),
+        "PlanFiles": Method(api.FilesRequest, on.deploying.plan_files),
         "Diff": Method(api.PlanRequest, on.deploying.plan_repository),
         "Status": Method(api.NameRequest, on.status.status),
         "Watch": Method(api.NameRequest, on.status.watch),
@@ -114,5 +116,8 @@ def _objects(on: Handlers) -> Mapping[str, Method]:
         "ClusterShow": Method(api.NameRequest, on.cluster.show),
         "TokenShow": Method(api.TokenRequest, on.cluster.token),
         "TokenRotate": Method(api.TokenRequest, on.cluster.rotate),
+        "TokenCreate": Method(api.TokenCreateRequest, on.cluster.create_token),
+        "TokenList": Method(api.NameRequest, on.cluster.tokens),
+        "TokenRemove": Method(api.NameRequest, on.cluster.remove_token),
         "Version": Method(api.NameRequest, on.cluster.version),
     }

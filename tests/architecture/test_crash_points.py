@@ -19,6 +19,7 @@ PLACES = [
 LOOP = "the control loops"
 BY_HAND = "none: seldom, by a request, by Git or at a start, whole in one transaction"
 COMMITS = {
+    "access.py": {BY_HAND},
     "certificates.py": {BY_HAND},
     "contents.py": {"contents", BY_HAND},
     "deployer.py": {"deploy", "removal", BY_HAND},

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from stackd.aio.clock import ManualClock
+from stackd.core.model.access import ApiToken, Scope
 from stackd.core.model.cluster import JoinSecrets
 from stackd.core.model.container import ContainerSpec
 from stackd.core.model.event import Event
@@ -47,6 +48,15 @@ CONTAINER = ContainerSpec(image="web@sha256:" + "1" * 64, environment={"LONG": "
 SERVICE = ServiceSpec(name="web", container=CONTAINER)
 
 RECORDS: tuple[Record, ...] = (
+    ApiToken(
+        name="ci",
+        hash="0" * 64,
+        scopes=(Scope.DEPLOY,),
+        stacks=("shop",),
+        expires=9.0,
+        created=1.0,
+        by="root",
+    ),
     Event(id="e1", at=1.0, kind="stack.applied", object="shop", principal="root"),
     JoinSecrets(worker=b"sealed", manager=b"sealed too"),
     Network(id=NETWORK, name="shop_default", vni=4097, subnet="10.64.0.0/24"),

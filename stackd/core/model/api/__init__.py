@@ -4,10 +4,17 @@ Answers keep every key (no default is left out), snake_case and stable: `-o json
 they are. Requests may grow fields with defaults.
 """
 
+from stackd.core.model.api.access import (
+    TokenCreated,
+    TokenCreateRequest,
+    TokenRow,
+    TokenRows,
+)
 from stackd.core.model.api.base import Answer, Empty, NameRequest, Text
 from stackd.core.model.api.deploy import (
     ApplyAnswer,
     ApplyRequest,
+    FilesRequest,
     PlanAnswer,
     PlanLine,
     PlanRequest,
@@ -79,6 +86,7 @@ __all__ = [
     "EventRow",
     "EventsRequest",
     "ExecFrame",
+    "FilesRequest",
     "FreezeRequest",
     "HistoryRow",
     "HistoryRows",
@@ -117,7 +125,11 @@ __all__ = [
     "TaskRow",
     "TaskRows",
     "Text",
+    "TokenCreateRequest",
+    "TokenCreated",
     "TokenRequest",
+    "TokenRow",
+    "TokenRows",
     "VolumeRow",
     "VolumeRows",
     "WaitAnswer",
