@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stackd.aio.clock import ManualClock
 from stackd.core.model.access import ApiToken, Scope
+from stackd.core.model.analysis import Analysis
 from stackd.core.model.cluster import JoinSecrets
 from stackd.core.model.container import ContainerSpec
 from stackd.core.model.event import Event
@@ -57,6 +58,7 @@ RECORDS: tuple[Record, ...] = (
         created=1.0,
         by="root",
     ),
+    Analysis(stack="shop", service="web", rollout="r1"),
     Event(id="e1", at=1.0, kind="stack.applied", object="shop", principal="root"),
     JoinSecrets(worker=b"sealed", manager=b"sealed too"),
     Network(id=NETWORK, name="shop_default", vni=4097, subnet="10.64.0.0/24"),
