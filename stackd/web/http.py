@@ -9,10 +9,12 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -25,6 +27,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from stackd.aio.tasks import together
 from stackd.core.model.cluster import ClusterFile
 from stackd.errors import Refused, Unavailable
 from stackd.web import api
@@ -149,14 +152,43 @@ class Connection(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Signals are the process's own business."""
+    """Signals are the process's own business; a TLS handshake has as long as a request has."""
+
+    def __init__(
+        self, config: uvicorn.Config, connection: type[Connection], context: ssl.SSLContext | None
+    ) -> None:
+        super().__init__(config)
+        self._connection = connection
+        self._context = context
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen. Raises OSError when the address is taken."""
+        timeout = self._connection.patience if self._context else None
+        listening = await asyncio.get_running_loop().create_server(
+            self._accepted,
+            self.config.host,
+            self.config.port,
+            ssl=self._context,
+            ssl_handshake_timeout=timeout,
+            backlog=self.config.backlog,
+        )
+        self.servers = [listening]
+        self.started = True
+
+    def _accepted(self) -> asyncio.Protocol:
+        return self._connection(config=self.config, server_state=self.server_state, app_state={})
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-async def _renew(context: ssl.SSLContext, listener: Listener) -> None:
+async def _run(server: uvicorn.Server) -> NoReturn:
+    await server.serve()
+    raise AssertionError("nobody tells it to end")
+
+
+async def _renew(context: ssl.SSLContext, listener: Listener) -> NoReturn:
     """Take on what is put in the place of the files; connections that are there stay."""
     seen = _stamps(listener)
     while True:
@@ -198,16 +230,12 @@ async def serve(
         log_config=None,
         lifespan="off",
         access_log=False,
-        ssl_context_factory=(lambda config, default: context) if context else None,
     )
-    server = _Server(config)
+    server = _Server(config, connection, context)
     try:
-        async with asyncio.TaskGroup() as group:
-            renewing = group.create_task(_renew(context, listener)) if context else None
-            await server.serve()
-            if renewing is not None:
-                renewing.cancel()
-    except SystemExit as error:
+        renewing = [_renew(context, listener)] if context else []
+        await together(_run(server), *renewing)
+    except OSError as error:
         raise Unavailable(
             f"Port {listener.port} on {listener.host} is taken.",
             "Free it, or choose another: http_port in cluster.json, or `up --http-listen`.",

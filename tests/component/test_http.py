@@ -94,6 +94,26 @@ def still_open(one: socket.socket) -> bool:
         return False
 
 
+@pytest.mark.parametrize("hello", [b"", b"\x16\x03\x01"])
+async def test_handshakes_that_are_never_finished_do_not_stay(tmp_path: Path, hello: bytes) -> None:
+    authority = FakeAuthority()
+    listener = http.Listener("127.0.0.1", free_port(), *papers(tmp_path, authority))
+    app = http.application(lambda: (True, {}), None)
+    with contextlib.ExitStack() as opened:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(http.serve(app, listener, Hasty))
+            await trusting(listener.port, authority)
+            ends = []
+            for _ in range(50):
+                one = socket.create_connection(("127.0.0.1", listener.port), timeout=5)
+                ends.append(opened.enter_context(one))
+                one.send(hello)
+                one.setblocking(False)
+            await until(lambda: not any(map(still_open, ends)))
+            assert await secured(listener.port, authority) == 200
+            task.cancel()
+
+
 async def test_silent_connections_are_bounded_and_do_not_stay() -> None:
     with contextlib.ExitStack() as opened:
         async with serving() as port:

@@ -109,6 +109,21 @@ def test_a_good_canary_is_promoted_and_a_bad_one_aborted(site: Site, steps: list
     assert {"release.created", "rollout.promoted", "rollout.aborted"} <= by_token
 
 
+def test_a_freeze_holds_the_pipeline_up_until_it_ends(site: Site) -> None:
+    assert not site.deploy(pipelines.gitlab(), "1").failed
+    site.cluster.must("freeze", "shop", "--reason", "the fair", "--until", "1h")
+    frozen = site.deploy(pipelines.gitlab(), "2")
+    assert "the rollout to" in frozen.out
+    assert "frozen by root@local until" in frozen.out
+    assert site.cluster.run("wait", "shop").code == 3
+    assert "the fair" in site.cluster.must("why", "shop/web").out
+    assert {r["image"] for r in site.cluster.ps("shop")} == {"stackd-demo:1"}
+    assert site.cluster.run("retry", "shop/web").code == 1
+    site.cluster.must("unfreeze", "shop")
+    assert not site.deploy(pipelines.gitlab(), "2").failed
+    assert site.serving() == ("healthy", "stackd-demo:2")
+
+
 def test_a_token_of_another_stack_deploys_nothing(site: Site) -> None:
     words = ("token", "create", "--name", "other", "--stack", "other", "--scope", "deploy")
     token = site.cluster.must(*words).out.strip()
