@@ -318,6 +318,8 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
                 pace[key] = int(value)
             case "steps":
                 pace[key] = _steps(value)
+            case "group":
+                pace[key] = value
             case "preview":
                 pace[key] = Preview(published=int(value))
             case "analysis" | "pre_promotion" | "post_promotion":

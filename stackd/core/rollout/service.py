@@ -15,7 +15,7 @@ from stackd.core.model.release import Freeze, Hold, Override, Release, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import OnFailure
 from stackd.core.model.world import World
-from stackd.core.rollout import STRATEGIES, answers, depends, freezing, judge, removal
+from stackd.core.rollout import STRATEGIES, answers, depends, freezing, groups, judge, removal
 from stackd.core.rollout.choose import Case, next_target
 from stackd.core.rollout.common import (
     STORE_EVERY,
@@ -111,6 +111,11 @@ def _advance(look: Look) -> None:
     if rollout is None:
         return
     look.state = msgspec.structs.replace(look.state, warm=None, warm_left=0, warm_at=0)
+    if rollout.phase is not RolloutPhase.ROLLING_BACK:
+        why = groups.verdict(look.world, look.case.release, look.state.service, rollout)
+        if why:
+            fail(look, rollout, why, OnFailure.ROLLBACK)
+            return _again(look)
     if rollout.phase is RolloutPhase.WAITING:
         rollout = _gated(look, rollout)
     if rollout.phase is RolloutPhase.PAUSED:
