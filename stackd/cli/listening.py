@@ -22,8 +22,8 @@ class Wanted:
     key: Path | None
 
 
-def check(wanted: Wanted) -> None:
-    """Raises Refused when it cannot be served so."""
+def check(wanted: Wanted, known: ClusterFile | None) -> None:
+    """Raises Refused when it cannot be served so. `known`: the cluster that is there."""
     if (wanted.certificate is None) != (wanted.key is None):
         raise Refused(
             "A certificate and its key belong together.",
@@ -31,21 +31,19 @@ def check(wanted: Wanted) -> None:
         )
     if wanted.listen is None and wanted.certificate is not None:
         raise Refused("There is no address for the certificate.", "Give --http-listen ADDR.")
-    found = http.listener(_with(wanted, ClusterFile(id="")))
-    if found is not None and found.certificate:
-        http.tls(found.certificate, found.key)
+    before = known or ClusterFile(id="")
+    found = kept(wanted, before)
+    listener = http.listener(found)
+    if listener is None or found == before:
+        return
+    if listener.certificate:
+        http.tls(listener.certificate, listener.key)
+    if found.http_listen != before.http_listen:
+        _probe(listener)
 
 
 def kept(wanted: Wanted, cluster: ClusterFile) -> ClusterFile:
-    """The cluster with what is wanted. Raises Refused when the port is another's."""
-    found = _with(wanted, cluster)
-    listener = http.listener(found)
-    if found.http_listen != cluster.http_listen and listener is not None:
-        _probe(listener)
-    return found
-
-
-def _with(wanted: Wanted, cluster: ClusterFile) -> ClusterFile:
+    """The cluster with what is wanted."""
     if wanted.listen is None:
         return cluster
     certificate, key = (str(p.absolute()) if p else "" for p in (wanted.certificate, wanted.key))

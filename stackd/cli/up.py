@@ -72,7 +72,7 @@ def register(app: typer.Typer) -> None:
             if not _running(target.data):
                 stack.enter_context(cluster.alone())
             wanted = listening.Wanted(listen, cert, key)
-            listening.check(wanted)
+            listening.check(wanted, cluster.read(target.data))
             layout, found, notes = _prepare(target.data, nodes, heartbeat)
             if (kept := listening.kept(wanted, found)) != found:
                 found = kept

@@ -34,7 +34,7 @@ def test_what_is_not_said_stays_and_an_empty_address_ends_it() -> None:
 )
 def test_what_cannot_be_served_is_refused_before_anything_starts(wanted: Wanted, said: str) -> None:
     with pytest.raises(Refused, match=said) as refused:
-        listening.check(wanted)
+        listening.check(wanted, None)
     assert refused.value.remedy
 
 
@@ -42,6 +42,7 @@ def test_a_port_that_is_taken_is_refused_but_our_own_is_not() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(Refused, match=f"{address} cannot be listened on"):
-            listening.kept(Wanted(address, None, None), KEPT)
+            listening.check(Wanted(address, None, None), KEPT)
         own = ClusterFile(id="x", http_listen=address)
+        listening.check(Wanted(address, None, None), own)
         assert listening.kept(Wanted(address, None, None), own) == own
