@@ -71,5 +71,9 @@ class Stale(Refused):
     """What the caller agreed to is no longer what would be done: look again and agree again."""
 
 
+class Unknown(Refused):
+    """What the caller named does not exist."""
+
+
 class Corrupt(StackdError):
     """Stored data cannot be trusted: the process stops rather than guess."""

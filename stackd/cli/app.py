@@ -38,6 +38,7 @@ VERBS: Mapping[str, tuple[str, ...]] = {
     "remove": ("rm",),
     "adopt": ("adopt",),
     "approve": ("approve",),
+    "freeze": ("freeze", "unfreeze"),
     "rollouts": ("abort", "pause", "resume", "retry", "promote", "rollback"),
     "doctor": ("doctor",),
     "version": ("version",),
@@ -50,7 +51,7 @@ NOUNS = (
 CONTENTS = ("secret", "config")
 LATER: Mapping[str, tuple[str, ...]] = {
     "": (
-        *("init", "join", "leave", "freeze", "unfreeze", "ca", "lock", "unlock"),
+        *("init", "join", "leave", "ca", "lock", "unlock"),
         *("backup", "restore", "flag", "ui"),
     ),
     "image": ("push", "history", "prune", "build", "sign", "verify", "scan"),

@@ -57,8 +57,8 @@ def register(app: typer.Typer) -> None:
 
 
 def _document(answer: StatusAnswer, name: str) -> object:
-    """The documents of the contracts: one service, one stack, or the list of stacks. Why a newer
-    commit does not run is told in the reason of each service."""
+    """The documents of the contracts: one service, one stack, or the list of stacks. Freezes, and
+    why a newer commit does not run, are told in the reason of each service."""
     stacks = [_plain(stack) for stack in answer.stacks]
     if answer.service and stacks:
         return next(s for s in stacks[0]["services"] if s.service == answer.service)
@@ -66,12 +66,13 @@ def _document(answer: StatusAnswer, name: str) -> object:
 
 
 def _plain(stack: StackStatus) -> dict[str, Any]:
-    services = [
-        msgspec.structs.replace(s, reason="; ".join(filter(None, (s.reason, stack.problem))))
-        for s in stack.services
-    ]
-    found = {key: getattr(stack, key) for key in stack.__struct_fields__ if key != "problem"}
-    return found | {"services": services}
+    services = []
+    for service in stack.services:
+        more = [text for text in (*stack.frozen, stack.problem) if text not in service.reason]
+        reason = "; ".join(filter(None, (service.reason, *more)))
+        services.append(msgspec.structs.replace(service, reason=reason))
+    own = [key for key in stack.__struct_fields__ if key not in ("frozen", "problem")]
+    return {key: getattr(stack, key) for key in own} | {"services": services}
 
 
 async def follow(target: Target, request: NameRequest) -> None:
@@ -101,6 +102,8 @@ def _stack(stack: StackStatus, tasks: list[TaskRow], only: str) -> Tree:
     commit = f" commit {stack.commit[:12]}" if stack.commit else ""
     title.append(f"  release {stack.release}{commit}  owner {stack.owner}", style="dim")
     tree = Tree(title)
+    for freeze in stack.frozen:
+        tree.add(Text(clean(freeze), style="yellow"))
     if stack.problem:
         tree.add(Text(clean(stack.problem), style="red"))
     for service in stack.services:

@@ -12,7 +12,7 @@ import typer
 
 from stackd.aio import proc
 from stackd.aio.layout import ClusterLayout
-from stackd.cli import embedded, teardown
+from stackd.cli import embedded, listening, teardown
 from stackd.cli.connect import run
 from stackd.cli.options import Output, checked_output, where
 from stackd.cli.output import clean, emit, print_lines
@@ -50,6 +50,14 @@ def register(app: typer.Typer) -> None:
         heartbeat: Annotated[
             float, typer.Option("--heartbeat", hidden=True, help="Seconds; for a new cluster.")
         ] = HEARTBEAT,
+        listen: Annotated[
+            str | None,
+            typer.Option("--http-listen", metavar="ADDR", help="Serve the JSON API here too."),
+        ] = None,
+        cert: Annotated[
+            Path | None, typer.Option("--http-cert", help="Its certificate with its chain (PEM).")
+        ] = None,
+        key: Annotated[Path | None, typer.Option("--http-key", help="Its key (PEM).")] = None,
         output: Output = "text",
     ) -> None:
         """Start a cluster on this machine, or resume the one in the data folder.
@@ -63,7 +71,14 @@ def register(app: typer.Typer) -> None:
         with contextlib.ExitStack() as stack:
             if not _running(target.data):
                 stack.enter_context(cluster.alone())
+            wanted = listening.Wanted(listen, cert, key)
+            listening.check(wanted, cluster.read(target.data))
             layout, found, notes = _prepare(target.data, nodes, heartbeat)
+            if (kept := listening.kept(wanted, found)) != found:
+                found = kept
+                cluster.write(target.data, found)
+                cluster.claim(layout.run, found)
+                run(teardown.end(embedded.managing(layout)))  # the supervisor starts it again
             for note in notes:
                 print(clean(note), file=sys.stderr)
             run(_start(layout, found))
@@ -175,6 +190,7 @@ def _ready(target: Target, layout: ClusterLayout, found: ClusterFile) -> list[st
     return [
         f"Cluster {found.id} is ready: {_count(found.nodes)}, data in {layout.data}.",
         f"Health and metrics: http://127.0.0.1:{found.http_port}",
+        *listening.told(found),
         f"Deploy a stack: stackd{target.option} apply -f stack.yml --wait",
     ]
 

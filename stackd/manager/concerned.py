@@ -8,7 +8,7 @@ from stackd.core.model.ids import service_key
 from stackd.core.model.network import ServiceAddresses
 from stackd.core.model.node import Node, NodeStatus
 from stackd.core.model.record import Ref
-from stackd.core.model.release import Hold, Override, Stack
+from stackd.core.model.release import Freeze, Hold, Override, Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import Mode
 from stackd.core.model.states import NodeState
@@ -60,7 +60,9 @@ def _services_of(world: World, changed: Ref) -> Iterator[str]:
         yield changed.key
     elif changed.table == Hold.TABLE:
         yield changed.key.rsplit("/", 1)[0]
-    elif changed.table == Stack.TABLE:
+    elif changed.table == Freeze.TABLE and changed.key == Freeze.ALL:
+        yield from all_services(world)
+    elif changed.table in (Stack.TABLE, Freeze.TABLE):
         yield from of_stack(world, changed.key)
     elif changed.table in _NODE_TABLES:
         yield from _services_of_node(world, changed.key)

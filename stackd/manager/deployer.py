@@ -20,6 +20,7 @@ from stackd.core.model.release import ContentKind, Digest, Release, Stack
 from stackd.core.model.stack import ServiceSpec, StackSpec
 from stackd.core.plan import records
 from stackd.core.plan.make import Declaration, Plan, make_plan
+from stackd.core.rollout import freezing
 from stackd.errors import Conflict, Refused, StackdError, Stale, Unavailable
 from stackd.manager.contents import Contents, NewContent
 from stackd.store.tables import Fence, Tables
@@ -124,7 +125,14 @@ class Deployer:
         )
         plan = make_plan(self._tables.world, wanted)
         problems = infeasible(self._tables.world, plan) if plan.changed else ()
+        notes += self._freezes(plan)
         return Planned(plan, tuple(digests), problems, tuple(notes), failed)
+
+    def _freezes(self, plan: Plan) -> list[str]:
+        """A note on each freeze that a change of the stack meets."""
+        standing = freezing.standing(self._tables.world, plan.stack, self._clock.now())
+        found = [f"{plan.stack} is {freezing.words(one)}; rollouts wait." for one in standing]
+        return found if plan.changed else []
 
     async def deploy(self, request: Deploy) -> Deployed:
         """Make the stack declared. Raises Refused for a foreign owner, an infeasible plan or a

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from stackd.core.model.traffic import TrafficEntry
 from stackd.core.network import allocate, ipam, renumber
 from stackd.errors import Refused
 from stackd.manager import drains, loop, traffic
+from stackd.manager.access import Access
 from stackd.manager.allocator import allocator
 from stackd.manager.analyses import Analyses, Answers
 from stackd.manager.api.cluster import ClusterApi
@@ -27,6 +28,7 @@ from stackd.manager.api.contents import ContentApi
 from stackd.manager.api.deploying import DeployApi
 from stackd.manager.api.draining import DrainApi
 from stackd.manager.api.events import EventApi
+from stackd.manager.api.freezing import FreezeApi
 from stackd.manager.api.history import HistoryApi
 from stackd.manager.api.images import ImageApi, RegistryApi
 from stackd.manager.api.networks import NetworkApi, VolumeApi
@@ -67,7 +69,7 @@ from stackd.registry.skopeo import Skopeo
 from stackd.store.seal import Sealer
 from stackd.store.tables import Tables
 from stackd.wire.agent_server import AgentServer, EnrolServer
-from stackd.wire.control import ControlServer
+from stackd.wire.control import ControlServer, Method
 from stackd.wire.tls import MANAGER_NAME, Identity
 
 log = logging.getLogger(__name__)
@@ -82,6 +84,8 @@ class Standing:
 
     serving: bool = False
     hooks: HookReceiver | None = None
+    methods: Mapping[str, Method] = field(default_factory=dict)
+    """Empty while it does not lead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +197,12 @@ def _measured(tables: Tables, key: str) -> bool:
 def _handlers(manager: Manager, context: Context, services: _Services, source: Source) -> Handlers:
     tables, fence, clock, ids = context.tables, context.fence, context.clock, context.ids
     return Handlers(
-        cluster=ClusterApi(tables, manager.cluster, services.tokens),
+        cluster=ClusterApi(tables, manager.cluster, services.tokens, Access(context)),
         contents=ContentApi(tables, services.contents),
         deploying=DeployApi(tables, services.deployer, source),
         draining=DrainApi(tables, clock),
         events=EventApi(tables),
+        freezing=FreezeApi(tables, fence, clock, ids),
         history=HistoryApi(tables),
         images=ImageApi(services.images),
         networks=NetworkApi(tables, fence),
@@ -227,16 +232,17 @@ async def _serve(
     host = manager.cluster.address
     agents = AgentServer(services.dispatcher, identity)
     joiners = EnrolServer(services.membership.join, identity)
-    control = ControlServer(methods(handlers), permit)
+    table = methods(handlers)
+    control = ControlServer(table, permit)
     await agents.start(manager.address)
     await joiners.start(f"{host}:{manager.cluster.enrol_port}")
     await control.start(manager.layout.control_socket)
     log.info("serving %s and %s", manager.address, manager.layout.control_socket)
-    manager.standing.serving = True
+    manager.standing.methods, manager.standing.serving = table, True
     try:
         await asyncio.Event().wait()
     finally:
-        manager.standing.serving = False
+        manager.standing.methods, manager.standing.serving = {}, False
         manager.standing.hooks = None
         await control.stop()
         await joiners.stop()

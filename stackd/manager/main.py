@@ -26,6 +26,7 @@ from stackd.core.model.event import Event
 from stackd.core.model.task import Task
 from stackd.core.model.world import World
 from stackd.errors import StackdError
+from stackd.manager.door import Door
 from stackd.manager.leader import Leader
 from stackd.manager.leading import Manager, lead
 from stackd.manager.loop import Context
@@ -34,7 +35,7 @@ from stackd.pki import authority as pki
 from stackd.store.seal import open_sealer
 from stackd.store.sqlite import SqliteStore
 from stackd.store.tables import Tables
-from stackd.web import http
+from stackd.web import api, http
 from stackd.web.hooks import Hooks
 
 log = logging.getLogger(__name__)
@@ -84,15 +85,18 @@ async def run_manager(layout: ClusterLayout, cluster: ClusterFile) -> None:
         context = Context(tables, clock, fresh_ids(clock))
         manager = Manager(layout, cluster, sealer, authority)
         leader = Leader(kv, "manager1", context, (partial(lead, manager),))
+        health, door = partial(_health, manager, tables), Door(manager.standing, tables, clock)
         hooks = Hooks(lambda: manager.standing.hooks, clock)
-        health = partial(_health, manager, tables)
-        app = http.application(health, ManagerMetrics(tables), (hooks.route(),))
-        serve = partial(http.serve, app, "127.0.0.1", cluster.http_port)
+        routes = (*api.routes(door), hooks.route())
+        local = http.application(health, ManagerMetrics(tables), routes)
+        serving = [partial(http.serve, local, http.Listener("127.0.0.1", cluster.http_port))]
+        if (listener := http.listener(cluster)) is not None:
+            serving.append(partial(http.serve, http.application(health, None, routes), listener))
         async with asyncio.TaskGroup() as group:
             works = (
                 tables.run(),
                 leader.run(),
-                forever("http", clock, serve),
+                *(forever("http", clock, serve) for serve in serving),
             )
             tasks = [group.create_task(work) for work in works]
             await stop.wait()

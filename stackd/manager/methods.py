@@ -9,6 +9,7 @@ from stackd.manager.api.contents import ContentApi
 from stackd.manager.api.deploying import DeployApi
 from stackd.manager.api.draining import DrainApi
 from stackd.manager.api.events import EventApi
+from stackd.manager.api.freezing import FreezeApi
 from stackd.manager.api.history import HistoryApi
 from stackd.manager.api.images import ImageApi, RegistryApi
 from stackd.manager.api.networks import NetworkApi, VolumeApi
@@ -32,6 +33,7 @@ class Handlers:
     deploying: DeployApi
     draining: DrainApi
     events: EventApi
+    freezing: FreezeApi
     history: HistoryApi
     images: ImageApi
     networks: NetworkApi
@@ -56,6 +58,8 @@ def _stacks(on: Handlers) -> Mapping[str, Method]:
     return {
         "Apply": Method(api.ApplyRequest, on.deploying.apply),
         "Plan": Method(api.PlanRequest, on.deploying.plan),
+        "ApplyFiles": Method(api.FilesRequest, on.deploying.apply_files),
+        "PlanFiles": Method(api.FilesRequest, on.deploying.plan_files),
         "Diff": Method(api.PlanRequest, on.deploying.plan_repository),
         "Compare": Method(api.CompareRequest, on.deploying.compare),
         "Status": Method(api.NameRequest, on.status.status),
@@ -76,6 +80,8 @@ def _stacks(on: Handlers) -> Mapping[str, Method]:
         "Pause": Method(api.RolloutRequest, on.rollouts.pause),
         "Resume": Method(api.RolloutRequest, on.rollouts.resume),
         "Retry": Method(api.RolloutRequest, on.rollouts.retry),
+        "Freeze": Method(api.FreezeRequest, on.freezing.freeze),
+        "Unfreeze": Method(api.NameRequest, on.freezing.unfreeze),
         "Rollback": Method(api.RolloutRequest, on.rollouts.rollback),
     }
 
@@ -112,5 +118,8 @@ def _objects(on: Handlers) -> Mapping[str, Method]:
         "ClusterShow": Method(api.NameRequest, on.cluster.show),
         "TokenShow": Method(api.TokenRequest, on.cluster.token),
         "TokenRotate": Method(api.TokenRequest, on.cluster.rotate),
+        "TokenCreate": Method(api.TokenCreateRequest, on.cluster.create_token),
+        "TokenList": Method(api.NameRequest, on.cluster.tokens),
+        "TokenRemove": Method(api.NameRequest, on.cluster.remove_token),
         "Version": Method(api.NameRequest, on.cluster.version),
     }

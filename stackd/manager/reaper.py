@@ -7,11 +7,12 @@ from stackd.core.model.draft import Ids, join
 from stackd.core.model.event import Event
 from stackd.core.model.network import VolumeBinding
 from stackd.core.model.node import Node, NodeReport, NodeStatus
-from stackd.core.model.release import ContentHead, ContentVersion, Revision, Stack
+from stackd.core.model.release import ContentHead, ContentVersion, Freeze, Revision, Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.world import World
 from stackd.core.orchestrate import deadlines, reap
+from stackd.core.rollout import freezing
 from stackd.manager import concerned
 from stackd.manager.keyed import Keyed
 from stackd.manager.loop import ControlLoop
@@ -30,6 +31,7 @@ WATCHES = (
     Revision,
     ContentHead,
     ContentVersion,
+    Freeze,
 )
 _VOLUMES = (VolumeBinding.TABLE, NodeReport.TABLE, Node.TABLE)
 _CONTENTS = (ContentVersion.TABLE, ContentHead.TABLE, Revision.TABLE)
@@ -57,6 +59,7 @@ class _Reaper:
         if dirty.everything or any(r.table in _VOLUMES for r in dirty.refs):
             decisions.append(reap.volumes(world, now, ids.__next__))
         decisions.append(self._forget_contents(world, dirty, now, ids.__next__))
+        decisions.append(freezing.ended(world, now, ids.__next__))
         return join([*decisions, reap.events(world, now, ids.__next__)])
 
     def _deadline(self, world: World, key: str, now: float, ids: Ids) -> Decision:

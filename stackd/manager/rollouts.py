@@ -6,7 +6,7 @@ from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.draft import Ids
 from stackd.core.model.network import VolumeBinding
 from stackd.core.model.node import Node, NodeReport, NodeStatus
-from stackd.core.model.release import Hold, Override, Stack
+from stackd.core.model.release import Freeze, Hold, Override, Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.traffic import TrafficEntry
@@ -21,6 +21,7 @@ WATCHES = (
     Stack,
     Override,
     Hold,
+    Freeze,
     Task,
     TaskDesired,
     TaskStatus,

@@ -6,6 +6,7 @@ A new record class is added here; a test compares this list with the classes in 
 from collections.abc import Mapping
 
 from stackd.core.model import (
+    access,
     analysis,
     cluster,
     event,
@@ -21,6 +22,7 @@ from stackd.core.model import (
 )
 
 RECORDS: tuple[type[record.Record], ...] = (
+    access.ApiToken,
     analysis.Analysis,
     cluster.JoinSecrets,
     event.Event,
@@ -33,6 +35,7 @@ RECORDS: tuple[type[record.Record], ...] = (
     release.ContentHead,
     release.ContentVersion,
     release.Digest,
+    release.Freeze,
     release.Hold,
     release.Override,
     release.Release,

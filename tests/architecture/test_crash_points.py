@@ -20,12 +20,14 @@ LOOP = "the control loops"
 BY_HAND = "none: seldom, by a request, by Git or at a start, whole in one transaction"
 COMMITS = {
     "approval.py": {BY_HAND},
+    "access.py": {BY_HAND},
     "certificates.py": {BY_HAND},
     "commit_statuses.py": {BY_HAND},
     "contents.py": {"contents", BY_HAND},
     "deployer.py": {"deploy", "removal", BY_HAND},
     "follow.py": {BY_HAND},
     "hooks.py": {BY_HAND},
+    "freezing.py": {BY_HAND},
     "leader.py": {"leader"},
     "leading.py": {BY_HAND},
     "loop.py": {LOOP},

@@ -82,6 +82,7 @@ STACK = StackStatus(
     owner="cli",
     phase="healthy",
     services=(SERVICE,),
+    frozen=("frozen by ann: the fair",),
     problem="a.yml:1:2: bad",
 )
 TASK = TaskRow(
@@ -295,7 +296,7 @@ async def test_the_documents_of_status_have_exactly_their_keys(shell: Shell) -> 
     service = json.loads(shell.out)
     assert service.keys() == set(ServiceStatus.__struct_fields__)
     assert stack["services"] == [service]
-    assert service["reason"] == f"{SERVICE.reason}; {STACK.problem}"
+    assert service["reason"] == f"{SERVICE.reason}; {STACK.frozen[0]}; {STACK.problem}"
 
 
 async def test_status_says_why_a_newer_commit_does_not_run(shell: Shell, manager: Manager) -> None:
@@ -458,9 +459,7 @@ async def test_remote_clusters_are_not_supported_yet(shell: Shell) -> None:
     assert "not supported yet" in shell.err
 
 
-@pytest.mark.parametrize(
-    "words", [("freeze", "--reason", "x"), ("image", "push", "a"), ("ca", "show")]
-)
+@pytest.mark.parametrize("words", [("approve", "ops", "x"), ("image", "push", "a"), ("ca", "show")])
 async def test_planned_verbs_say_so(shell: Shell, words: tuple[str, ...]) -> None:
     assert await shell(*words) == 1
     assert "is not supported yet" in shell.err

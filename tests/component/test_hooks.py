@@ -76,7 +76,7 @@ async def rig() -> AsyncIterator[Rig]:
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(tables.run()),
-            group.create_task(http.serve(app, "127.0.0.1", made.port)),
+            group.create_task(http.serve(app, http.Listener("127.0.0.1", made.port))),
         ]
         for name, secret in (("ops", SECRET), ("plain", b"")):
             request = RepoAddRequest(

@@ -184,6 +184,24 @@ def test_global(deployed: Examples) -> None:
     assert deployed.out(f"global/agent.{nodes[0]}", "echo", "here") == "here"
 
 
+def test_group(deployed: Examples) -> None:
+    cluster, file = deployed.cluster, deployed.folder / "group.stack.yml"
+    both = ("group/web", "group/api")
+    text = file.read_text().replace("stackd-demo:1", "stackd-demo:2")
+    ran = cluster.apply(text, "--wait", "--timeout", "100s", name="group")
+    assert ran.code == 3, ran.out + ran.err
+    assert cluster.run("promote", "group/web").code == 0
+    for name in both:
+        assert cluster.run("wait", name).code == 0
+    assert {deployed.get(port)["version"] for port in (8118, 8119)} == {"2"}
+    text = file.read_text().replace("stackd-demo:1", "stackd-demo:3")
+    assert cluster.apply(text, "--wait", "--timeout", "100s", name="group").code == 3
+    assert cluster.run("abort", "group/api").code == 0
+    until(lambda: cluster.status("group/web")["phase"] == "aborted", "web goes back with api")
+    assert "api of group site is refused" in cluster.status("group/web")["reason"]
+    assert {deployed.get(port)["version"] for port in (8118, 8119)} == {"2"}
+
+
 def test_healthchecks(deployed: Examples) -> None:
     rows = {row["service"]: row["health"] for row in deployed.cluster.ps("healthchecks")}
     assert rows.pop("unchecked") == "none"

@@ -161,7 +161,7 @@ class Simulation:
                 Revision(stack=stack, service=name, id=RevisionId(revision), container=container)
             )
         old = head or Stack(name=stack, owner="cli", release=0)
-        self.write(release, msgspec.structs.replace(old, release=number))
+        self.write(release, msgspec.structs.replace(old, release=number, back=False))
         return number
 
     def write(self, *records: Record | Change) -> None:

@@ -10,6 +10,7 @@ Commands (one a line, `#` comments):
     answer SERVICE PLACE pass|fail|inconclusive|undecided [WORDS]: what an analysis that is asked
                                              for says; undecided: its time is over
     rollback SERVICE [TO],  rollback-stack [N]
+    freeze STACK|* SECONDS (0 = no end) REASON,  unfreeze STACK|*
     scale SERVICE N,  remove,  restart-manager,  advance SECONDS
 After each block: the events since the block before, then each service's phase and tasks.
 """
@@ -56,7 +57,7 @@ from stackd.core.model.stack import (
 )
 from stackd.core.model.states import Availability, NodeState
 from stackd.core.model.traffic import Steering, TrafficEntry
-from stackd.core.rollout import asked, commands
+from stackd.core.rollout import asked, commands, freezing
 from stackd.core.rollout.outcome import Goal, outcome
 from stackd.core.rollout.phase import service_names, service_phase
 from stackd.errors import Refused
@@ -205,6 +206,14 @@ class _Scenario:
     def do_promote_full(self, service: str) -> None:
         self.do_promote(service, full=True)
 
+    def do_freeze(self, stack: str, seconds: str, *reason: str) -> None:
+        until = self.sim.now + float(seconds) if float(seconds) else 0
+        name, why = stack.strip("*"), " ".join(reason)
+        self.sim.commit(freezing.freeze(self.sim.world, name, self._asked(), why, until))
+
+    def do_unfreeze(self, stack: str) -> None:
+        self.sim.commit(freezing.unfreeze(self.sim.world, stack.strip("*"), self._asked()))
+
     def do_rollback(self, service: str, to: str = "") -> None:
         self.sim.commit(commands.rollback(self.sim.world, STACK, service, self._asked(), to))
 
@@ -309,6 +318,8 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
                 pace[key] = int(value)
             case "steps":
                 pace[key] = _steps(value)
+            case "group":
+                pace[key] = value
             case "preview":
                 pace[key] = Preview(published=int(value))
             case "analysis" | "pre_promotion" | "post_promotion":

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from stackd.aio.clock import ManualClock
+from stackd.core.model.access import ApiToken, Scope
+from stackd.core.model.analysis import Analysis
 from stackd.core.model.cluster import JoinSecrets
 from stackd.core.model.container import ContainerSpec
 from stackd.core.model.event import Event
@@ -20,6 +22,7 @@ from stackd.core.model.release import (
     ContentKind,
     ContentVersion,
     Digest,
+    Freeze,
     Hold,
     Override,
     Release,
@@ -46,6 +49,16 @@ CONTAINER = ContainerSpec(image="web@sha256:" + "1" * 64, environment={"LONG": "
 SERVICE = ServiceSpec(name="web", container=CONTAINER)
 
 RECORDS: tuple[Record, ...] = (
+    ApiToken(
+        name="ci",
+        hash="0" * 64,
+        scopes=(Scope.DEPLOY,),
+        stacks=("shop",),
+        expires=9.0,
+        created=1.0,
+        by="root",
+    ),
+    Analysis(stack="shop", service="web", rollout="r1"),
     Event(id="e1", at=1.0, kind="stack.applied", object="shop", principal="root"),
     JoinSecrets(worker=b"sealed", manager=b"sealed too"),
     Network(id=NETWORK, name="shop_default", vni=4097, subnet="10.64.0.0/24"),
@@ -58,6 +71,7 @@ RECORDS: tuple[Record, ...] = (
         kind=ContentKind.SECRET, name="key", version="v1", value=bytes(range(256)), size=12
     ),
     Digest(stack="shop", service="web", image="web:1", digest="sha256:" + "1" * 64),
+    Freeze(stack="shop", reason="the fair", by="root", at=2.0, until=9.0),
     Hold(stack="shop", service="web", revision=REVISION, reason="it failed", at=2.0),
     Override(stack="shop", service="web", replicas=3, declared=2, by="root", at=3.0),
     Release(

@@ -20,6 +20,11 @@ class ClusterFile(Value, frozen=True, kw_only=True):
     """Underlay IPv4 address of the first node."""
     underlay: str = ""
     """CIDR of the network between embedded nodes; '' while there is only one."""
+    http_listen: str = ""
+    """HOST:PORT where the JSON API is served besides loopback; '' = nowhere."""
+    http_cert: str = ""
+    """Paths of its certificate (PEM, with its chain) and key; '' = without TLS, loopback only."""
+    http_key: str = ""
     heartbeat: float = 5.0
     """Seconds between an agent's signs of life."""
 

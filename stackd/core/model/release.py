@@ -36,6 +36,8 @@ class Stack(Record, frozen=True, kw_only=True):
     removing: bool = False
     """`rm` asked: all tasks go, then this record."""
     remove_volumes: bool = False
+    back: bool = False
+    """The current release was gone back to: a freeze does not hold it up."""
 
     @property
     def key(self) -> str:
@@ -165,6 +167,25 @@ class Hold(Record, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return f"{self.stack}/{self.service}/{self.revision}"
+
+
+class Freeze(Record, frozen=True, kw_only=True):
+    """No new rollout begins, in one stack or in all."""
+
+    TABLE: ClassVar[str] = "freezes"
+    ALL: ClassVar[str] = "*"
+    """The key of the freeze of all stacks; no stack can be called so."""
+    stack: str = ""
+    """Empty = all stacks."""
+    reason: str
+    by: str
+    at: float
+    until: float = 0
+    """Unix seconds, the manager's clock; 0 = until `unfreeze`."""
+
+    @property
+    def key(self) -> str:
+        return self.stack or self.ALL
 
 
 class Override(Record, frozen=True, kw_only=True):

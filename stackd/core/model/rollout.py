@@ -56,6 +56,8 @@ class Rollout(Value, frozen=True, kw_only=True):
     """Tasks of the target in place when last looked."""
     step: int = 0
     """How many of the strategy's steps are done, where it has such."""
+    arrived: int = 0
+    """The step that it may enter as soon as its group may; above `step` = it waits for that."""
     pause_left: float = 0
     """Seconds left of the pause that the current step is, as of `pause_at`."""
     pause_at: float = 0

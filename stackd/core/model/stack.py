@@ -233,6 +233,8 @@ class Strategy(Value, frozen=True, kw_only=True):
     scale_down_delay: float = 30.0
     """How long the replaced revision stays ready to take over again, where it stays whole until
     then."""
+    group: str = ""
+    """Services of the stack with the same one go from step to step together."""
     auto_promote: bool = True
     """Blue-green: switch by itself, after `auto_promote_after`; else when a person promotes."""
     auto_promote_after: float = 0

@@ -14,7 +14,7 @@ from stackd.core.model.record import Change, Changes, Delete, Put, Record, ref
 from stackd.core.model.release import Hold, Release, Revision, ServiceRelease, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.world import World
-from stackd.core.rollout import answers, judge
+from stackd.core.rollout import answers, freezing, groups, judge
 from stackd.core.rollout.common import ACTIVE, awake, pause_left, promotable
 from stackd.core.rollout.ending import turn_back
 from stackd.core.rollout.service import begin
@@ -184,7 +184,13 @@ def promote(world: World, stack: str, service: str, asked: Asked, *, full: bool)
     onward = _going_on(world, place, rollout, asked) if paused else rollout
     onward = _onward(place, onward, asked.now, full=full)
     told = ("promoted", f"promoted by {asked.by}{' in full' if full and weighted else ''}")
-    return _changes(_write(place, draft, onward, told), place)
+    records = _write(place, draft, onward, told)
+    at = None if full else rollout.step
+    for name in groups.beside(world, place.release, service, at):
+        other = _place(world, stack, name)
+        onward = _onward(other, _running(other), asked.now, full=full)
+        records += _write(other, draft, onward, told)
+    return _changes(records, place)
 
 
 def _onward(place: _Place, rollout: Rollout, now: float, *, full: bool) -> Rollout:
@@ -204,7 +210,18 @@ def retry(world: World, stack: str, service: str, asked: Asked) -> Changes:
             f"{place.name} holds nothing: revision {place.declared.revision} is not refused.",
             f"See: stackd status {place.name}.",
         )
+    frozen = freezing.holding(world, stack, asked.now)
+    if frozen is not None:
+        raise Refused(f"{place.name} is {freezing.words(frozen)}.", freezing.way_out(frozen))
     draft = Draft(asked.now, asked.ids, asked.by)
+    with_it = groups.refused_with(world, place.release, service, rollout) if rollout else ()
+    records = [r for name in with_it for r in _again(draft, _place(world, stack, name))]
+    return _changes([*_again(draft, place), *records], place)
+
+
+def _again(draft: Draft, place: _Place) -> list[Record | Change]:
+    """The declared revision is no longer held, and rolled out again."""
+    rollout = place.state.rollout
     text = f"{place.declared.revision} may be rolled out again"
     event = draft.event("rollout.retried", place.name, text)
     records: list[Record | Change] = [event]
@@ -213,7 +230,7 @@ def retry(world: World, stack: str, service: str, asked: Asked) -> Changes:
     if rollout is not None and rollout.target == place.declared.revision:
         again = begin(draft, place.release, place.state, place.declared.revision, event.id)
         records.append(msgspec.structs.replace(place.state, rollout=again))
-    return _changes(records, place)
+    return records
 
 
 def rollback(world: World, stack: str, service: str, asked: Asked, to: str = "") -> Changes:
@@ -300,7 +317,7 @@ def rollback_stack(world: World, stack: str, asked: Asked, to: int = 0) -> Chang
         number = kept[0].number + 1
         chosen = _release_of(chosen, fresh, number, asked)
     records: list[Record | Change] = [
-        msgspec.structs.replace(head, release=chosen.number, commit=chosen.commit),
+        msgspec.structs.replace(head, release=chosen.number, commit=chosen.commit, back=True),
         event,
         *([chosen, *fresh.values()] if fresh else []),
     ]

@@ -56,6 +56,14 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Barrier:
+    """The last step that a rollout may enter now, and what it waits for there."""
+
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Observed:
     """What a strategy decides on."""
 
@@ -84,6 +92,8 @@ class Observed:
     """Where requests go whatever the weights, as asked for now."""
     answers: Mapping[str, Judgement] = field(default_factory=dict)
     """What the analyses of this rollout said when they looked last, by place."""
+    barrier: Barrier | None = None
+    """How far the group of the service lets it go; None = as far as it can."""
 
     def tally(self, revision: str) -> Tally:
         """The counted tasks of a revision."""
@@ -205,8 +215,13 @@ def promotable(rollout: Rollout) -> bool:
 
 
 def resting(rollout: Rollout) -> bool:
-    """The current step is a pause or an analysis: that nothing moves is meant so."""
-    return rollout.waits or rollout.pause_at > 0 or rollout.judges
+    """It is in a pause or an analysis, or waits for its group: that nothing moves is meant so."""
+    return rollout.waits or rollout.pause_at > 0 or rollout.judges or grouped(rollout)
+
+
+def grouped(rollout: Rollout) -> bool:
+    """It has done its step and waits for its group."""
+    return rollout.arrived > rollout.step
 
 
 def traffic_problem(world: World, service: str) -> str:

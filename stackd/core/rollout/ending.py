@@ -106,5 +106,6 @@ def turn_back(rollout: Rollout, deadline: float, now: float, why: str, cause: st
         paused_until=0,
         best=-1_000_000,
         updated=0,
+        arrived=0,
         cause=cause,
     )

@@ -3,7 +3,7 @@
 Handed through `service`, `ending` and `settled`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -12,6 +12,7 @@ from stackd.core.model.event import Event
 from stackd.core.model.record import Change, Record
 from stackd.core.model.rollout import Rollout, ServiceState
 from stackd.core.model.world import World
+from stackd.core.rollout import groups
 from stackd.core.rollout.choose import Case
 from stackd.core.rollout.common import Observed, observe
 
@@ -47,4 +48,7 @@ class Look:
 def observed_now(look: Look, target: str) -> Observed:
     """What there is of the service, on the way to `target`."""
     state = look.state
-    return observe(look.world, state.stack, look.case.spec, state, target, look.draft.now)
+    seen = observe(look.world, state.stack, look.case.spec, state, target, look.draft.now)
+    if target == state.stable or not look.case.spec.strategy.group:
+        return seen
+    return replace(seen, barrier=groups.barrier(look.world, look.case.release, state.service))

@@ -12,7 +12,7 @@ from stackd.core.model.release import Hold, Release, Stack
 from stackd.core.model.rollout import Phase, RolloutPhase, ServiceState
 from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.world import World
-from stackd.core.rollout import depends
+from stackd.core.rollout import depends, freezing
 from stackd.core.rollout.phase import service_names, service_phase
 
 
@@ -215,6 +215,8 @@ def _service(world: World, goal: Goal, name: str, now: float) -> Outcome:
             release = world.release(goal.stack)
             spec = world.declared(goal.stack, name)
             gate = depends.gate(world, release, spec, now) if release and spec else None
+            if freezing.holding(world, goal.stack, now) is not None:
+                return Outcome(Code.PERSON, text)
             blocked = gate is not None and gate.failed
             return Outcome(Code.FAILED if blocked else Code.NOT_YET, text)
         case Phase.PROGRESSING | Phase.ROLLING_BACK:

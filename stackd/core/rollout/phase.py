@@ -13,7 +13,7 @@ from stackd.core.model.release import Hold, Override, Stack
 from stackd.core.model.rollout import Phase, Rollout, RolloutPhase, ServiceState
 from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.world import TaskView, World
-from stackd.core.rollout import judge
+from stackd.core.rollout import freezing, judge
 from stackd.core.rollout.common import ACTIVE, allowed_end, pause_left, traffic_problem
 
 ORDER = (
@@ -80,14 +80,24 @@ def service_phase(world: World, stack: str, service: str, now: float) -> Standin
         left = sum(view.live for view in world.tasks_of(stack, service))
         return Phase.PROGRESSING, f"it is being removed: {left} tasks left"
     if state is None:
-        return Phase.PENDING, "its first rollout has not begun"
+        return Phase.PENDING, f"its first rollout has not begun{_held_up(world, stack, now)}"
     rollout = state.rollout
     hold = world.get(Hold, f"{state.key}/{declared.revision}")
     if rollout is not None and rollout.phase in ACTIVE:
-        return _active(rollout, state, _reason(rollout, now), hold)
+        held_up = _held_up(world, stack, now) if hold is None else ""
+        waits = f"; {declared.revision} waits{held_up}" if held_up else ""
+        next_one = waits if declared.revision not in (rollout.target, state.stable) else ""
+        return _active(rollout, state, f"{_reason(rollout, now)}{next_one}", hold)
     if hold is None and state.stable != declared.revision:
-        return Phase.PENDING, f"the rollout to {declared.revision} has not begun"
+        waits = _held_up(world, stack, now)
+        return Phase.PENDING, f"the rollout to {declared.revision} has not begun{waits}"
     return _settled(world, state, hold, now)
+
+
+def _held_up(world: World, stack: str, now: float) -> str:
+    """Why a rollout may not begin now, after a colon; '' when it may."""
+    frozen = freezing.holding(world, stack, now)
+    return f": {freezing.words(frozen)}" if frozen else ""
 
 
 def _reason(rollout: Rollout, now: float) -> str:

@@ -19,6 +19,7 @@ from stackd.core.model.release import (
     ContentHead,
     ContentVersion,
     Digest,
+    Freeze,
     Hold,
     Override,
     Release,
@@ -128,6 +129,7 @@ def _is_ready(world: World, node: str) -> bool:
 
 def _stack_records(world: World, head: Stack) -> Iterator[Ref]:
     owned: tuple[type[Record], ...] = (
+        Freeze,
         Hold,
         Override,
         Release,

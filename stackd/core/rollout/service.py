@@ -11,11 +11,11 @@ from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids, earliest
 from stackd.core.model.ids import RevisionId, service_key
 from stackd.core.model.record import Change, Delete, Put, Record, ref
-from stackd.core.model.release import Hold, Override, Release, Stack
+from stackd.core.model.release import Freeze, Hold, Override, Release, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import OnFailure
 from stackd.core.model.world import World
-from stackd.core.rollout import STRATEGIES, answers, depends, judge, removal
+from stackd.core.rollout import STRATEGIES, answers, depends, freezing, groups, judge, removal
 from stackd.core.rollout.choose import Case, next_target
 from stackd.core.rollout.common import (
     STORE_EVERY,
@@ -49,6 +49,7 @@ def decide(world: World, stack: str, service: str, now: float, ids: Ids) -> Deci
     settle(look)
     if look.state != known or look.also:
         relies = [ref(Stack, stack), ref(Hold, f"{key}/{found.revision}"), ref(Override, key)]
+        relies += [ref(Freeze, stack), ref(Freeze, Freeze.ALL)]
         changes = [c if not isinstance(c, Record) else Put(record=c) for c in look.also]
         written = [Put(record=look.state), *changes] if look.state != known else changes
         draft.group(written, [r for r in relies if r not in _places(written)])
@@ -67,7 +68,7 @@ def _end_override(look: Look) -> None:
 
 def _start(look: Look) -> None:
     target = next_target(look.case)
-    if target is None:
+    if target is None or (target != look.state.stable and _frozen(look) is not None):
         return
     case, old = look.case, look.case.active
     cause = case.release.cause
@@ -76,6 +77,14 @@ def _start(look: Look) -> None:
     text = f"{case.state.stable} -> {target}" if case.state.stable else f"first: {target}"
     event = look.tell("started", text, cause)
     look.put(begin(look.draft, case.release, case.state, target, event.id))
+
+
+def _frozen(look: Look) -> Freeze | None:
+    """What keeps a new rollout from beginning; it is looked at again when that ends."""
+    found = freezing.holding(look.world, look.state.stack, look.draft.now)
+    if found is not None and found.until:
+        look.wake_at = earliest(look.wake_at, found.until)
+    return found
 
 
 def begin(
@@ -102,6 +111,11 @@ def _advance(look: Look) -> None:
     if rollout is None:
         return
     look.state = msgspec.structs.replace(look.state, warm=None, warm_left=0, warm_at=0)
+    if rollout.phase is not RolloutPhase.ROLLING_BACK:
+        why = groups.verdict(look.world, look.case.release, look.state.service, rollout)
+        if why:
+            fail(look, rollout, why, OnFailure.ROLLBACK)
+            return _again(look)
     if rollout.phase is RolloutPhase.WAITING:
         rollout = _gated(look, rollout)
     if rollout.phase is RolloutPhase.PAUSED:
@@ -144,8 +158,10 @@ def _refused_meanwhile(look: Look, rollout: Rollout) -> None:
 
 def _gated(look: Look, rollout: Rollout) -> Rollout:
     found = depends.gate(look.world, look.case.release, look.case.spec, look.draft.now)
-    if found is not None:
-        waiting = msgspec.structs.replace(rollout, reason=found.reason)
+    frozen = _frozen(look) if rollout.target != look.state.stable else None
+    if found is not None or frozen is not None:
+        reason = freezing.words(frozen) if frozen else found.reason if found else ""
+        waiting = msgspec.structs.replace(rollout, reason=reason)
         look.put(waiting)
         return waiting
     now = look.draft.now

@@ -24,6 +24,7 @@ def back(policy: Strategy, rollout: Rollout, now: float) -> Rollout | None:
     return msgspec.structs.replace(
         awake(rollout),
         step=max(before),
+        arrived=0,
         fell=(*rollout.fell, rollout.step),
         attempt=rollout.attempt + 1,
         failures=0,

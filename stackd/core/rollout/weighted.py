@@ -24,7 +24,7 @@ from stackd.core.model.stack import (
     Strategy,
 )
 from stackd.core.rollout import rolling, waiting
-from stackd.core.rollout.common import TOTAL, UNSTEERED, Observed, Step, awake, resting
+from stackd.core.rollout.common import TOTAL, UNSTEERED, Observed, Step, awake
 from stackd.core.rollout.scene import Scene
 
 _APPLIED = "waits until every node has applied it"
@@ -87,19 +87,35 @@ def _forward(scene: Scene, state: Rollout) -> Step:
         found = _current(scene, current, _in_step(state, current))
         if found is not None:
             return found
+        if (held := _held(scene, state)) is not None:
+            return held
         state = passed(state, scene.policy, state.step + 1, scene.now)
     return _take_over(scene, awake(state))
+
+
+def _held(scene: Scene, state: Rollout) -> Step | None:
+    """Its step is done, but its group is not there yet."""
+    barrier, number = scene.observed.barrier, state.step + 1
+    if barrier is None or barrier.step >= number:
+        return None
+    waiting_ = msgspec.structs.replace(state, arrived=number)
+    return scene.answer(waiting_, scene.weights, f"done, {barrier.reason}")
 
 
 def _found_again(steps: Sequence[RolloutStep], state: Rollout) -> Rollout:
     """The rollout where it waits, when an edit of the steps has moved that: it would go past what
     it waits for."""
     number = state.step
-    if not resting(state) or (number < len(steps) and isinstance(steps[number], Pause | Analyse)):
+    if not _rests(state) or (number < len(steps) and isinstance(steps[number], Pause | Analyse)):
         return state
     before = (at for at in range(min(number, len(steps))) if isinstance(steps[at], Pause | Analyse))
     found = max(before, default=None)
     return state if found is None else msgspec.structs.replace(awake(state), step=found)
+
+
+def _rests(state: Rollout) -> bool:
+    """Its pause or analysis has begun."""
+    return state.waits or state.pause_at > 0 or state.judges
 
 
 def _in_step(state: Rollout, current: RolloutStep) -> Rollout:
@@ -138,7 +154,7 @@ def _current(scene: Scene, current: RolloutStep, state: Rollout) -> Step | None:
         case SetScale():
             return _grown(scene, state, current)
         case Pause():
-            begins = None if resting(state) else _grown(scene, state, current)
+            begins = None if _rests(state) else _grown(scene, state, current)
             return begins or waiting.paused(scene, state, current)
         case Analyse():
             begins = None if state.judges else _grown(scene, state, current)
@@ -181,4 +197,5 @@ def _take_over(scene: Scene, state: Rollout) -> Step:
     applied = seen.applied and (seen.weights, seen.steering) == (weights, UNSTEERED)
     reason = f"takes over: {_APPLIED}"
     found = scene.answer(state, weights, reason, steering=UNSTEERED)
-    return replace(found, done=applied and not seen.blocked)
+    done = applied and not seen.blocked
+    return (_held(scene, state) if done else None) or replace(found, done=done)

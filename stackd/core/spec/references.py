@@ -6,7 +6,7 @@ Called by `loading` when all services are assembled.
 from dataclasses import dataclass
 
 from stackd.core.model.stack import AppProtocol, Port, ServiceSpec, StackSpec
-from stackd.core.spec import routes
+from stackd.core.spec import grouping, routes
 from stackd.core.spec.nodes import MapNode, Node, Path, find, key_place_of, place_of
 from stackd.core.spec.problems import Report, dotted
 from stackd.core.spec.scalars import shown
@@ -37,6 +37,8 @@ class Checker:
         self._ports()
         self._previews()
         self._cycles()
+        for name, text in grouping.faults(self.stack.services):
+            self._error(("services", name, "deploy", "strategy", "group"), text)
 
     def _error(self, path: Path, text: str) -> None:
         self.report.error(place_of(self.root, path), text, dotted(path))

@@ -13,6 +13,7 @@ from stackd.core.spec.analysis import AnalysisSection
 from stackd.core.spec.fields import (
     Duration,
     Flag,
+    Name,
     PortNumber,
     Section,
     choice,
@@ -61,6 +62,7 @@ class StrategySection(Section):
     on_failure: Annotated[str, choice("rollback", "pause", "step_back")] | None = None
     steps: Annotated[list[StepSection], Field(max_length=MAX_STEPS)] | None = None
     scale_down_delay: Delay | None = None
+    group: Name | None = None
     auto_promote: Flag | None = None
     auto_promote_after: Delay | None = None
     analysis: AnalysisSection | None = None
@@ -115,14 +117,14 @@ _SWITCH = "only blue-green has a switch"
 _GREEN = ("auto_promote", "auto_promote_after", "preview", "pre_promotion", "post_promotion")
 _MIRROR = ("mirror", "duration")
 _VARIANT = ("match", "split")
-_STEPPED = ("steps", "scale_down_delay", "analysis", *_GREEN, *_MIRROR, *_VARIANT)
+_STEPPED = ("steps", "scale_down_delay", "analysis", "group", *_GREEN, *_MIRROR, *_VARIANT)
 _FOREIGN_KEYS = {
     StrategyKind.ROLLING: _STEPPED,
     StrategyKind.RECREATE: ("max_surge", "max_unavailable", "delay", *_STEPPED),
     StrategyKind.CANARY: ("delay", *_GREEN, *_MIRROR, *_VARIANT),
     StrategyKind.BLUE_GREEN: ("delay", "steps", *_MIRROR, *_VARIANT),
-    StrategyKind.SHADOW: ("delay", "steps", *_GREEN, *_VARIANT),
-    StrategyKind.AB: ("delay", "steps", *_GREEN, *_MIRROR),
+    StrategyKind.SHADOW: ("delay", "steps", "group", *_GREEN, *_VARIANT),
+    StrategyKind.AB: ("delay", "steps", "group", *_GREEN, *_MIRROR),
 }
 """Keys that say nothing to a strategy."""
 _RECREATE = "{kind} stops all tasks and then starts all"
@@ -131,6 +133,7 @@ _WHY = {
     "max_unavailable": _RECREATE,
     "delay": "{kind} does not replace tasks one after the other",
     "steps": "{kind} has no steps",
+    "group": "only canary and blue-green go from step to step with others",
     "scale_down_delay": "{kind} keeps no replaced revision ready",
     "analysis": "{kind} does not run two revisions side by side to be compared",
     **dict.fromkeys(_GREEN, _SWITCH),
@@ -180,7 +183,9 @@ def _own(
     section: StrategySection, kind: StrategyKind, policies: Mapping[At, AnalysisPolicy]
 ) -> dict[str, Any]:
     """What a strategy with two revisions side by side has of its own."""
-    found = _given(section, "scale_down_delay", "auto_promote", "auto_promote_after", "split")
+    found = _given(
+        section, "scale_down_delay", "group", "auto_promote", "auto_promote_after", "split"
+    )
     match kind:
         case StrategyKind.CANARY:
             inline = {int(at[1]): policy for at, policy in policies.items() if at[0] == "steps"}

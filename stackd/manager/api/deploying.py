@@ -1,10 +1,12 @@
 """`apply`, `plan` and `diff`: a rendered stack, or a repository's, to the deployer and back."""
 
+from stackd.core import spec
 from stackd.core.model.api import (
     ApplyAnswer,
     ApplyRequest,
     CompareAnswer,
     CompareRequest,
+    FilesRequest,
     PlanAnswer,
     PlanLine,
     PlanRequest,
@@ -13,7 +15,7 @@ from stackd.core.model.api import (
 from stackd.core.model.release import Stack
 from stackd.core.plan.changes import describe
 from stackd.core.plan.differ import diff
-from stackd.errors import Refused, StackdError
+from stackd.errors import InvalidSpec, Refused, StackdError
 from stackd.manager.declared import Declared, StackFile, vanished
 from stackd.manager.deployer import Deploy, Deployer, Planned
 from stackd.manager.source import Source
@@ -66,6 +68,24 @@ class DeployApi:
             )
         )
         return self.answer(planned)
+
+    async def apply_files(self, request: FilesRequest, caller: Caller) -> ApplyAnswer:
+        """Deploy stack files that came as text."""
+        bundle = _rendered(request)
+        asked = ApplyRequest(
+            spec=bundle.spec,
+            contents=bundle.contents,
+            plan_hash=request.plan_hash,
+            pull=request.pull,
+            override=request.override,
+        )
+        return await self.apply(asked, caller)
+
+    async def plan_files(self, request: FilesRequest, caller: Caller) -> PlanAnswer:
+        """What `apply_files` would do."""
+        bundle = _rendered(request)
+        asked = PlanRequest(spec=bundle.spec, contents=bundle.contents, pull=request.pull)
+        return await self.plan(asked, caller)
 
     async def plan_repository(self, request: PlanRequest, caller: Caller) -> PlansAnswer:
         """What a repository's commit would do, or the newest one; deploys nothing."""
@@ -139,6 +159,21 @@ class DeployApi:
             notes=planned.notes + tuple(planned.failed.values()),
             diff=diff(self._tables.world, plan),
         )
+
+
+def _rendered(request: FilesRequest) -> spec.Bundle:
+    """The stack that files declare. Raises InvalidSpec with every problem."""
+    files = [spec.SourceFile(name, text.encode()) for name, text in request.files.items()]
+    if not files:
+        raise Refused("There is no stack file.", 'Give one: "files": {"stack.yml": "…"}.')
+    beside = {name: text.encode() for name, text in request.beside.items()}
+    context = spec.Context(
+        origin=spec.Origin.GIT, variables=request.variables, name=request.name, files=beside
+    )
+    loaded = spec.load(files, context)
+    if loaded.bundle is None:
+        raise InvalidSpec(loaded.errors)
+    return loaded.bundle
 
 
 def _removal(head: Stack, *, removed: bool) -> PlanAnswer:

@@ -4,7 +4,7 @@ from stackd.core.model.node import Node
 from stackd.core.model.release import Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.world import TaskView, World
-from stackd.errors import Refused
+from stackd.errors import Refused, Unknown
 
 
 def stack_of(world: World, name: str) -> Stack:
@@ -13,7 +13,7 @@ def stack_of(world: World, name: str) -> Stack:
     if found is None:
         services = sorted(k for k in _all_services(world) if k.endswith(f"/{name}"))
         meant = f"Did you mean {' or '.join(services)}?" if services else "See: stackd ls"
-        raise Refused(f"There is no stack {name}.", meant)
+        raise Unknown(f"There is no stack {name}.", meant)
     return found
 
 
@@ -48,7 +48,7 @@ def service_of(world: World, name: str) -> tuple[str, str]:
     stack_of(world, stack)
     known = world.get(ServiceState, name) is not None or world.declared(stack, service) is not None
     if not known:
-        raise Refused(f"There is no service {name}.", f"See: stackd status {stack}")
+        raise Unknown(f"There is no service {name}.", f"See: stackd status {stack}")
     return stack, service
 
 
@@ -89,7 +89,7 @@ def task_of(world: World, name: str) -> TaskView:
     slots = {slot, *(n.id for n in world.all(Node) if n.name == slot)}
     found = [t for t in world.tasks_of(stack, service) if t.task.slot in slots]
     if not found:
-        raise Refused(f"There is no task {name}.", f"See: stackd ps {stack}/{service} --all")
+        raise Unknown(f"There is no task {name}.", f"See: stackd ps {stack}/{service} --all")
     return max(found, key=lambda t: (t.wanted and t.live, t.live, t.task.created, t.task.id))
 
 

@@ -13,12 +13,13 @@ from stackd.core.model.api import (
 from stackd.core.model.event import Event
 from stackd.core.model.fit import replicas
 from stackd.core.model.node import NodeReport, NodeStatus
-from stackd.core.model.release import Hold, Override, Release, Revision, Stack
+from stackd.core.model.release import Freeze, Hold, Override, Release, Revision, Stack
 from stackd.core.model.rollout import RolloutPhase, ServiceState
 from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
+from stackd.core.rollout import freezing
 from stackd.core.rollout import steps as rollout_steps
 from stackd.core.rollout.phase import awaiting, behind, service_phase, serving, stack_phase
 from stackd.core.traffic.effective import weights as effective_weights
@@ -38,6 +39,7 @@ WATCHED = (
     NodeReport,
     TrafficEntry,
     Hold,
+    Freeze,
     Override,
 )
 
@@ -89,6 +91,7 @@ def stack_status(world: World, head: Stack, now: float) -> StackStatus:
             service_status(world, head, service, now)
             for service in names.service_names(world, head.name)
         ),
+        frozen=tuple(freezing.words(f) for f in freezing.standing(world, head.name, now)),
         problem=behind(head) or awaiting(world, head),
     )
 

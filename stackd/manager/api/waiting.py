@@ -14,7 +14,7 @@ from stackd.core.model.rollout import ServiceState
 from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.states import TaskState
 from stackd.core.model.world import TaskView, World
-from stackd.core.rollout import outcome
+from stackd.core.rollout import freezing, outcome
 from stackd.core.rollout.phase import behind, service_phase, serving, stack_phase
 from stackd.manager.api import names, troubles
 from stackd.manager.api.status import WATCHED
@@ -87,17 +87,19 @@ class WaitingApi:
         if "/" in name:
             stack, service = names.service_of(world, name)
             phase, reason = service_phase(world, stack, service, now)
-            lines = _service_lines(world, stack, service)
+            lines = (*_freezes(world, stack, now), *_service_lines(world, stack, service))
             return WhyAnswer(name=name, phase=phase.value, text=reason, lines=lines)
         head = names.stack_of(world, name)
         phase, reason = stack_phase(world, name, now)
         problem = (text,) if (text := behind(head)) else ()
-        lines = problem + tuple(
-            line
-            for s in names.service_names(world, name)
-            for line in _service_lines(world, name, s)
-        )
+        services = names.service_names(world, name)
+        rest = [line for s in services for line in _service_lines(world, name, s)]
+        lines = (*problem, *_freezes(world, name, now), *rest)
         return WhyAnswer(name=name, phase=phase.value, text=reason, lines=lines)
+
+
+def _freezes(world: World, stack: str, now: float) -> tuple[str, ...]:
+    return tuple(f"{stack} is {freezing.words(f)}" for f in freezing.standing(world, stack, now))
 
 
 def _service_lines(world: World, stack: str, service: str) -> tuple[str, ...]:

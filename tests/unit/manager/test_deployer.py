@@ -8,7 +8,15 @@ import pytest
 from stackd.core.model.container import Grant
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.record import Changes
-from stackd.core.model.release import ContentHead, ContentKind, Digest, Release, Revision, Stack
+from stackd.core.model.release import (
+    ContentHead,
+    ContentKind,
+    Digest,
+    Freeze,
+    Release,
+    Revision,
+    Stack,
+)
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import ContentSpec, StackSpec
 from stackd.errors import Conflict, Refused, Unavailable
@@ -50,6 +58,21 @@ async def test_a_stack_becomes_declared_in_one_release() -> None:
         assert head(on.world).owner == "cli"
         assert image_of(on) == f"web@{A}"
         assert [e.principal for e in on.events("release.created")] == ["root@local"]
+
+
+async def test_a_change_of_a_frozen_stack_is_planned_and_declared_with_a_note() -> None:
+    async with Harness() as on:
+        await on.put(*node())
+        one = deployer(on, FakeResolver({"web:1": A}))
+        until = on.now + 60
+        await on.put(Freeze(reason="the fair", by="ann", at=on.now, until=until))
+        [note] = (await one.plan(request(stack(service())))).notes
+        assert note.startswith("shop is frozen with all stacks by ann until ")
+        assert note.endswith("Z: the fair; rollouts wait.")
+        done = await one.deploy(request(stack(service())))
+        assert (done.changed, done.notes) == (True, (note,))
+        await on.settle()
+        assert (await one.plan(request(stack(service())))).notes == ()
 
 
 async def test_the_same_again_changes_nothing() -> None:

@@ -2,8 +2,16 @@
 
 import pytest
 
+from stackd.core.model.access import ApiToken, Scope
 from stackd.errors import Refused
-from stackd.manager.permit import ROOT_METHODS, node_principal, permit
+from stackd.manager.permit import (
+    ROOT_METHODS,
+    SCOPES,
+    node_principal,
+    permit,
+    permit_token,
+    token_principal,
+)
 
 NODE = node_principal("n1")
 
@@ -36,3 +44,51 @@ def test_nodes_may_what_agents_need(method: str) -> None:
 def test_everything_else_is_refused(principal: str, method: str, stack: str) -> None:
     with pytest.raises(Refused):
         permit(principal, method, stack)
+
+
+def token(*scopes: Scope, stacks: tuple[str, ...] = ("shop",)) -> ApiToken:
+    return ApiToken(
+        name="ci", hash="", scopes=scopes, stacks=stacks, expires=9.0, created=0.0, by="root"
+    )
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_every_token_may_look_and_only_what_its_scope_says(scope: Scope) -> None:
+    for method in SCOPES[Scope.READ]:
+        permit_token(token(scope), method, "shop")
+    own = {"deploy": "ApplyFiles", "promote": "Promote", "abort": "Abort"}
+    for name, method in own.items():
+        if name == scope.value:
+            permit_token(token(scope), method, "shop")
+        else:
+            with pytest.raises(Refused, match=f"has scope {scope} only") as refused:
+                permit_token(token(scope), method, "shop")
+            assert refused.value.remedy == f"This needs scope {name}."
+
+
+def test_scopes_add_up() -> None:
+    both = token(Scope.PROMOTE, Scope.ABORT)
+    permit_token(both, "Promote", "shop")
+    permit_token(both, "Rollback", "shop")
+    with pytest.raises(Refused, match="has scope promote, abort only"):
+        permit_token(both, "ApplyFiles", "shop")
+
+
+@pytest.mark.parametrize("stack", ["", "other", "shop2", "*", "Shop"])
+def test_a_token_is_for_its_stacks_alone(stack: str) -> None:
+    with pytest.raises(Refused, match="is not for") as refused:
+        permit_token(token(Scope.READ), "Status", stack)
+    assert "It is for: shop." in refused.value.remedy
+    permit_token(token(Scope.READ, stacks=("*",)), "Status", stack)
+
+
+def test_no_token_may_what_no_scope_grants() -> None:
+    granted = set().union(*SCOPES.values())
+    assert {"Exec", "Logs", "TokenCreate", "TokenShow", "RepoAdd", "Apply", "NodeUpdate"} <= (
+        ROOT_METHODS - granted
+    )
+    for method in {*ROOT_METHODS, "Nonsense", ""} - granted:
+        with pytest.raises(Refused, match="has scope"):
+            permit_token(token(*Scope, stacks=("*",)), method, "shop")
+    with pytest.raises(Refused):
+        permit(token_principal(token(*Scope)), "Status", "shop")

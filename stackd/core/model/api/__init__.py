@@ -4,6 +4,12 @@ Answers keep every key (no default is left out), snake_case and stable: `-o json
 they are. Requests may grow fields with defaults.
 """
 
+from stackd.core.model.api.access import (
+    TokenCreated,
+    TokenCreateRequest,
+    TokenRow,
+    TokenRows,
+)
 from stackd.core.model.api.base import Answer, Empty, NameRequest, Text
 from stackd.core.model.api.compare import (
     CompareAnswer,
@@ -15,6 +21,7 @@ from stackd.core.model.api.compare import (
 from stackd.core.model.api.deploy import (
     ApplyAnswer,
     ApplyRequest,
+    FilesRequest,
     PlanAnswer,
     PlanLine,
     PlanRequest,
@@ -25,6 +32,7 @@ from stackd.core.model.api.deploy import (
 from stackd.core.model.api.run import (
     AdoptRequest,
     ExecFrame,
+    FreezeRequest,
     LogRow,
     LogRows,
     LogsRequest,
@@ -92,6 +100,8 @@ __all__ = [
     "EventsRequest",
     "ExecFrame",
     "FieldRow",
+    "FilesRequest",
+    "FreezeRequest",
     "HistoryRow",
     "HistoryRows",
     "ImageRequest",
@@ -129,7 +139,11 @@ __all__ = [
     "TaskRow",
     "TaskRows",
     "Text",
+    "TokenCreateRequest",
+    "TokenCreated",
     "TokenRequest",
+    "TokenRow",
+    "TokenRows",
     "VolumeRow",
     "VolumeRows",
     "WaitAnswer",

@@ -34,6 +34,23 @@ class ApplyAnswer(Answer, frozen=True, kw_only=True):
     """Services that stay as they are because their image could not be resolved, and why."""
 
 
+class FilesRequest(Value, frozen=True, kw_only=True):
+    """Stack files as text, for callers that cannot render them; read as from a repository: no
+    variable without value or default, no relative bind mount. `files` are merged in their order;
+    `beside` has what they name (`env_file`, contents, `.env`)."""
+
+    name: str
+    files: Mapping[str, str]
+    beside: Mapping[str, str] = msgspec.field(default_factory=dict)
+    variables: Mapping[str, str] = msgspec.field(default_factory=dict)
+    plan_hash: str = ""
+    pull: bool = False
+    override: bool = False
+
+    def __repr__(self) -> str:
+        return f"FilesRequest({self.name})"
+
+
 class PlanRequest(Value, frozen=True, kw_only=True):
     """A stack to plan: rendered by the client, or read from a repository at a commit."""
 

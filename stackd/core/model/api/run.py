@@ -69,6 +69,16 @@ class AdoptRequest(Value, frozen=True, kw_only=True):
     repo: str
 
 
+class FreezeRequest(Value, frozen=True, kw_only=True):
+    """`freeze [STACK] --reason … [--until …]`; no name = all stacks; `until` in Unix seconds or as
+    `seconds` from now, 0 = until `unfreeze`."""
+
+    name: str = ""
+    reason: str
+    until: float = 0
+    seconds: float = 0
+
+
 class RolloutAnswer(Answer, frozen=True, kw_only=True):
     """What was asked of a rollout. `revision`: the one that is to serve, when it is not the one
     declared (abort, rollback): what `--wait` waits for."""

@@ -50,6 +50,8 @@ class StackStatus(Answer, frozen=True, kw_only=True):
     owner: str
     phase: str
     services: tuple[ServiceStatus, ...]
+    frozen: tuple[str, ...] = ()
+    """Each freeze that keeps new rollouts from beginning: by whom, until when, why."""
     problem: str = ""
     """Why it does not run what its owner declares; in `-o json` a part of each reason."""
 

@@ -48,7 +48,7 @@ async def test_a_stack_has_the_keys_of_the_contract_and_a_problem() -> None:
         await on.put(refused)
         answer = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop"), CALLER)
     [found] = answer.stacks
-    assert set(found.__struct_fields__) == STACK | {"problem"}
+    assert set(found.__struct_fields__) == STACK | {"problem", "frozen"}
     assert (found.commit, found.seen_commit, found.problem) == (
         *("c" * 40, "d" * 40, "commit dddddddddddd is not deployed: a.yml:1:2: bad"),
     )
