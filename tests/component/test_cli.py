@@ -23,6 +23,7 @@ from stackd.cli import app
 from stackd.core.model.api import (
     ApplyAnswer,
     ApplyRequest,
+    Assumed,
     EventRow,
     EventsRequest,
     ExecFrame,
@@ -38,6 +39,8 @@ from stackd.core.model.api import (
     PlanRequest,
     RepoRows,
     ServiceStatus,
+    SimulatedStep,
+    SimulationAnswer,
     StackRows,
     StackStatus,
     StatusAnswer,
@@ -413,6 +416,30 @@ async def test_an_infeasible_plan_is_1(manager: Manager, shell: Shell, stack_fil
     manager.plan = PlanAnswer(**fields)
     assert await shell("plan", "-f", stack_file) == 1
     assert "! no room" in shell.out
+
+
+async def test_a_played_plan_that_ends_badly_is_1(
+    manager: Manager, shell: Shell, stack_file: str
+) -> None:
+    assumed = Assumed(start_seconds={}, measured=(), stop_seconds=1)
+    played = SimulationAnswer(
+        steps=(SimulatedStep(at=120, object="shop/web", text="failed: no room"),),
+        duration=120,
+        cleared=121,
+        people=0,
+        peaks=(),
+        blocked=(),
+        assumed=assumed,
+    )
+    fields = {**_fields(manager.plan), "changed": True}
+    for blocked, code in (((), 0), (("shop/web is degraded",), 1)):
+        answer = msgspec.structs.replace(played, blocked=blocked)
+        manager.plan = PlanAnswer(**{**fields, "simulation": answer})
+        assert await shell("plan", "--simulate", "-f", stack_file) == code
+        assert "2m  shop/web  failed: no room" in shell.out
+        assert ("! shop/web is degraded" in shell.out) is bool(code)
+    asked = [found for found in manager.asked if isinstance(found, PlanRequest)]
+    assert all(found.simulate and found.spec is not None for found in asked)
 
 
 def _fields(plan: PlanAnswer) -> dict[str, Any]:

@@ -34,6 +34,12 @@ from stackd.core.model.api.run import (
     RolloutRequest,
     ScaleRequest,
 )
+from stackd.core.model.api.simulation import (
+    Assumed,
+    NodePeak,
+    SimulatedStep,
+    SimulationAnswer,
+)
 from stackd.core.model.api.status import (
     EventRow,
     EventsRequest,
@@ -78,6 +84,7 @@ __all__ = [
     "Answer",
     "ApplyAnswer",
     "ApplyRequest",
+    "Assumed",
     "ClusterAnswer",
     "ContentRequest",
     "ContentRow",
@@ -100,6 +107,7 @@ __all__ = [
     "NameRequest",
     "NetworkRow",
     "NetworkRows",
+    "NodePeak",
     "NodeRequest",
     "NodeRow",
     "NodeRows",
@@ -118,6 +126,8 @@ __all__ = [
     "RolloutRequest",
     "ScaleRequest",
     "ServiceStatus",
+    "SimulatedStep",
+    "SimulationAnswer",
     "StackRow",
     "StackRows",
     "StackStatus",
