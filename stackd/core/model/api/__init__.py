@@ -41,11 +41,13 @@ from stackd.core.model.api.simulation import (
     SimulationAnswer,
 )
 from stackd.core.model.api.status import (
+    AnalysisRow,
     EventRow,
     EventsRequest,
     HistoryRow,
     HistoryRows,
     RevisionRow,
+    RolloutRow,
     ServiceStatus,
     StackRow,
     StackRows,
@@ -81,6 +83,7 @@ from stackd.core.model.api.things import (
 
 __all__ = [
     "AdoptRequest",
+    "AnalysisRow",
     "Answer",
     "ApplyAnswer",
     "ApplyRequest",
@@ -124,6 +127,7 @@ __all__ = [
     "RevisionRow",
     "RolloutAnswer",
     "RolloutRequest",
+    "RolloutRow",
     "ScaleRequest",
     "ServiceStatus",
     "SimulatedStep",
