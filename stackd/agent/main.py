@@ -12,7 +12,7 @@ import random
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +31,7 @@ from stackd.agent.record import NodeRecord
 from stackd.agent.renewal import Renewal
 from stackd.agent.reporter import Reporter
 from stackd.agent.session import Hooks, Sessions
+from stackd.agent.toggles import ToggleServer
 from stackd.agent.traffic import Carriers, TrafficApplier
 from stackd.agent.tunnels import Tunnels
 from stackd.agent.worker import Voice, Worker
@@ -39,6 +40,7 @@ from stackd.aio.clock import SystemClock
 from stackd.aio.layout import RUN_ROOT, ClusterLayout, NodeLayout
 from stackd.aio.loop import forever
 from stackd.core.model.assignment import NodeItem
+from stackd.core.model.traffic import TrafficEntry
 from stackd.errors import StackdError
 from stackd.host import cgroups, netns
 from stackd.host.datapath import HostNetwork
@@ -64,6 +66,7 @@ class Agent:
     proxy: EnvoyProxy
     traffic: TrafficApplier
     dns: DnsServer
+    toggles: ToggleServer
     worker: Worker
     sessions: Sessions
     hooks: Hooks
@@ -117,6 +120,7 @@ async def run_agent(layout: NodeLayout) -> None:
                 "logs": agent.runtime.run,
                 "traffic": agent.traffic.run,
                 "dns": agent.dns.run,
+                "toggles": agent.toggles.run,
                 "sessions": partial(agent.sessions.run, agent.hooks, clock),
                 "network": partial(agent.network.guard, agent.condition),
                 "disk": partial(disk.watch, layout.data, agent.condition, clock),
@@ -155,9 +159,14 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
     store.prepare()
     blobs = Blobs(store, BlobStore(layout.cluster.blobs))
     reporter, papers = Reporter(), Papers.of(layout)
-    dns = DnsServer(network)
+    dns, toggles = DnsServer(network), ToggleServer(network)
+
+    def known(entries: Sequence[TrafficEntry]) -> None:
+        dns.services(entries)
+        toggles.services(entries)
+
     traffic = TrafficApplier(
-        Carriers(network, proxy, dns.services),
+        Carriers(network, proxy, known),
         layout.data / "traffic.json",
         reporter.report,
         clock,
@@ -178,7 +187,8 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
         told=lambda: config.managers(layout),
     )
     sessions = Sessions(_hello(settings), settings.managers, worker, reporter)
-    return Agent(runtime, network, proxy, traffic, dns, worker, sessions, hooks, condition)
+    parts = (dns, toggles, worker, sessions, hooks, condition)
+    return Agent(runtime, network, proxy, traffic, *parts)
 
 
 def _network_config(layout: NodeLayout, settings: AgentFile) -> NetworkConfig:

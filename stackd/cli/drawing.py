@@ -15,6 +15,7 @@ from stackd.cli.table import style_of
 from stackd.core.model.analysis import Reading, Span
 from stackd.core.model.api import (
     AnalysisRow,
+    FlagRow,
     RevisionRow,
     RolloutRow,
     ServiceStatus,
@@ -92,6 +93,8 @@ def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
             leaf = branch.add(_analysis(analysis))
             for line in _figures(analysis):
                 leaf.add(line)
+    for flag in service.features:
+        branch.add(_feature(flag))
     for hold in service.hold:
         branch.add(Text(clean(hold), style="yellow"))
     for revision in service.revisions:
@@ -183,6 +186,19 @@ def _reading(reading: Reading) -> Text:
 def _share(found: Span) -> str:
     """A share with its 99 % interval."""
     return f"{found.value:.2%} [{found.low:.2%}, {found.high:.2%}]"
+
+
+def _feature(flag: FlagRow) -> Text:
+    text = Text(f"feature {flag.feature} ", style="")
+    text.append(f"{flag.share / 100:g}%", style="bold")
+    if flag.override:
+        text.append(f" set by {clean(str(flag.override['by']))}", style="yellow")
+        text.append(f", declared {flag.declared / 100:g}%", style="yellow")
+    if flag.rules:
+        text.append(f"  {clean('; '.join(flag.rules))}", style="dim")
+    if flag.stale:
+        text.append("  stale", style="yellow")
+    return text
 
 
 def _revision(revision: RevisionRow, wanted: int | None) -> Text:

@@ -23,6 +23,7 @@ COMMITS = {
     "certificates.py": {BY_HAND},
     "contents.py": {"contents", BY_HAND},
     "deployer.py": {"deploy", "removal", BY_HAND},
+    "flags.py": {BY_HAND},
     "follow.py": {BY_HAND},
     "freezing.py": {BY_HAND},
     "leader.py": {"leader"},

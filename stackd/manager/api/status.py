@@ -12,6 +12,7 @@ from stackd.core.model.api import (
     StatusAnswer,
 )
 from stackd.core.model.event import Event
+from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.fit import replicas
 from stackd.core.model.node import NodeReport, NodeStatus
 from stackd.core.model.release import Freeze, Hold, Override, Release, Revision, Stack
@@ -25,6 +26,7 @@ from stackd.core.rollout import steps as rollout_steps
 from stackd.core.rollout.phase import behind, service_phase, serving, stack_phase
 from stackd.core.traffic.effective import weights as effective_weights
 from stackd.manager.api import names, troubles, underway
+from stackd.manager.api.flags import flag_rows
 from stackd.manager.api.tasks import rfc3339
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller
@@ -43,6 +45,7 @@ WATCHED = (
     Freeze,
     Override,
     Analysis,
+    FeatureOverride,
 )
 
 _EVENTS, _EVENTS_OF_A_SERVICE = 5, 8
@@ -139,6 +142,7 @@ def service_status(world: World, head: Stack, service: str, now: float) -> Servi
         else None,
         rollout=going,
         analyses=tuple(underway.analysis_rows(world, state)) if state else (),
+        features=tuple(flag_rows(world, head.name, now, service)),
     )
 
 

@@ -10,6 +10,7 @@ from stackd.cli.drawing import draw
 from stackd.core.model.analysis import Metric, Reading, Span
 from stackd.core.model.api import (
     AnalysisRow,
+    FlagRow,
     RevisionRow,
     RolloutRow,
     ServiceStatus,
@@ -173,3 +174,25 @@ def test_terminal_codes_of_others_are_made_visible() -> None:
         SERVICE, rollout=msgspec.structs.replace(ROLLOUT, promoted=("\x1b[31mx",))
     )
     assert any("\\x1b[31mx" in line for line in drawn(hostile))
+
+
+def test_toggles_with_what_is_declared_and_what_is_set() -> None:
+    flag = FlagRow(
+        stack="shop",
+        service="web",
+        feature="cart",
+        share=2_500,
+        declared=1_000,
+        value=True,
+        otherwise=False,
+        rules=("plan is pro: 100%",),
+        override={"share": 2_500, "by": "ann", "at": "2023"},
+        since="2023",
+        stale=False,
+    )
+    old = msgspec.structs.replace(
+        flag, feature="dark", share=10_000, declared=10_000, rules=(), override=None, stale=True
+    )
+    lines = drawn(msgspec.structs.replace(SERVICE, features=(flag, old)))
+    assert "feature cart 25% set by ann, declared 10%  plan is pro: 100%" in lines
+    assert "feature dark 100%  stale" in lines

@@ -22,6 +22,7 @@ from stackd.core.model.api.deploy import (
     WaitAnswer,
     WaitRequest,
 )
+from stackd.core.model.api.flags import FlagRequest, FlagRow, FlagRows
 from stackd.core.model.api.run import (
     AdoptRequest,
     ExecFrame,
@@ -97,6 +98,9 @@ __all__ = [
     "EventsRequest",
     "ExecFrame",
     "FilesRequest",
+    "FlagRequest",
+    "FlagRow",
+    "FlagRows",
     "FreezeRequest",
     "HistoryRow",
     "HistoryRows",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from stackd.core.model.analysis import Reading
 from stackd.core.model.api.base import Answer
+from stackd.core.model.api.flags import FlagRow
 from stackd.core.model.record import Value
 
 
@@ -83,6 +84,7 @@ class ServiceStatus(Answer, frozen=True, kw_only=True):
     override: Mapping[str, str | int | float] | None
     rollout: RolloutRow | None = None
     analyses: tuple[AnalysisRow, ...] = ()
+    features: tuple[FlagRow, ...] = ()
 
 
 class StackStatus(Answer, frozen=True, kw_only=True):
