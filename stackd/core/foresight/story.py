@@ -61,8 +61,8 @@ class Story:
         if rollout.source is not None and not back:
             self._steps(state.key, rollout, tuple(steps.of(policy)))
         for place, analysis in asked.analyses(policy, rollout).items():
-            if place != asked.BACKGROUND:
-                self._analysis(state, place, analysis)
+            name = (state.service, rollout.id, place)
+            self.analyses.setdefault(name, self.now + shortest(analysis))
 
     def _steps(self, key: str, rollout: Rollout, todo: tuple[RolloutStep, ...]) -> None:
         """Each step that has been reached since; those that take no time, too."""
@@ -75,15 +75,6 @@ class Story:
             self.tell(key, f"step {index + 1} of {len(todo)}: {words}", wait, seconds)
         if last < len(todo) <= rollout.step and todo:
             self.tell(key, "takes over")
-
-    def _analysis(self, state: ServiceState, place: str, policy: AnalysisPolicy) -> None:
-        assert state.rollout is not None
-        name = (state.service, state.rollout.id, place)
-        if name in self.analyses:
-            return
-        self.analyses[name] = self.now + shortest(policy)
-        if not place.startswith("step "):
-            self.tell(state.key, f"analysis {place}", "analysis", shortest(policy))
 
 
 def _wait(step: RolloutStep) -> tuple[str, float]:

@@ -6,9 +6,10 @@ from stackd.core.model.analysis import Analysis, Run
 from stackd.core.model.api import AnalysisRow, RolloutRow
 from stackd.core.model.event import Event
 from stackd.core.model.rollout import Rollout, ServiceState
+from stackd.core.model.stack import Analyse
 from stackd.core.model.traffic import Steering
 from stackd.core.model.world import World
-from stackd.core.rollout import asked
+from stackd.core.rollout import steps
 from stackd.core.rollout.common import ACTIVE, pause_left
 from stackd.manager.api.tasks import rfc3339
 
@@ -41,8 +42,9 @@ def _waits_for(world: World, state: ServiceState, rollout: Rollout, rest: float)
     if rest > 0:
         return "time"
     spec = world.declared(state.stack, state.service)
-    places = asked.analyses(spec.strategy, rollout) if spec is not None else {}
-    return "analysis" if places.keys() - {asked.BACKGROUND} else ""
+    todo = steps.of(spec.strategy) if spec is not None and rollout.source else ()
+    current = todo[rollout.step] if rollout.step < len(todo) else None
+    return "analysis" if isinstance(current, Analyse) else ""
 
 
 def _promoted(world: World, key: str, rollout: Rollout) -> Iterator[str]:

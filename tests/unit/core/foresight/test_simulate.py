@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from stackd.core.foresight.simulate import Play, simulate
+from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.api.simulation import SimulationAnswer
 from stackd.core.model.container import ContainerSpec, Resources
 from stackd.core.model.event import Event
 from stackd.core.model.stack import (
     Amount,
+    Analyse,
     DependsOn,
     Pause,
     ServiceSpec,
@@ -133,6 +135,16 @@ def test_timed_pauses_take_their_time_and_people_none() -> None:
     assert (answer.people, answer.duration, answer.cleared) == (1, 86424, 86455)
     assert sum(peak.tasks for peak in answer.peaks) == 8, "both revisions whole at the end"
     assert answer.blocked == ()
+
+
+def test_analyses_pass_and_are_shown_as_waits() -> None:
+    policy = AnalysisPolicy(warm_up=20, interval=5)
+    steps = (SetWeight(weight=500), Analyse(policy=policy), SetWeight(weight=5000))
+    strategy = canary(*steps, analysis=policy)
+    answer = played(running(web(replicas=4)), web(replicas=4, strategy=strategy))
+    assert [(s.wait, s.seconds) for s in answer.steps if s.wait] == [("analysis", 25)]
+    assert [s.text.partition(":")[0] for s in answer.steps][-2:] == ["completed", "retired"]
+    assert (answer.people, answer.blocked) == (0, ())
 
 
 def test_the_way_to_a_proven_revision_takes_no_steps() -> None:
