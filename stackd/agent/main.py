@@ -159,7 +159,7 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
     store.prepare()
     blobs = Blobs(store, BlobStore(layout.cluster.blobs))
     reporter, papers = Reporter(), Papers.of(layout)
-    dns, toggles = DnsServer(network), ToggleServer(network)
+    dns, toggles = DnsServer(network), ToggleServer(network, reporter.asked, clock)
 
     def known(entries: Sequence[TrafficEntry]) -> None:
         dns.services(entries)

@@ -5,7 +5,7 @@ Called by `agent.toggles` with who asks. A task is told of the toggles of its ow
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -39,6 +39,8 @@ class Told:
     body: bytes = b""
     tag: str = ""
     """The `ETag`."""
+    about: tuple[str, ...] = ()
+    """The toggles it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def _one(key: str, context: Mapping[str, Any] | str, toggles: Toggles) -> Told:
         place = f"{toggles.stack}/{toggles.service}"
         return _said(404, _error(key, "FLAG_NOT_FOUND", f"{place} declares no such feature"))
     found = _evaluated(key, context, toggles)
-    return _said(400 if "errorCode" in found else 200, found)
+    return replace(_said(400 if "errorCode" in found else 200, found), about=(key,))
 
 
 def _all(known: str, context: Mapping[str, Any] | str, toggles: Toggles) -> Told:
@@ -98,8 +100,8 @@ def _all(known: str, context: Mapping[str, Any] | str, toggles: Toggles) -> Told
     )
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     if tag in (part.strip().removeprefix("W/") for part in known.split(",")):
-        return Told(304, tag=tag)
-    return Told(200, body, tag)
+        return Told(304, tag=tag, about=(*toggles.features,))
+    return Told(200, body, tag, (*toggles.features,))
 
 
 def _evaluated(key: str, context: Mapping[str, Any], toggles: Toggles) -> dict[str, Any]:

@@ -8,7 +8,7 @@ and number. Told of services by `agent.traffic`.
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import h11
@@ -16,6 +16,7 @@ import h11
 from stackd.agent import ofrep
 from stackd.agent.askers import Askers, Place
 from stackd.agent.ofrep import Asked, Toggles, Told
+from stackd.aio.clock import Clock
 from stackd.core.model.feature import Feature
 from stackd.core.model.ids import service_key
 from stackd.core.model.traffic import TrafficEntry
@@ -27,6 +28,8 @@ IDLE = 75.0
 """Seconds without a request."""
 PATIENCE = 10.0
 """Seconds for the rest of a request that has begun, and for taking an answer."""
+EVERY = 60.0
+"""Seconds between two reports that the same toggle was asked for."""
 LARGEST = 64 * 1024
 """Bytes of a body."""
 _HEAD = 16 * 1024
@@ -44,8 +47,19 @@ class Times:
 class ToggleServer:
     """`run` all along; `services` whenever the traffic entries change."""
 
-    def __init__(self, place: Place, port: int = PORT, times: Times = Times()) -> None:
+    def __init__(
+        self,
+        place: Place,
+        report: Callable[[Mapping[str, float]], None],
+        clock: Clock,
+        port: int = PORT,
+        times: Times = Times(),
+    ) -> None:
+        """`report` takes when each toggle was last asked for, at most once a minute for each."""
         self._place = place
+        self._report = report
+        self._clock = clock
+        self._last: dict[str, float] = {}
         self._port = port
         self._times = times
         self._askers = Askers(place)
@@ -56,6 +70,8 @@ class ToggleServer:
     def services(self, entries: Sequence[TrafficEntry]) -> None:
         """Know exactly these services from now on."""
         self._features = {entry.key: entry.features for entry in entries if entry.features}
+        declared = {f"{key}/{name}" for key, found in self._features.items() for name in found}
+        self._last = {name: at for name, at in self._last.items() if name in declared}
         if self._features:
             self._needed.set()
 
@@ -92,7 +108,17 @@ class ToggleServer:
             return ofrep.answer(asked, None)
         key = service_key(asker.stack, asker.service)
         toggles = Toggles(asker.stack, asker.service, self._features.get(key, {}))
-        return ofrep.answer(asked, toggles)
+        told = ofrep.answer(asked, toggles)
+        self._note(f"{key}/{name}" for name in told.about)
+        return told
+
+    def _note(self, toggles: Iterable[str]) -> None:
+        """These were asked for now; said when the last time that was said is a while ago."""
+        now = self._clock.now()
+        new = [name for name in toggles if now - self._last.get(name, 0.0) >= EVERY]
+        if new:
+            self._last.update(dict.fromkeys(new, now))
+            self._report(self._last)
 
 
 class _Connection:

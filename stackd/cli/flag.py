@@ -59,7 +59,7 @@ def _share(text: str) -> int | None:
 
 
 def _show(flags: tuple[FlagRow, ...]) -> None:
-    headers = ("feature", "reaches", "declared", "rules", "since", "")
+    headers = ("feature", "reaches", "declared", "rules", "since", "asked", "")
     print_table(headers, [_line(flag) for flag in flags])
 
 
@@ -71,5 +71,6 @@ def _line(flag: FlagRow) -> tuple[str, ...]:
         f"{flag.declared / 100:g}%",
         "; ".join(flag.rules) or "-",
         flag.since or "-",
+        flag.asked or "-",
         by or ("stale" if flag.stale else ""),
     )

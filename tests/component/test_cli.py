@@ -130,6 +130,7 @@ FLAG = FlagRow(
     rules=("plan is pro: 100%",),
     override={"share": 2_500, "by": HOSTILE, "at": "2023"},
     since="2023",
+    asked="",
     stale=False,
 )
 RELEASE = HistoryRow(release=1, commit="", at="2023", by="p", state="current", services={})

@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -15,7 +15,8 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
 
-from stackd.agent.toggles import LARGEST, MOST_PER_TASK, Times, ToggleServer
+from stackd.agent.toggles import EVERY, LARGEST, MOST_PER_TASK, Times, ToggleServer
+from stackd.aio.clock import ManualClock
 from stackd.aio.tasks import Background
 from stackd.core.model.driver import NetworkView
 from stackd.core.model.feature import Feature, FeatureRule
@@ -57,9 +58,17 @@ class Loopback:
 class Server:
     """The server under test."""
 
-    def __init__(self, toggles: ToggleServer, place: Loopback) -> None:
+    def __init__(
+        self,
+        toggles: ToggleServer,
+        place: Loopback,
+        clock: ManualClock,
+        said: list[Mapping[str, float]],
+    ) -> None:
         self.toggles = toggles
         self.place = place
+        self.clock = clock
+        self.said = said
 
     async def declares(self, features: dict[str, Feature]) -> int:
         """Its services declare these; the port."""
@@ -72,10 +81,12 @@ class Server:
 @contextlib.asynccontextmanager
 async def serving(times: Times) -> AsyncIterator[Server]:
     place, background = Loopback(), Background()
-    toggles = ToggleServer(place, times=times)
+    said: list[Mapping[str, float]] = []
+    clock = ManualClock()
+    toggles = ToggleServer(place, lambda asked: said.append(dict(asked)), clock, times=times)
     background.start(toggles.run(), "toggles")
     try:
-        yield Server(toggles, place)
+        yield Server(toggles, place, clock, said)
     finally:
         await background.close()
 
@@ -177,6 +188,24 @@ async def test_all_at_once_with_a_tag(server: Server) -> None:
     assert (await asked(WEB, port, again))[0] == 304
     await server.declares({**FLAGS, "all": Feature()})
     assert (await asked(WEB, port, again))[0] == 200
+
+
+async def test_what_is_asked_for_is_reported_once_a_minute(server: Server) -> None:
+    port = await server.declares(FLAGS)
+    begun = server.clock.now()
+    for name in ("all", "all", "none", "unknown"):
+        await asked(WEB, port, post(f"/ofrep/v1/evaluate/flags/{name}", b"{}"))
+    assert server.said == [
+        {"shop/web/all": begun},
+        {"shop/web/all": begun, "shop/web/none": begun},
+    ]
+    await server.clock.advance(EVERY)
+    await asked(WEB, port, post("/ofrep/v1/evaluate/flags", b"{}"))
+    assert server.said[2:] == [{f"shop/web/{name}": begun + EVERY for name in FLAGS}]
+    await server.declares({"all": Feature()})
+    await server.clock.advance(EVERY)
+    await asked(WEB, port, post("/ofrep/v1/evaluate/flags/all", b"{}"))
+    assert server.said[3:] == [{"shop/web/all": begun + 2 * EVERY}], "the others are gone"
 
 
 async def test_one_connection_carries_many_requests(server: Server) -> None:

@@ -72,5 +72,6 @@ def test_toggles_reach_tasks_on_every_node_without_a_restart(three: Cluster) -> 
     assert told(three, tasks[0], "half")["errorCode"] == "FLAG_NOT_FOUND"
     [cart] = three.must("flag", "ls", "flagged", "-o", "json").json
     assert (cart["share"], cart["override"]) == (10_000, None)
+    assert cart["asked"], "a task has asked for it"
     assert sorted(row["id"] for row in three.ps("flagged/web")) == tasks, "no task was replaced"
     three.must("rm", "flagged", "--wait")

@@ -6,6 +6,7 @@ from stackd.aio.clock import Clock
 from stackd.core.model.api import FlagRequest, FlagRow, FlagRows, NameRequest, Text
 from stackd.core.model.event import Event
 from stackd.core.model.feature import WHOLE, Feature, FeatureOverride, in_effect
+from stackd.core.model.node import NodeReport
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Release, Stack
 from stackd.core.model.world import World
@@ -98,6 +99,7 @@ def _row(world: World, place: tuple[str, str, str], feature: Feature, now: float
     holds = override is not None and override.declared == feature.share
     acts = in_effect(feature, override)
     since = _since(world, place, feature)
+    reports = [*world.all(NodeReport)]
     settled = acts.share in (0, WHOLE) and not feature.rules and not holds
     return FlagRow(
         stack=stack,
@@ -114,6 +116,7 @@ def _row(world: World, place: tuple[str, str, str], feature: Feature, now: float
         if override is not None and holds
         else None,
         since=rfc3339(since),
+        asked=rfc3339(max(r.asked.get("/".join(place), 0.0) for r in reports) if reports else 0),
         stale=settled and now - since > STALE,
     )
 

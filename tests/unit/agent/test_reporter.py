@@ -46,3 +46,14 @@ async def test_resend_says_everything_but_what_was_forgotten() -> None:
     assert await reporter.next() == Statuses((status("t1", TaskState.RUNNING),))
     assert await reporter.next() == Report(report)
     assert reporter.applied == 7
+
+
+async def test_what_toggles_were_asked_for_stays_in_every_report() -> None:
+    reporter = Reporter()
+    reporter.asked({"shop/web/cart": 5.0})
+    report = NodeReport(id=NodeId(""), asked={"shop/web/cart": 5.0})
+    assert await reporter.next() == Report(report)
+    reporter.report(NodeReport(id=NodeId(""), applied=7))
+    assert await reporter.next() == Report(
+        NodeReport(id=NodeId(""), applied=7, asked={"shop/web/cart": 5.0})
+    )

@@ -188,6 +188,7 @@ def test_toggles_with_what_is_declared_and_what_is_set() -> None:
         rules=("plan is pro: 100%",),
         override={"share": 2_500, "by": "ann", "at": "2023"},
         since="2023",
+        asked="",
         stale=False,
     )
     old = msgspec.structs.replace(

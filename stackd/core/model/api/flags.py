@@ -31,6 +31,8 @@ class FlagRow(Answer, frozen=True, kw_only=True):
     override: Mapping[str, str | int] | None
     since: str
     """Since when it has been declared just so, as far as releases are kept."""
+    asked: str
+    """When a task last asked for it, to the minute, as far as agents have run; '' = never."""
     stale: bool
     """It has reached everybody or nobody for 30 days: nothing asks for it any more, or should."""
 

@@ -5,6 +5,8 @@ import pytest
 
 from stackd.core.model.api import FlagRequest, FlagRow, NameRequest
 from stackd.core.model.feature import Feature, FeatureOverride, FeatureRule, FeatureValue
+from stackd.core.model.ids import NodeId
+from stackd.core.model.node import NodeReport
 from stackd.core.model.traffic import TrafficEntry
 from stackd.errors import Refused
 from stackd.manager.api.flags import STALE, FlagApi
@@ -95,6 +97,17 @@ async def test_what_reaches_all_for_long_is_stale() -> None:
         assert [name for name, row in (await rows(on)).items() if row.stale] == ["dark"]
         await set_(on, "shop/web/dark", 5_000)
         assert not (await rows(on))["dark"].stale
+
+
+async def test_when_it_was_last_asked_for_on_any_node() -> None:
+    async with Harness() as on:
+        await declared(on, stack(service(features=FLAGS)))
+        assert (await rows(on))["cart"].asked == ""
+        for node, at in (("n1", NOW), ("n2", NOW + 60)):
+            report = NodeReport(id=NodeId(node), asked={"shop/web/cart": at})
+            on.world.apply(report, on.world.revision)
+        found = await rows(on)
+    assert (found["cart"].asked, found["dark"].asked) == ("2023-11-14T22:14:20Z", "")
 
 
 def test_toggles_survive_being_stored() -> None:
