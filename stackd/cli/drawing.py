@@ -3,6 +3,7 @@
 Called by `status`, once or at each change.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group
@@ -83,7 +84,7 @@ def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
         branch.add(Text(clean(service.reason)))
     going = service.rollout
     if going is not None and going.phase in _ACTIVE:
-        branch.add(_begun(going))
+        branch.add(_begun(going, service.reason))
         for line in _steps(service, going):
             branch.add(line)
         for words in going.steering:
@@ -105,11 +106,11 @@ def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
                 leaf.add(_task(task))
 
 
-def _begun(going: RolloutRow) -> Text:
-    """What goes where, since when, on whose word."""
-    source = going.source or "nothing"
-    text = Text(f"{source} -> {going.target}", style="dim")
-    text.append(f"  release {going.release}")
+def _begun(going: RolloutRow, reason: str) -> Text:
+    """What goes where, unless the reason says it; since when, on whose word."""
+    way = f"{going.source or 'nothing'} -> {going.target}"
+    text = Text("" if way in reason else f"{way}  ", style="dim")
+    text.append(f"release {going.release}")
     if going.commit:
         text.append(f"  commit {going.commit[:12]}")
     by = f" by {clean(going.by)}" if going.by else ""
@@ -154,7 +155,8 @@ def _analysis(row: AnalysisRow) -> Text:
     text.append(_state(row.verdict), style=_VERDICTS.get(row.verdict, ""))
     if row.reason:
         text.append(f"  {clean(row.reason)}")
-    if not row.final and row.requests_left is not None:
+    told = "more requests" in row.reason
+    if not row.final and not told and row.requests_left is not None:
         text.append(f"; about {row.requests_left:,} more requests", style="yellow")
         if row.seconds_left is not None:
             text.append(f", {span(round(row.seconds_left))}", style="yellow")
@@ -175,9 +177,10 @@ def _figures(row: AnalysisRow) -> Iterator[Text]:
 def _reading(reading: Reading) -> Text:
     what = "failed" if reading.metric == "errors" else "slow blocks"
     text = Text(f"{what}: canary {_share(reading.canary)}, stable {_share(reading.stable)}")
-    if reading.ratio is not None:
-        ratio = reading.ratio
-        text.append(f", {ratio.value:.3g} times [{ratio.low:.3g}, {ratio.high:.3g}]")
+    ratio = reading.ratio
+    if ratio is not None and math.isfinite(ratio.value):
+        high = f"{ratio.high:.3g}" if math.isfinite(ratio.high) else "∞"
+        text.append(f", {ratio.value:.3g} times [{ratio.low:.3g}, {high}]")
     worse = f"; evidence of worse {reading.evidence:.3g} of {reading.fails_at:g}"
     text.append(f"{worse}, of no worse {reading.fine:.3g} of {reading.passes_at:g}", style="dim")
     return text

@@ -118,7 +118,7 @@ def test_a_rollout_under_way_is_told_whole() -> None:
         "shop  ◌ progressing  release 12 commit cccccccccccc  owner repo:shop",
         "web  ◌ progressing  canary",
         f"{OLD} -> {NEW}: step 2 of 2: pause 5m",
-        f"{OLD} -> {NEW}  release 12  commit cccccccccccc  began 2023-11-14T22:13:20Z by ann; "
+        "release 12  commit cccccccccccc  began 2023-11-14T22:13:20Z by ann; "
         "promoted by bob at 2023-11-14T22:20:00Z",
         "✔ set_weight 20%",
         "▶ pause 300s  4m 1s left",
@@ -148,6 +148,28 @@ def test_a_rollout_under_way_is_told_whole() -> None:
 def test_what_the_current_step_waits_for(waits: str, words: str) -> None:
     rollout = msgspec.structs.replace(ROLLOUT, waits_for=waits)
     assert words in drawn(msgspec.structs.replace(SERVICE, rollout=rollout))
+
+
+def test_what_the_reason_says_is_not_said_again() -> None:
+    waiting = msgspec.structs.replace(SERVICE, reason="waits for db")
+    assert any(line.startswith(f"{OLD} -> {NEW}  release 12") for line in drawn(waiting))
+    row = msgspec.structs.replace(ANALYSIS, reason="too little; about 1,900 more requests, 12m")
+    lines = drawn(msgspec.structs.replace(SERVICE, analyses=(row,)))
+    assert f"analysis step 3  ◌ inconclusive  {row.reason}" in lines
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        (Span(value=8.2, low=4, high=float("inf")), "0.60%], 8.2 times [4, ∞]; evidence"),
+        (Span(value=float("inf"), low=0.3, high=float("inf")), "0.60%]; evidence"),
+        (None, "0.60%]; evidence"),
+    ],
+)
+def test_ratios_without_an_end(ratio: Span | None, words: str) -> None:
+    reading = msgspec.structs.replace(READING, ratio=ratio)
+    row = msgspec.structs.replace(ANALYSIS, readings=(reading,))
+    assert any(words in line for line in drawn(msgspec.structs.replace(SERVICE, analyses=(row,))))
 
 
 def test_an_ended_rollout_shows_no_steps() -> None:
