@@ -13,16 +13,15 @@ import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import dnslib
 
 from stackd.agent import resolvers
+from stackd.agent.askers import Askers, Place
 from stackd.agent.resolvers import Resolvers
 from stackd.aio.tasks import Background
-from stackd.core.model.driver import NetworkView
 from stackd.core.model.traffic import TrafficEntry
-from stackd.core.network import names
 from stackd.core.network.names import Asker, NameTable, Outcome
 from stackd.errors import Unavailable
 
@@ -63,19 +62,6 @@ class _Reply:
         return bytes(packed) + b"".join(_ANSWER + socket.inet_aton(a) for a in self.addresses)
 
 
-class Place(Protocol):
-    """Where the server lives: the node's network (`host.datapath.HostNetwork`)."""
-
-    @property
-    def view(self) -> NetworkView:
-        """What it was configured with last; another value when it is configured again."""
-        ...
-
-    async def listen(self, kind: socket.SocketKind, port: int) -> socket.socket:
-        """A bound socket that tasks reach at their gateway. Raises Unavailable."""
-        ...
-
-
 class DnsServer:
     """`run` all along; `services` whenever the traffic entries change."""
 
@@ -85,8 +71,7 @@ class DnsServer:
         self._upstream = resolvers.of_host() if upstream is None else upstream
         self._port = port
         self._table = NameTable()
-        self._view: NetworkView | None = None
-        self._askers: dict[str, Asker] = {}
+        self._askers = Askers(place)
         self._forwarding: Counter[str] = Counter()
         self._background = Background()
 
@@ -107,15 +92,6 @@ class DnsServer:
             transport.close()
             server.close()
             await self._background.close()
-
-    def _asker(self, address: str) -> Asker | None:
-        view = self._place.view
-        if view is not self._view:
-            self._askers = names.askers(
-                view.networks, view.attachments, view.here.id, view.here.index
-            )
-            self._view = view
-        return self._askers.get(address)
 
     def receive(
         self, data: bytes, peer: tuple[str, int], transport: asyncio.DatagramTransport
@@ -171,7 +147,7 @@ class DnsServer:
             return None
         reply = query.reply()
         reply.header.ra = 1
-        asker = self._asker(address)
+        asker = self._askers.at(address)
         if query.header.opcode != 0:
             reply.header.rcode = dnslib.RCODE.NOTIMP
         elif len(query.questions) != 1:

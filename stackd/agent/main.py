@@ -12,7 +12,7 @@ import random
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +32,7 @@ from stackd.agent.renewal import Renewal
 from stackd.agent.reporter import Reporter
 from stackd.agent.requests import Requests
 from stackd.agent.session import Hooks, Sessions
+from stackd.agent.toggles import ToggleServer
 from stackd.agent.traffic import Carriers, TrafficApplier
 from stackd.agent.tunnels import Tunnels
 from stackd.agent.worker import Voice, Worker
@@ -40,6 +41,7 @@ from stackd.aio.clock import SystemClock
 from stackd.aio.layout import RUN_ROOT, ClusterLayout, NodeLayout
 from stackd.aio.loop import forever
 from stackd.core.model.assignment import NodeItem
+from stackd.core.model.traffic import TrafficEntry
 from stackd.errors import StackdError
 from stackd.host import cgroups, netns
 from stackd.host.datapath import HostNetwork
@@ -65,6 +67,7 @@ class Agent:
     proxy: EnvoyProxy
     traffic: TrafficApplier
     dns: DnsServer
+    toggles: ToggleServer
     worker: Worker
     sessions: Sessions
     hooks: Hooks
@@ -120,6 +123,7 @@ async def run_agent(layout: NodeLayout) -> None:
                 "traffic": agent.traffic.run,
                 "dns": agent.dns.run,
                 "requests": partial(agent.requests.run, agent.proxy.counts),
+                "toggles": agent.toggles.run,
                 "sessions": partial(agent.sessions.run, agent.hooks, clock),
                 "network": partial(agent.network.guard, agent.condition),
                 "disk": partial(disk.watch, layout.data, agent.condition, clock),
@@ -160,9 +164,14 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
     store = BlobStore(layout.data / "blobs")
     store.prepare()
     blobs = Blobs(store, BlobStore(layout.cluster.blobs))
-    dns = DnsServer(network)
+    dns, toggles = DnsServer(network), ToggleServer(network, reporter.asked, clock)
+
+    def known(entries: Sequence[TrafficEntry]) -> None:
+        dns.services(entries)
+        toggles.services(entries)
+
     traffic = TrafficApplier(
-        Carriers(network, proxy, dns.services),
+        Carriers(network, proxy, known),
         layout.data / "traffic.json",
         reporter.report,
         clock,
@@ -184,9 +193,8 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
         told=lambda: config.managers(layout),
     )
     sessions = Sessions(_hello(settings), settings.managers, worker, reporter)
-    return Agent(
-        runtime, network, proxy, traffic, dns, worker, sessions, hooks, condition, requests
-    )
+    parts = (dns, toggles, worker, sessions, hooks, condition, requests)
+    return Agent(runtime, network, proxy, traffic, *parts)
 
 
 def _network_config(layout: NodeLayout, settings: AgentFile) -> NetworkConfig:

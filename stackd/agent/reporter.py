@@ -32,6 +32,7 @@ class Reporter:
         self._report_pending = False
         self._removed: Mapping[str, float] = {}
         self._troubles: dict[str, str] = {}
+        self._asked: Mapping[str, float] = {}
         self._notices: deque[Notice] = deque(maxlen=NOTICES)
         self._batches: deque[Batch] = deque(maxlen=BATCHES)
         self._counts: deque[Count] = deque(maxlen=BATCHES)
@@ -69,6 +70,11 @@ class Reporter:
         if volumes != self._removed:
             self._removed, self._report_pending = dict(volumes), True
             self._ready.set()
+
+    def asked(self, toggles: Mapping[str, float]) -> None:
+        """When tasks of this node last asked for each toggle."""
+        self._asked, self._report_pending = dict(toggles), True
+        self._ready.set()
 
     def happened(self, notice: Notice | None, troubles: Mapping[str, str]) -> None:
         """Something happened on the node itself, and what is wrong with it now."""
@@ -116,5 +122,6 @@ class Reporter:
             self._report,
             removed=self._removed,
             troubles=self._troubles,
+            asked=self._asked,
             notices=tuple(self._notices),
         )

@@ -46,13 +46,13 @@ VERBS: Mapping[str, tuple[str, ...]] = {
 """File -> the verbs that its `register` adds."""
 NOUNS = (
     *("repo", "image", "registry", "node", "network", "volume", "cluster", "token", "rehearse"),
-    "analysis",
+    *("analysis", "flag"),
 )
 CONTENTS = ("secret", "config")
 LATER: Mapping[str, tuple[str, ...]] = {
     "": (
         *("init", "join", "leave", "ca", "lock", "unlock"),
-        *("backup", "restore", "flag", "ui"),
+        *("backup", "restore", "ui"),
     ),
     "image": ("push", "history", "prune", "build", "sign", "verify", "scan"),
     "node": ("promote", "demote", "rm"),

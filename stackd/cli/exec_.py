@@ -17,12 +17,11 @@ from stackd.cli.connect import client, run
 from stackd.cli.options import where
 from stackd.cli.output import print_error
 from stackd.cli.target import Target
+from stackd.cli.terminal import STDIN, readable
 from stackd.core.model.api import ExecFrame
 from stackd.errors import Refused, StackdError
 
 OWN_FAILURE = 125
-STDIN = 0
-"""The process's own input, whatever stands for `sys.stdin`."""
 
 
 def register(app: typer.Typer) -> None:
@@ -108,30 +107,13 @@ async def read_input(descriptor: int, frames: "asyncio.Queue[ExecFrame]") -> Non
     read that waits would hold up everything else."""
     try:
         while True:
-            await _readable(descriptor)
+            await readable(descriptor)
             data = os.read(descriptor, 32768)
             await frames.put(ExecFrame(data=data, end=not data))
             if not data:
                 return
     except PermissionError:
         await _read_file(descriptor, frames)
-
-
-async def _readable(descriptor: int) -> None:
-    """Return once there is something to read. The watch ends with its first call: a second one
-    would tell of what has been read meanwhile."""
-    loop = asyncio.get_running_loop()
-    found = loop.create_future()
-
-    def tell() -> None:
-        loop.remove_reader(descriptor)
-        found.set_result(None)
-
-    loop.add_reader(descriptor, tell)
-    try:
-        await found
-    finally:
-        loop.remove_reader(descriptor)
 
 
 async def _read_file(descriptor: int, frames: "asyncio.Queue[ExecFrame]") -> None:

@@ -2,8 +2,10 @@
 
 from typing import Annotated
 
+import msgspec
 import typer
 
+from stackd.cli import simulation
 from stackd.cli.connect import call
 from stackd.cli.files import Asked, render
 from stackd.cli.options import Files, Output, checked_output, where
@@ -28,12 +30,16 @@ def register(app: typer.Typer) -> None:
         commit: Commit = "",
         lenient: Annotated[bool, typer.Option("--lenient")] = False,
         pull: Annotated[bool, typer.Option("--pull", help="Resolve all tags again.")] = False,
+        simulated: Annotated[
+            bool, typer.Option("--simulate", help="Play the rollouts in virtual time, too.")
+        ] = False,
         output: Output = "text",
     ) -> None:
         """Show what apply would do. Example: stackd plan -f stack.yml"""
         checked_output(output)
         asked = Asked(files or [], name, lenient)
-        plans = ask(where(context), asked, PlanRequest(repo=repo, commit=commit, pull=pull))
+        request = PlanRequest(repo=repo, commit=commit, pull=pull, simulate=simulated)
+        plans = ask(where(context), asked, request)
         if output == "json":
             print_json(plans.plans[0] if not repo and plans.plans else plans)
         else:
@@ -41,7 +47,7 @@ def register(app: typer.Typer) -> None:
                 print_lines(_text(one))
         if plans.problems:
             die(1, "\n".join(plans.problems))
-        raise SystemExit(1 if any(p.infeasible for p in plans.plans) else 0)
+        raise SystemExit(1 if any(map(_hindered, plans.plans)) else 0)
 
 
 def ask(target: Target, asked: Asked, request: PlanRequest) -> PlansAnswer:
@@ -51,19 +57,26 @@ def ask(target: Target, asked: Asked, request: PlanRequest) -> PlansAnswer:
             raise Refused("-f and --repo exclude each other.", "Give one of them.")
         return call(target, "Diff", request, PlansAnswer, "Planning")
     bundle = render(asked)
-    wanted = PlanRequest(spec=bundle.spec, contents=bundle.contents, pull=request.pull)
+    wanted = msgspec.structs.replace(request, spec=bundle.spec, contents=bundle.contents)
     return PlansAnswer(plans=(call(target, "Plan", wanted, PlanAnswer, "Planning"),))
 
 
+def _hindered(plan: PlanAnswer) -> bool:
+    """Apply would refuse it, or it would not end well."""
+    return bool(plan.infeasible or (plan.simulation and plan.simulation.blocked))
+
+
 def _text(plan: PlanAnswer) -> list[str]:
+    played = [*simulation.lines(plan.simulation)] if plan.simulation else []
     if not plan.changed:
-        return [f"{plan.stack}: nothing to change (release {plan.release}).", *plan.notes]
+        lines = [f"{plan.stack}: nothing to change (release {plan.release}).", *plan.notes]
+        return [*lines, *(played if plan.simulation and plan.simulation.steps else [])]
     lines = [f"{plan.stack}, against release {plan.release}:"]
     for change in plan.changes:
         lines.append(f"  {change.number}. {change.text}")
         lines.append(f"     because  {change.cause}")
         lines.append(f"     effect   {change.effect}")
     lines += [f"  ! {reason}" for reason in plan.infeasible]
-    lines += list(plan.notes)
+    lines += [*plan.notes, *played]
     lines.append(f"plan {plan.plan_hash}")
     return lines

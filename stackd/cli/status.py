@@ -1,31 +1,38 @@
-"""`stackd status`: what runs, what is wanted, what is in the way; --watch redraws it."""
+"""`stackd status`: what runs, what is wanted, what is in the way; --watch redraws it, and at a
+terminal keys promote and abort the rollout of the service that is watched."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Annotated, Any
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
-from rich.console import Group
 from rich.live import Live
-from rich.text import Text
-from rich.tree import Tree
 
+from stackd.aio.tasks import together
 from stackd.cli.connect import call, client, run
+from stackd.cli.drawing import draw
 from stackd.cli.options import Output, checked_output, where
-from stackd.cli.output import clean, print_json
-from stackd.cli.table import pages, style_of
+from stackd.cli.output import print_json
+from stackd.cli.table import pages
 from stackd.cli.target import Target
+from stackd.cli.terminal import STDIN, keys, unbuffered
 from stackd.core.model.api import (
     NameRequest,
-    RevisionRow,
-    ServiceStatus,
+    RolloutAnswer,
+    RolloutRequest,
     StackStatus,
     StatusAnswer,
-    TaskRow,
     TaskRows,
+    Text,
 )
-from stackd.core.model.stack import StrategyKind
+from stackd.errors import StackdError, Unavailable
+from stackd.wire.control_client import ControlClient
+
+_KEYS = "p promote   a abort   q quit"
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +53,7 @@ def register(app: typer.Typer) -> None:
         target = where(context)
         request = NameRequest(name=name)
         if watch and output == "text":
-            run(follow(target, request))
+            run(follow(target, name))
             return
         answer = call(target, "Status", request, StatusAnswer)
         if output == "json":
@@ -75,108 +82,77 @@ def _plain(stack: StackStatus) -> dict[str, Any]:
     return {key: getattr(stack, key) for key in own} | {"services": services}
 
 
-async def follow(target: Target, request: NameRequest) -> None:
-    """Redraw at each change, at most five times a second, until Ctrl-C."""
+class _Screen:
+    """What is on the terminal, redrawn at each change and after each key."""
+
+    def __init__(self, live: Live, connection: ControlClient, name: str, keyed: bool) -> None:
+        self._live = live
+        self._connection = connection
+        self._request = NameRequest(name=name)
+        self._foot = [_KEYS] if keyed else []
+        self._shown: tuple[StatusAnswer, TaskRows] | None = None
+
+    async def watch(self) -> NoReturn:
+        """Redraw at each change, at most five times a second."""
+        answers = self._connection.stream("Watch", self._request, StatusAnswer)
+        async for answer in answers:
+            self._shown = (answer, await self._connection.call("Ps", self._request, TaskRows))
+            self._draw()
+            await asyncio.sleep(0.2)
+        raise Unavailable("The manager has ended the status.")
+
+    def _draw(self) -> None:
+        if self._shown is not None:
+            answer, tasks = self._shown
+            self._live.update(draw(answer, tasks.tasks, self._foot), refresh=True)
+
+    async def obey(self, pressed: AsyncIterator[str]) -> None:
+        """Do what keys ask for until one ends it, or for ever when there are none."""
+        async for key in pressed:
+            match key:
+                case "q":
+                    return
+                case "p":
+                    await self._ask("Promote", Text)
+                case "a":
+                    await self._ask("Abort", RolloutAnswer)
+        await asyncio.Event().wait()
+
+    async def _ask(self, method: str, answer: type[Text] | type[RolloutAnswer]) -> None:
+        """A verb about the service; what came of it is shown below."""
+        request = RolloutRequest(name=self._request.name)
+        try:
+            said = (await self._connection.call(method, request, answer)).text
+        except StackdError as error:
+            said = f"{error.cause} {error.remedy}".strip()
+        self._foot = [_KEYS, said]
+        self._draw()
+
+
+async def follow(target: Target, name: str) -> None:
+    """Redraw until Ctrl-C, or until `q` where a service is watched at a terminal."""
+    keyed = "/" in name and os.isatty(STDIN) and sys.stdout.isatty()
+    pressed = keys(STDIN) if keyed else _none()
     async with client(target) as connection:
-        with Live(console=pages(), auto_refresh=False, screen=False) as live:
-            async for answer in connection.stream("Watch", request, StatusAnswer):
-                tasks = await connection.call("Ps", request, TaskRows)
-                live.update(draw(answer, tasks.tasks), refresh=True)
-                await asyncio.sleep(0.2)
+        with (
+            unbuffered(STDIN) if keyed else contextlib.nullcontext(),
+            Live(console=pages(), auto_refresh=False, screen=False) as live,
+        ):
+            screen = _Screen(live, connection, name, keyed)
+            with contextlib.suppress(_Ended):
+                await together(screen.watch(), _until_left(screen, pressed))
 
 
-def draw(answer: StatusAnswer, tasks: Iterable[TaskRow]) -> Group:
-    """The status as a tree: stacks, services, revisions, tasks."""
-    rows = list(tasks)
-    parts: list[Tree | Text] = [_stack(s, rows, answer.service) for s in answer.stacks]
-    if not parts:
-        parts.append(Text("No stacks yet. Deploy one: stackd apply -f stack.yml"))
-    parts += [Text(clean(line), style="red") for line in answer.troubles]
-    parts += [Text(clean(line), style="dim") for line in answer.events]
-    return Group(*parts)
+class _Ended(Exception):
+    """Whoever watches has seen enough."""
 
 
-def _stack(stack: StackStatus, tasks: list[TaskRow], only: str) -> Tree:
-    title = Text(stack.stack, style="bold")
-    title.append(f"  {stack.phase}", style=style_of(stack.phase))
-    commit = f" commit {stack.commit[:12]}" if stack.commit else ""
-    title.append(f"  release {stack.release}{commit}  owner {stack.owner}", style="dim")
-    tree = Tree(title)
-    for freeze in stack.frozen:
-        tree.add(Text(clean(freeze), style="yellow"))
-    if stack.problem:
-        tree.add(Text(clean(stack.problem), style="red"))
-    for service in stack.services:
-        if not only or service.service == only:
-            _service(tree, service, tasks)
-    return tree
+async def _until_left(screen: _Screen, pressed: AsyncIterator[str]) -> NoReturn:
+    await screen.obey(pressed)
+    raise _Ended
 
 
-_STEPPED = {kind.value for kind in StrategyKind if kind.weighted}
-
-
-def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
-    title = Text(service.service, style="bold")
-    title.append(f"  {service.phase}", style=style_of(service.phase))
-    title.append(f"  {service.strategy}", style="dim")
-    if service.override:
-        title.append(f"  override {dict(service.override)}", style="yellow")
-    branch = tree.add(title)
-    if service.reason:
-        branch.add(Text(clean(service.reason)))
-    for line in _steps(service):
-        branch.add(line)
-    for hold in service.hold:
-        branch.add(Text(clean(hold), style="yellow"))
-    for revision in service.revisions:
-        leaf = branch.add(_revision(revision))
-        for task in tasks:
-            own = (task.stack, task.service) == (service.stack, service.service)
-            if own and task.revision == revision.id:
-                leaf.add(_task(task))
-
-
-def _steps(service: ServiceStatus) -> list[Text]:
-    """The steps of a rollout that has such, while it runs: done, current, still to come."""
-    running = service.phase in ("progressing", "paused", "pending")
-    if service.strategy not in _STEPPED or not running:
-        return []
-    lines = []
-    for number, step in enumerate(service.steps):
-        if number < service.step:
-            lines.append(Text(f"✔ {step}", style="green"))
-        elif number > service.step:
-            lines.append(Text(f"  {step}", style="dim"))
-        else:
-            lines.append(Text(f"▶ {step}", style="bold"))
-    return lines
-
-
-def _revision(revision: RevisionRow) -> Text:
-    text = Text(f"# {revision.id} ", style="cyan")
-    text.append(revision.role)
-    text.append(f"  {revision.ready}/{revision.desired} ready", style="")
-    text.append(f"  {_bar(revision)}  {revision.weight / 100:g}%")
-    text.append(f"  {clean(revision.image)}", style="dim")
-    return text
-
-
-def _bar(revision: RevisionRow, width: int = 20) -> str:
-    wanted = max(revision.desired, revision.running, 1)
-    full = round(width * min(revision.ready, wanted) / wanted)
-    return "█" * full + "░" * (width - full)
-
-
-def _task(task: TaskRow) -> Text:
-    text = Text(f"{task.slot} {task.id} ", style="")
-    text.append(task.state, style=style_of(task.state))
-    if task.health != "none":
-        text.append(f" {task.health}", style=style_of(task.health))
-    if task.desired_state != "running":
-        text.append(" leaving", style="yellow")
-    if task.in_flight:
-        text.append(f" {task.in_flight} in flight", style="yellow")
-    text.append(f"  {task.node}", style="dim")
-    if task.error:
-        text.append(f"  {clean(task.error)}", style="red")
-    return text
+async def _none() -> AsyncIterator[str]:
+    """The keys of who has no keyboard."""
+    for key in "":
+        yield key

@@ -201,6 +201,6 @@ def _count(nodes: int) -> str:
 
 def _show_until_interrupted(target: Target, layout: ClusterLayout, found: ClusterFile) -> None:
     with contextlib.suppress(KeyboardInterrupt):
-        run(follow(target, NameRequest()))
+        run(follow(target, ""))
     print_lines(["Stopping; the data is kept."])
     run(teardown.take_down(layout, found, purge=False))

@@ -14,6 +14,8 @@ import msgspec
 
 from stackd.aio.clock import Clock
 from stackd.core.foresight.feasibility import infeasible
+from stackd.core.foresight.simulate import simulate
+from stackd.core.model.api import SimulationAnswer
 from stackd.core.model.event import Event
 from stackd.core.model.record import Changes, Put
 from stackd.core.model.release import ContentKind, Digest, Release, Stack
@@ -133,6 +135,13 @@ class Deployer:
         standing = freezing.standing(self._tables.world, plan.stack, self._clock.now())
         found = [f"{plan.stack} is {freezing.words(one)}; rollouts wait." for one in standing]
         return found if plan.changed else []
+
+    async def simulate(self, planned: Planned) -> SimulationAnswer:
+        """The plan's rollouts, played in virtual time on what is known now, beside the loop."""
+        world, now = self._tables.world.copy(), self._clock.now()
+        return await asyncio.to_thread(
+            simulate, world, planned.plan, planned.digests, planned.infeasible, now
+        )
 
     async def deploy(self, request: Deploy) -> Deployed:
         """Make the stack declared. Raises Refused for a foreign owner, an infeasible plan or a

@@ -28,6 +28,7 @@ from stackd.manager.api.contents import ContentApi
 from stackd.manager.api.deploying import DeployApi
 from stackd.manager.api.draining import DrainApi
 from stackd.manager.api.events import EventApi
+from stackd.manager.api.flags import FlagApi
 from stackd.manager.api.freezing import FreezeApi
 from stackd.manager.api.history import HistoryApi
 from stackd.manager.api.images import ImageApi, RegistryApi
@@ -203,6 +204,7 @@ def _handlers(manager: Manager, context: Context, services: _Services, source: S
         draining=DrainApi(tables, clock),
         events=EventApi(tables),
         freezing=FreezeApi(tables, fence, clock, ids),
+        flags=FlagApi(tables, fence, clock, ids),
         history=HistoryApi(tables),
         images=ImageApi(services.images),
         networks=NetworkApi(tables, fence),

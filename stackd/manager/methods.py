@@ -9,6 +9,7 @@ from stackd.manager.api.contents import ContentApi
 from stackd.manager.api.deploying import DeployApi
 from stackd.manager.api.draining import DrainApi
 from stackd.manager.api.events import EventApi
+from stackd.manager.api.flags import FlagApi
 from stackd.manager.api.freezing import FreezeApi
 from stackd.manager.api.history import HistoryApi
 from stackd.manager.api.images import ImageApi, RegistryApi
@@ -34,6 +35,7 @@ class Handlers:
     draining: DrainApi
     events: EventApi
     freezing: FreezeApi
+    flags: FlagApi
     history: HistoryApi
     images: ImageApi
     networks: NetworkApi
@@ -83,6 +85,8 @@ def _stacks(on: Handlers) -> Mapping[str, Method]:
         "Freeze": Method(api.FreezeRequest, on.freezing.freeze),
         "Unfreeze": Method(api.NameRequest, on.freezing.unfreeze),
         "Rollback": Method(api.RolloutRequest, on.rollouts.rollback),
+        "FlagList": Method(api.NameRequest, on.flags.list),
+        "FlagSet": Method(api.FlagRequest, on.flags.set),
     }
 
 

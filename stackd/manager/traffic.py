@@ -6,6 +6,7 @@ Run by the leader; decided in `core.traffic.table`. The dispatcher sends the ent
 from collections.abc import Iterator
 
 from stackd.core.model.decision import Decision, Dirty
+from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.network import Network, ServiceAddresses
 from stackd.core.model.node import NodeStatus
 from stackd.core.model.release import ContentHead, Stack
@@ -34,6 +35,7 @@ LOOP = ControlLoop(
         Network,
         NodeStatus,
         TrafficEntry,
+        FeatureOverride,
     ),
     decide=_decide,
 )

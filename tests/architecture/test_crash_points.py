@@ -25,6 +25,7 @@ COMMITS = {
     "commit_statuses.py": {BY_HAND},
     "contents.py": {"contents", BY_HAND},
     "deployer.py": {"deploy", "removal", BY_HAND},
+    "flags.py": {BY_HAND},
     "follow.py": {BY_HAND},
     "hooks.py": {BY_HAND},
     "freezing.py": {BY_HAND},

@@ -23,9 +23,13 @@ from stackd.cli import app
 from stackd.core.model.api import (
     ApplyAnswer,
     ApplyRequest,
+    Assumed,
     EventRow,
     EventsRequest,
     ExecFrame,
+    FlagRequest,
+    FlagRow,
+    FlagRows,
     HistoryRow,
     HistoryRows,
     ImageRequest,
@@ -38,6 +42,8 @@ from stackd.core.model.api import (
     PlanRequest,
     RepoRows,
     ServiceStatus,
+    SimulatedStep,
+    SimulationAnswer,
     StackRows,
     StackStatus,
     StatusAnswer,
@@ -113,6 +119,20 @@ NODE = NodeRow(
 EVENT = EventRow(
     id="e1", at="2023", kind="a.b", object="shop", principal="p", cause="", text=HOSTILE
 )
+FLAG = FlagRow(
+    stack="shop",
+    service="web",
+    feature="cart",
+    share=2_500,
+    declared=1_000,
+    value=True,
+    otherwise=False,
+    rules=("plan is pro: 100%",),
+    override={"share": 2_500, "by": HOSTILE, "at": "2023"},
+    since="2023",
+    asked="",
+    stale=False,
+)
 RELEASE = HistoryRow(release=1, commit="", at="2023", by="p", state="current", services={})
 
 SAME = PlanAnswer(
@@ -158,6 +178,8 @@ class Manager:
             "Wait": Method(WaitRequest, self._wait),
             "Events": Method(EventsRequest, self._events),
             "Exec": Method(ExecFrame, self._exec),
+            "FlagList": Method(NameRequest, self._answering(FlagRows(flags=(FLAG,)))),
+            "FlagSet": Method(FlagRequest, self._answering(Text(text="done"))),
         }
 
     def _answering(self, answer: object) -> Any:
@@ -273,6 +295,8 @@ def stack_file(tmp_path: Path) -> str:
         (("repo", "ls"), list),
         (("node", "ls"), list),
         (("history", "shop"), list),
+        (("flag", "ls"), list),
+        (("flag", "set", "shop/web/cart=on"), dict),
         (("status",), list),
         (("status", "shop"), dict),
         (("status", "shop/web"), dict),
@@ -413,6 +437,54 @@ async def test_an_infeasible_plan_is_1(manager: Manager, shell: Shell, stack_fil
     manager.plan = PlanAnswer(**fields)
     assert await shell("plan", "-f", stack_file) == 1
     assert "! no room" in shell.out
+
+
+async def test_a_played_plan_that_ends_badly_is_1(
+    manager: Manager, shell: Shell, stack_file: str
+) -> None:
+    assumed = Assumed(start_seconds={}, measured=(), stop_seconds=1)
+    played = SimulationAnswer(
+        steps=(SimulatedStep(at=120, object="shop/web", text="failed: no room"),),
+        duration=120,
+        cleared=121,
+        people=0,
+        peaks=(),
+        blocked=(),
+        assumed=assumed,
+    )
+    fields = {**_fields(manager.plan), "changed": True}
+    for blocked, code in (((), 0), (("shop/web is degraded",), 1)):
+        answer = msgspec.structs.replace(played, blocked=blocked)
+        manager.plan = PlanAnswer(**{**fields, "simulation": answer})
+        assert await shell("plan", "--simulate", "-f", stack_file) == code
+        assert "2m  shop/web  failed: no room" in shell.out
+        assert ("! shop/web is degraded" in shell.out) is bool(code)
+    asked = [found for found in manager.asked if isinstance(found, PlanRequest)]
+    assert all(found.simulate and found.spec is not None for found in asked)
+
+
+@pytest.mark.parametrize(
+    ("share", "sent"),
+    [("25%", 2_500), ("0.5%", 50), ("on", 10_000), ("off", 0), ("declared", None)],
+)
+async def test_a_toggle_is_set(
+    manager: Manager, shell: Shell, share: str, sent: int | None
+) -> None:
+    assert await shell("flag", "set", f"shop/web/cart={share}") == 0
+    assert manager.asked == [FlagRequest(name="shop/web/cart", share=sent)]
+
+
+@pytest.mark.parametrize("setting", ["cart=on", "shop/web/cart", "shop/web/cart=101%", "a/b/c=1"])
+async def test_what_is_no_toggle_is_refused(manager: Manager, shell: Shell, setting: str) -> None:
+    assert await shell("flag", "set", setting) == 1
+    assert manager.asked == []
+
+
+async def test_toggles_are_listed(shell: Shell) -> None:
+    assert await shell("flag", "ls", "shop") == 0
+    assert "shop/web/cart  25%" in shell.out
+    assert "plan is pro: 100%" in shell.out
+    assert ESCAPED in shell.out
 
 
 def _fields(plan: PlanAnswer) -> dict[str, Any]:

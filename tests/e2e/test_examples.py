@@ -178,6 +178,22 @@ def test_env_files(deployed: Examples) -> None:
     assert found["FEATURE"] == "no"
 
 
+def test_features(deployed: Examples) -> None:
+    script = (
+        "import socket; s = socket.create_connection(('stackd.internal', 8016), 10);"
+        'b = b\'{"context": {"targetingKey": "ann", "plan": "pro"}}\';'
+        "h = b'POST /ofrep/v1/evaluate/flags HTTP/1.1\\r\\nhost: x\\r\\nconnection: close\\r\\n';"
+        "s.sendall(h + b'content-length: %d\\r\\n\\r\\n' % len(b) + b);"
+        "print(s.makefile('rb').read().decode().split('\\r\\n\\r\\n')[1])"
+    )
+    told = json.loads(deployed.out("features/web.1", "python3", "-c", script))
+    values = {flag["key"]: flag["value"] for flag in told["flags"]}
+    assert values["dark_mode"] is True
+    assert values["beta_search"] is True
+    assert values["page_size"] in (20, 40)
+    assert values.keys() == {"dark_mode", "new_checkout", "page_size", "beta_search"}
+
+
 def test_global(deployed: Examples) -> None:
     nodes = [row["name"] for row in deployed.cluster.must("node", "ls", "-o", "json").json]
     assert [row["slot"] for row in deployed.cluster.ps("global")] == nodes

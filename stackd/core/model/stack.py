@@ -7,6 +7,7 @@ import msgspec
 
 from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.container import ContainerSpec
+from stackd.core.model.feature import Feature
 from stackd.core.model.record import Value
 
 
@@ -319,6 +320,7 @@ class ServiceSpec(Value, frozen=True, kw_only=True):
     ports: tuple[Port, ...] = ()
     route: Route | None = None
     depends_on: Mapping[str, DependsOn] = msgspec.field(default_factory=dict)
+    features: Mapping[str, Feature] = msgspec.field(default_factory=dict)
 
 
 class NetworkSpec(Value, frozen=True, kw_only=True):

@@ -69,6 +69,20 @@ class World:
         self.revision = 0
         """Store revision up to which these tables are complete."""
 
+    def copy(self) -> "World":
+        """Tables of their own with the same records: what is applied there is not seen here."""
+        found = World()
+        found._tables.update((name, dict(rows)) for name, rows in self._tables.items())
+        found._order.update((name, list(keys)) for name, keys in self._order.items())
+        found._revisions = dict(self._revisions)
+        found._tasks_of.update((key, dict(ids)) for key, ids in self._tasks_of.items())
+        found._tasks_on.update((key, dict(ids)) for key, ids in self._tasks_on.items())
+        found._services_of.update((key, dict(names)) for key, names in self._services_of.items())
+        found._leaving, found._moving = dict(self._leaving), dict(self._moving)
+        found._views = dict(self._views)
+        found.revision = self.revision
+        return found
+
     def apply(self, record: Record, revision: int) -> None:
         """Take in a record as written at store revision `revision`."""
         previous = self._tables[record.TABLE].get(record.key)

@@ -39,13 +39,15 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks: its stack, its networks in the order of their ids, this node's gateway in the
-    first of them, and whether it may ask about the outside (not with internal networks only)."""
+    """Who asks: its stack and service, its networks in the order of their ids, this node's gateway
+    in the first of them, and whether it may ask about the outside (not with internal networks
+    only)."""
 
     stack: str
     networks: tuple[str, ...]
     gateway: str
     outside: bool
+    service: str = ""
 
 
 def askers(
@@ -68,6 +70,7 @@ def askers(
             networks=ids,
             gateway=gateways[ids[0]],
             outside=any(not known[network].internal for network in ids),
+            service=items[0].service,
         )
         found |= {item.address: asker for item in items}
     return found

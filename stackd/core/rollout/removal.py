@@ -11,6 +11,7 @@ import msgspec
 from stackd.core.model.analysis import Analysis
 from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids
+from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.ids import service_key
 from stackd.core.model.network import Network, ServiceAddresses, VolumeBinding
 from stackd.core.model.node import NodeStatus
@@ -96,6 +97,9 @@ def _service_records(world: World, stack: str, name: str) -> Iterator[Ref]:
     for hold in world.all(Hold):
         if hold.stack == stack and hold.service == name:
             yield ref(Hold, hold.key)
+    for override in world.all(FeatureOverride):
+        if override.stack == stack and override.service == name:
+            yield ref(FeatureOverride, override.key)
 
 
 def stack(world: World, name: str, now: float, ids: Ids) -> Decision:

@@ -16,6 +16,7 @@ from stackd.core.spec import (
     contents,
     deploy,
     environment,
+    features,
     healthcheck,
     judged,
     networks,
@@ -79,6 +80,9 @@ class Assembler:
                 other: DependsOn(need.condition or DependsOn.STARTED)
                 for other, need in depends.items()
             },
+            features=self._try(
+                (*path, "features"), partial(features.build, section.features or {}), {}
+            ),
         )
 
     def _try(self, path: Path, build: Callable[[], T], default: D) -> T | D:

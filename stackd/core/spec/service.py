@@ -8,6 +8,7 @@ from pydantic import BeforeValidator
 from stackd.core.spec.contents import GrantItem
 from stackd.core.spec.deploy import DeploySection, Restart
 from stackd.core.spec.environment import EnvFiles, Environment
+from stackd.core.spec.features import Features
 from stackd.core.spec.fields import (
     NAMED,
     Absolute,
@@ -73,7 +74,7 @@ Dependencies = Annotated[
 _PLANNED = frozenset(
     {
         "cgroup_parent", "cpuset", "device_cgroup_rules", "devices", "dns", "dns_opt",
-        "dns_search", "extra_hosts", "features", "group_add", "oom_score_adj", "pid",
+        "dns_search", "extra_hosts", "group_add", "oom_score_adj", "pid",
         "post_start", "pre_stop", "privileged", "security_opt", "shm_size", "stdin_open",
         "sysctls", "tty", "userns_mode",
     }
@@ -169,6 +170,7 @@ class ServiceSection(Section):
     cap_add: list[CapAdd] | None = None
     cap_drop: list[CapDrop] | None = None
     ulimits: Ulimits | None = None
+    features: Features | None = None
     deploy: DeploySection | None = None
     build: Ignored = None
     container_name: Ignored = None

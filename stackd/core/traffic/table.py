@@ -11,6 +11,7 @@ import msgspec
 from stackd.core.model import fit
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.draft import Draft, Ids
+from stackd.core.model.feature import FeatureOverride, in_effect
 from stackd.core.model.ids import service_key
 from stackd.core.model.network import Network, ServiceAddresses
 from stackd.core.model.node import NodeStatus
@@ -56,6 +57,8 @@ def concerned(world: World, dirty: Dirty) -> list[str]:
             keys.add(changed.key)
         elif changed.table == ContentHead.TABLE:
             keys.update(e.key for e in world.all(TrafficEntry) if e.route and e.route.tls)
+        elif changed.table == FeatureOverride.TABLE:
+            keys.add(changed.key.rpartition("/")[0])
         elif changed.table == NodeStatus.TABLE:
             keys.update(_of_nodes(world, changed.key))
         elif changed.table == Stack.TABLE:
@@ -194,6 +197,10 @@ def _declare(
         tls=_certificate(world, base.stack, spec),
         ingress_network=usable[0].id if usable else "",
         drain_timeout=spec.strategy.drain_timeout,
+        features={
+            name: in_effect(feature, world.get(FeatureOverride, f"{base.key}/{name}"))
+            for name, feature in spec.features.items()
+        },
     )
 
 

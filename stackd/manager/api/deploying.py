@@ -1,5 +1,7 @@
 """`apply`, `plan` and `diff`: a rendered stack, or a repository's, to the deployer and back."""
 
+import msgspec
+
 from stackd.core import spec
 from stackd.core.model.api import (
     ApplyAnswer,
@@ -67,7 +69,7 @@ class DeployApi:
                 override=True,
             )
         )
-        return self.answer(planned)
+        return await self._answer(planned, simulate=request.simulate)
 
     async def apply_files(self, request: FilesRequest, caller: Caller) -> ApplyAnswer:
         """Deploy stack files that came as text."""
@@ -124,7 +126,13 @@ class DeployApi:
                 pull=request.pull,
             )
         )
-        return self.answer(planned)
+        return await self._answer(planned, simulate=request.simulate)
+
+    async def _answer(self, planned: Planned, *, simulate: bool) -> PlanAnswer:
+        answer = self.answer(planned)
+        if not simulate:
+            return answer
+        return msgspec.structs.replace(answer, simulation=await self._deployer.simulate(planned))
 
     def _removals(self, declared: Declared) -> list[PlanAnswer]:
         """Plans for the stacks whose files are gone at that commit."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 from stackd.aio.clock import Clock
+from stackd.core.model.analysis import Analysis
 from stackd.core.model.api import (
     NameRequest,
     RevisionRow,
@@ -11,6 +12,7 @@ from stackd.core.model.api import (
     StatusAnswer,
 )
 from stackd.core.model.event import Event
+from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.fit import replicas
 from stackd.core.model.node import NodeReport, NodeStatus
 from stackd.core.model.release import Freeze, Hold, Override, Release, Revision, Stack
@@ -23,7 +25,8 @@ from stackd.core.rollout import freezing
 from stackd.core.rollout import steps as rollout_steps
 from stackd.core.rollout.phase import awaiting, behind, service_phase, serving, stack_phase
 from stackd.core.traffic.effective import weights as effective_weights
-from stackd.manager.api import names, troubles
+from stackd.manager.api import names, troubles, underway
+from stackd.manager.api.flags import flag_rows
 from stackd.manager.api.tasks import rfc3339
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller
@@ -41,7 +44,11 @@ WATCHED = (
     Hold,
     Freeze,
     Override,
+    Analysis,
+    FeatureOverride,
 )
+
+_EVENTS, _EVENTS_OF_A_SERVICE = 5, 8
 
 
 class StatusApi:
@@ -106,6 +113,7 @@ def service_status(world: World, head: Stack, service: str, now: float) -> Servi
     rows = _revisions(world, head.name, service, weights)
     override = world.get(Override, key)
     steps, step = _steps(spec, state, rows)
+    going = underway.rollout_row(world, state, now) if state else None
     return ServiceStatus(
         stack=head.name,
         service=service,
@@ -132,6 +140,9 @@ def service_status(world: World, head: Stack, service: str, now: float) -> Servi
         }
         if override
         else None,
+        rollout=going,
+        analyses=tuple(underway.analysis_rows(world, state)) if state else (),
+        features=tuple(flag_rows(world, head.name, now, service)),
     )
 
 
@@ -197,10 +208,11 @@ def _role(state: ServiceState | None, revision: str) -> str:
     return "target" if rollout is not None and rollout.target == revision else "old"
 
 
-def _recent(world: World, name: str, count: int = 5) -> list[str]:
+def _recent(world: World, name: str) -> list[str]:
+    """The latest events about `name` and what is part of it."""
+    parts = (f"{name}/", f"{name}.") if "/" in name else (f"{name}/",)
     about = [
-        e
-        for e in world.all(Event)
-        if not name or e.object == name or e.object.startswith(f"{name}/")
+        e for e in world.all(Event) if not name or e.object == name or e.object.startswith(parts)
     ]
+    count = _EVENTS_OF_A_SERVICE if "/" in name else _EVENTS
     return [f"{rfc3339(e.at)} {e.kind} {e.object} {e.text}" for e in about[-count:]]

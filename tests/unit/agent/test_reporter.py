@@ -73,3 +73,14 @@ async def test_requests_are_said_once_and_of_too_many_the_oldest_go() -> None:
         assert len(message.measured.batches) <= REQUEST_BATCH
         told += [found.sequence for found in message.measured.batches]
     assert told == list(range(3, BATCHES + 3))
+
+
+async def test_what_toggles_were_asked_for_stays_in_every_report() -> None:
+    reporter = Reporter()
+    reporter.asked({"shop/web/cart": 5.0})
+    report = NodeReport(id=NodeId(""), asked={"shop/web/cart": 5.0})
+    assert await reporter.next() == Report(report)
+    reporter.report(NodeReport(id=NodeId(""), applied=7))
+    assert await reporter.next() == Report(
+        NodeReport(id=NodeId(""), applied=7, asked={"shop/web/cart": 5.0})
+    )

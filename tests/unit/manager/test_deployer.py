@@ -200,6 +200,18 @@ async def test_a_plan_writes_nothing_and_its_hash_is_taken_back() -> None:
         assert done.plan.hash == planned.plan.hash
 
 
+async def test_a_plan_is_played_without_writing() -> None:
+    async with Harness() as on:
+        await on.put(*node())
+        one = deployer(on, FakeResolver({"web:1": A}))
+        before = on.store.revision
+        played = await one.simulate(await one.plan(request(stack(service()))))
+        assert on.store.revision == before
+        assert [s.text.partition(":")[0] for s in played.steps] == ["started", "completed"]
+        assert (played.duration, played.blocked) == (10, ())
+        assert played.peaks[0].node == "node1"
+
+
 async def test_a_stale_plan_is_refused() -> None:
     async with Harness() as on:
         await on.put(*node())

@@ -29,6 +29,7 @@ from stackd.core.model.api.deploy import (
     WaitAnswer,
     WaitRequest,
 )
+from stackd.core.model.api.flags import FlagRequest, FlagRow, FlagRows
 from stackd.core.model.api.run import (
     AdoptRequest,
     ExecFrame,
@@ -41,12 +42,20 @@ from stackd.core.model.api.run import (
     RolloutRequest,
     ScaleRequest,
 )
+from stackd.core.model.api.simulation import (
+    Assumed,
+    NodePeak,
+    SimulatedStep,
+    SimulationAnswer,
+)
 from stackd.core.model.api.status import (
+    AnalysisRow,
     EventRow,
     EventsRequest,
     HistoryRow,
     HistoryRows,
     RevisionRow,
+    RolloutRow,
     ServiceStatus,
     StackRow,
     StackRows,
@@ -83,10 +92,12 @@ from stackd.core.model.api.things import (
 
 __all__ = [
     "AdoptRequest",
+    "AnalysisRow",
     "Answer",
     "ApplyAnswer",
     "ApplyRequest",
     "ApproveRequest",
+    "Assumed",
     "ClusterAnswer",
     "CompareAnswer",
     "CompareLine",
@@ -101,6 +112,9 @@ __all__ = [
     "ExecFrame",
     "FieldRow",
     "FilesRequest",
+    "FlagRequest",
+    "FlagRow",
+    "FlagRows",
     "FreezeRequest",
     "HistoryRow",
     "HistoryRows",
@@ -114,6 +128,7 @@ __all__ = [
     "NameRequest",
     "NetworkRow",
     "NetworkRows",
+    "NodePeak",
     "NodeRequest",
     "NodeRow",
     "NodeRows",
@@ -130,8 +145,11 @@ __all__ = [
     "RevisionRow",
     "RolloutAnswer",
     "RolloutRequest",
+    "RolloutRow",
     "ScaleRequest",
     "ServiceStatus",
+    "SimulatedStep",
+    "SimulationAnswer",
     "StackRow",
     "StackRows",
     "StackStatus",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from stackd.core.model.api.base import Answer
+from stackd.core.model.api.simulation import SimulationAnswer
 from stackd.core.model.record import Value
 from stackd.core.model.stack import StackSpec
 
@@ -59,6 +60,8 @@ class PlanRequest(Value, frozen=True, kw_only=True):
     repo: str = ""
     commit: str = ""
     pull: bool = False
+    simulate: bool = False
+    """Play its rollouts in virtual time, too."""
 
     def __repr__(self) -> str:
         return f"PlanRequest({self.spec.name if self.spec else self.repo})"
@@ -87,6 +90,8 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     infeasible: tuple[str, ...]
     notes: tuple[str, ...]
     diff: str
+    simulation: SimulationAnswer | None = None
+    """Only where it was asked for."""
 
 
 class PlansAnswer(Answer, frozen=True, kw_only=True):

@@ -161,9 +161,9 @@ def test_askers_are_this_nodes_tasks_by_each_address() -> None:
         "n1",
         3,
     )
-    two = Asker("shop", ("front", "inner"), "10.1.0.3", outside=True)
+    two = Asker("shop", ("front", "inner"), "10.1.0.3", outside=True, service="web")
     assert askers == {
         "10.2.0.40": two,
         "10.1.0.40": two,
-        "10.2.0.41": Asker("shop", ("inner",), "10.2.0.3", outside=False),
+        "10.2.0.41": Asker("shop", ("inner",), "10.2.0.3", outside=False, service="web"),
     }

@@ -64,7 +64,6 @@ def test_bad_images(image: str) -> None:
     [
         ("privileged: true", "4:5 privileged is not supported yet"),
         ("devices: [/dev/fuse]", "devices is not supported yet"),
-        ("features: {}", "features is not supported yet"),
         ("mem_limit: 1g", "use deploy.resources.limits.memory"),
         ("network_mode: host", "network_mode is not supported by stackd: use networks"),
         ("enviroment: {}", "unknown key enviroment: did you mean environment?"),

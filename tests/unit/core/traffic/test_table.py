@@ -1,9 +1,11 @@
 """Services, tasks and weights -> entries."""
 
+import msgspec
 from msgspec.structs import replace
 
 from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.decision import Dirty
+from stackd.core.model.feature import Feature, FeatureOverride
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.network import ServiceAddresses
 from stackd.core.model.node import NodeStatus
@@ -232,3 +234,17 @@ def test_a_node_concerns_the_services_it_has_and_those_of_other_lost_ones() -> N
     assert table.concerned(town.world, Dirty(everything=False, refs=other)) == []
     down(town, 0)
     assert table.concerned(town.world, Dirty(everything=False, refs=other)) == [KEY]
+
+
+def test_toggles_as_they_act_now() -> None:
+    town = Town()
+    town.declare(features={"cart": Feature(share=1_000), "dark": Feature()})
+    override = FeatureOverride(
+        stack="shop", service="web", feature="cart", share=7_000, declared=1_000, by="ann", at=0
+    )
+    other = msgspec.structs.replace(override, feature="dark", declared=5)
+    town.put(override, other)
+    town.turn_table()
+    assert {n: f.share for n, f in town.entry.features.items()} == {"cart": 7_000, "dark": 0}
+    changed = Dirty(everything=False, refs=frozenset({ref(FeatureOverride, override.key)}))
+    assert table.concerned(town.world, changed) == [KEY]

@@ -5,8 +5,9 @@ import io
 import msgspec
 from rich.console import Console
 
-from stackd.cli.status import draw
+from stackd.cli.drawing import draw
 from stackd.core.model.api import NameRequest
+from stackd.core.model.event import Event
 from stackd.core.model.release import Hold, Override
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import Pause, SetWeight, Strategy, StrategyKind
@@ -18,6 +19,7 @@ from tests.unit.manager.api.cases import CALLER, declared, running
 SERVICE = {
     *("stack", "service", "phase", "reason", "strategy", "step", "steps", "weights"),
     *("revisions", "release", "commit", "owner", "hold", "override"),
+    *("rollout", "analyses", "features"),
 }
 REVISION = {"id", "role", "image", "desired", "running", "ready", "weight"}
 STACK = {"stack", "release", "commit", "seen_commit", "owner", "phase", "services"}
@@ -144,4 +146,17 @@ async def test_a_canary_shows_its_steps_and_both_weights() -> None:
     Console(file=drawn, width=120).print(draw(answer, []))
     lines = [line.strip(" │├└─") for line in drawn.getvalue().splitlines()]
     assert "✔ set_weight 5%" in lines
-    assert "▶ pause 90s" in lines
+    assert "▶ pause 90s  1m left" in lines
+    assert web.rollout is not None
+    assert (web.rollout.waits_for, web.rollout.pause_left) == ("time", 60)
+
+
+async def test_events_of_a_services_tasks_are_its_events() -> None:
+    async with Harness() as on:
+        await running(on)
+        names = ("shop/web", "shop/web.1", "shop/web2", "shop/db", "shop")
+        await on.put(
+            *(Event(id=f"z{n}", at=NOW, kind="a.b", object=n, principal="p") for n in names)
+        )
+        answer = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop/web"), CALLER)
+    assert [line.split()[2] for line in answer.events] == ["shop/web", "shop/web.1"]

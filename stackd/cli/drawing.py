@@ -1,0 +1,236 @@
+"""The status as a tree: stacks, services, what a rollout does, revisions, tasks, events.
+
+Called by `status`, once or at each change.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import Group
+from rich.text import Text
+from rich.tree import Tree
+
+from stackd.cli.output import clean
+from stackd.cli.simulation import span
+from stackd.cli.table import style_of
+from stackd.core.model.analysis import Reading, Span
+from stackd.core.model.api import (
+    AnalysisRow,
+    FlagRow,
+    RevisionRow,
+    RolloutRow,
+    ServiceStatus,
+    StackStatus,
+    StatusAnswer,
+    TaskRow,
+)
+
+_ICONS = {
+    "healthy": "✔",
+    "pass": "✔",
+    "degraded": "✖",
+    "aborted": "✖",
+    "fail": "✖",
+    "rolling_back": "⚠",
+    "progressing": "◌",
+    "inconclusive": "◌",
+    "pending": "◷",
+    "paused": "॥",
+}
+_VERDICTS = {"pass": "green", "fail": "red", "inconclusive": "blue"}
+_ACTIVE = ("waiting", "progressing", "paused", "rolling_back")
+
+
+def draw(answer: StatusAnswer, tasks: Iterable[TaskRow], foot: Sequence[str] = ()) -> Group:
+    """All of it; `foot` comes last."""
+    rows = list(tasks)
+    parts: list[Tree | Text] = [_stack(s, rows, answer.service) for s in answer.stacks]
+    if not parts:
+        parts.append(Text("No stacks yet. Deploy one: stackd apply -f stack.yml"))
+    parts += [Text(clean(line), style="red") for line in answer.troubles]
+    parts += [Text(clean(line), style="dim") for line in answer.events]
+    parts += [Text(clean(line), style="bold") for line in foot]
+    return Group(*parts)
+
+
+def _stack(stack: StackStatus, tasks: list[TaskRow], only: str) -> Tree:
+    title = Text(stack.stack, style="bold")
+    title.append(f"  {_state(stack.phase)}", style=style_of(stack.phase))
+    commit = f" commit {stack.commit[:12]}" if stack.commit else ""
+    title.append(f"  release {stack.release}{commit}  owner {stack.owner}", style="dim")
+    tree = Tree(title)
+    for freeze in stack.frozen:
+        tree.add(Text(clean(freeze), style="yellow"))
+    if stack.problem:
+        tree.add(Text(clean(stack.problem), style="red"))
+    for service in stack.services:
+        if not only or service.service == only:
+            _service(tree, service, tasks)
+    return tree
+
+
+def _state(word: str) -> str:
+    return f"{_ICONS.get(word, '•')} {word}"
+
+
+def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
+    title = Text(service.service, style="bold")
+    title.append(f"  {_state(service.phase)}", style=style_of(service.phase))
+    title.append(f"  {service.strategy}", style="dim")
+    if service.override:
+        title.append(f"  override {dict(service.override)}", style="yellow")
+    branch = tree.add(title)
+    if service.reason:
+        branch.add(Text(clean(service.reason)))
+    going = service.rollout
+    if going is not None and going.phase in _ACTIVE:
+        branch.add(_begun(going, service.reason))
+        for line in _steps(service, going):
+            branch.add(line)
+        for words in going.steering:
+            branch.add(Text(clean(words), style="cyan"))
+    if going is not None and (going.phase in _ACTIVE or service.hold):
+        for analysis in service.analyses:
+            leaf = branch.add(_analysis(analysis))
+            for line in _figures(analysis):
+                leaf.add(line)
+    for flag in service.features:
+        branch.add(_feature(flag))
+    for hold in service.hold:
+        branch.add(Text(clean(hold), style="yellow"))
+    for revision in service.revisions:
+        leaf = branch.add(_revision(revision, service.weights.get(revision.id)))
+        for task in tasks:
+            own = (task.stack, task.service) == (service.stack, service.service)
+            if own and task.revision == revision.id:
+                leaf.add(_task(task))
+
+
+def _begun(going: RolloutRow, reason: str) -> Text:
+    """What goes where, unless the reason says it; since when, on whose word."""
+    way = f"{going.source or 'nothing'} -> {going.target}"
+    text = Text("" if way in reason else f"{way}  ", style="dim")
+    text.append(f"release {going.release}")
+    if going.commit:
+        text.append(f"  commit {going.commit[:12]}")
+    by = f" by {clean(going.by)}" if going.by else ""
+    text.append(f"  began {going.started}{by}")
+    if going.promoted:
+        text.append(f"; promoted by {clean(', '.join(going.promoted))}")
+    return text
+
+
+def _steps(service: ServiceStatus, going: RolloutRow) -> list[Text]:
+    """The steps of a rollout that has such, while it runs: done, current, still to come."""
+    running = service.phase in ("progressing", "paused", "pending")
+    if service.strategy in ("rolling", "recreate") or not going.source or not running:
+        return []
+    lines = []
+    for number, step in enumerate(service.steps):
+        if number < service.step:
+            lines.append(Text(f"✔ {step}", style="green"))
+        elif number > service.step:
+            lines.append(Text(f"  {step}", style="dim"))
+        else:
+            line = Text(f"▶ {step}", style="bold")
+            line.append(_waits(service, going), style="yellow")
+            lines.append(line)
+    return lines
+
+
+def _waits(service: ServiceStatus, going: RolloutRow) -> str:
+    match going.waits_for:
+        case "person":
+            return f"  waits for you: stackd promote {service.stack}/{service.service}"
+        case "time":
+            return f"  {span(round(going.pause_left))} left"
+        case "analysis":
+            return "  waits for its verdict"
+    return ""
+
+
+def _analysis(row: AnalysisRow) -> Text:
+    """The verdict, why, and what is still missing to it."""
+    text = Text(f"analysis {row.place}  ", style="bold")
+    text.append(_state(row.verdict), style=_VERDICTS.get(row.verdict, ""))
+    if row.reason:
+        text.append(f"  {clean(row.reason)}")
+    told = "more requests" in row.reason
+    if not row.final and not told and row.requests_left is not None:
+        text.append(f"; about {row.requests_left:,} more requests", style="yellow")
+        if row.seconds_left is not None:
+            text.append(f", {span(round(row.seconds_left))}", style="yellow")
+    return text
+
+
+def _figures(row: AnalysisRow) -> Iterator[Text]:
+    """Canary against stable, with intervals, and what was checked."""
+    if row.canary_requests or row.stable_requests:
+        counts = f"canary {row.canary_requests:,}, stable {row.stable_requests:,}"
+        yield Text(f"requests judged: {counts}", style="dim")
+    for reading in row.readings:
+        yield _reading(reading)
+    for name, said in row.checks.items():
+        yield Text(clean(f"check {name}: {said}"))
+
+
+def _reading(reading: Reading) -> Text:
+    what = "failed" if reading.metric == "errors" else "slow blocks"
+    text = Text(f"{what}: canary {_share(reading.canary)}, stable {_share(reading.stable)}")
+    ratio = reading.ratio
+    if ratio is not None and math.isfinite(ratio.value):
+        high = f"{ratio.high:.3g}" if math.isfinite(ratio.high) else "∞"
+        text.append(f", {ratio.value:.3g} times [{ratio.low:.3g}, {high}]")
+    worse = f"; evidence of worse {reading.evidence:.3g} of {reading.fails_at:g}"
+    text.append(f"{worse}, of no worse {reading.fine:.3g} of {reading.passes_at:g}", style="dim")
+    return text
+
+
+def _share(found: Span) -> str:
+    """A share with its 99 % interval."""
+    return f"{found.value:.2%} [{found.low:.2%}, {found.high:.2%}]"
+
+
+def _feature(flag: FlagRow) -> Text:
+    text = Text(f"feature {flag.feature} ", style="")
+    text.append(f"{flag.share / 100:g}%", style="bold")
+    if flag.override:
+        text.append(f" set by {clean(str(flag.override['by']))}", style="yellow")
+        text.append(f", declared {flag.declared / 100:g}%", style="yellow")
+    if flag.rules:
+        text.append(f"  {clean('; '.join(flag.rules))}", style="dim")
+    if flag.stale:
+        text.append("  stale", style="yellow")
+    return text
+
+
+def _revision(revision: RevisionRow, wanted: int | None) -> Text:
+    text = Text(f"# {revision.id} ", style="cyan")
+    text.append(revision.role)
+    text.append(f"  {revision.ready}/{revision.desired} ready", style="")
+    text.append(f"  {_bar(revision)}  {revision.weight / 100:g}%")
+    if wanted is not None and wanted != revision.weight:
+        text.append(f" of {wanted / 100:g}% wanted", style="yellow")
+    text.append(f"  {clean(revision.image)}", style="dim")
+    return text
+
+
+def _bar(revision: RevisionRow, width: int = 20) -> str:
+    wanted = max(revision.desired, revision.running, 1)
+    full = round(width * min(revision.ready, wanted) / wanted)
+    return "█" * full + "░" * (width - full)
+
+
+def _task(task: TaskRow) -> Text:
+    text = Text(f"{task.slot} {task.id} ", style="")
+    text.append(task.state, style=style_of(task.state))
+    if task.health != "none":
+        text.append(f" {task.health}", style=style_of(task.health))
+    if task.desired_state != "running":
+        text.append(" leaving", style="yellow")
+    if task.in_flight:
+        text.append(f" {task.in_flight} in flight", style="yellow")
+    text.append(f"  {task.node}", style="dim")
+    if task.error:
+        text.append(f"  {clean(task.error)}", style="red")
+    return text

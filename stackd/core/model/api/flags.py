@@ -1,0 +1,43 @@
+"""What is asked and told of feature toggles."""
+
+from collections.abc import Mapping
+
+from stackd.core.model.api.base import Answer
+from stackd.core.model.feature import FeatureValue
+from stackd.core.model.record import Value
+
+
+class FlagRequest(Value, frozen=True, kw_only=True):
+    """A share of a toggle, set by hand; None = as declared."""
+
+    name: str
+    """STACK/SERVICE/FEATURE."""
+    share: int | None = None
+    """0..10000."""
+
+
+class FlagRow(Answer, frozen=True, kw_only=True):
+    """A line of `flag ls`, and of `features` in the status of a service."""
+
+    stack: str
+    service: str
+    feature: str
+    share: int
+    """0..10000, as it acts now."""
+    declared: int
+    value: FeatureValue
+    otherwise: FeatureValue
+    rules: tuple[str, ...]
+    override: Mapping[str, str | int] | None
+    since: str
+    """Since when it has been declared just so, as far as releases are kept."""
+    asked: str
+    """When a task last asked for it, to the minute, as far as agents have run; '' = never."""
+    stale: bool
+    """It has reached everybody or nobody for 30 days: nothing asks for it any more, or should."""
+
+
+class FlagRows(Answer, frozen=True, kw_only=True):
+    """`flag ls`."""
+
+    flags: tuple[FlagRow, ...]

@@ -1,0 +1,136 @@
+"""Feature toggles: `flag ls`, `flag set`, and their rows in `status`."""
+
+from collections.abc import Iterator
+
+from stackd.aio.clock import Clock
+from stackd.core.model.api import FlagRequest, FlagRow, FlagRows, NameRequest, Text
+from stackd.core.model.event import Event
+from stackd.core.model.feature import WHOLE, Feature, FeatureOverride, in_effect
+from stackd.core.model.node import NodeReport
+from stackd.core.model.record import Changes, Delete, Put, ref
+from stackd.core.model.release import Release, Stack
+from stackd.core.model.world import World
+from stackd.errors import Refused
+from stackd.manager.api import names
+from stackd.manager.api.tasks import rfc3339
+from stackd.store.tables import Fence, Tables
+from stackd.wire.control import Caller
+
+STALE = 30 * 86400.0
+"""Seconds after which a toggle that reaches everybody or nobody is one to be taken out."""
+
+
+class FlagApi:
+    """Handlers about toggles."""
+
+    def __init__(
+        self, tables: Tables, fence: Fence | None, clock: Clock, ids: Iterator[str]
+    ) -> None:
+        self._tables = tables
+        self._fence = fence
+        self._clock = clock
+        self._ids = ids
+
+    async def list(self, request: NameRequest, caller: Caller) -> FlagRows:
+        """Those of everything, a stack or a service."""
+        world, now = self._tables.world, self._clock.now()
+        stack, _, service = request.name.partition("/")
+        if service:
+            names.service_of(world, request.name)
+        heads = [names.stack_of(world, stack)] if stack else [*world.all(Stack)]
+        rows = (row for head in heads for row in flag_rows(world, head.name, now, service))
+        return FlagRows(flags=tuple(rows))
+
+    async def set(self, request: FlagRequest, caller: Caller) -> Text:
+        """Store a share set by hand, or end it."""
+        world = self._tables.world
+        place, _, name = request.name.rpartition("/")
+        stack, service = names.service_of(world, place)
+        spec = world.declared(stack, service)
+        feature = spec.features.get(name) if spec else None
+        if feature is None:
+            raise Refused(f"{place} declares no feature {name}.", f"See: stackd flag ls {place}")
+        declared = request.share is None or request.share == feature.share
+        override = FeatureOverride(
+            stack=stack,
+            service=service,
+            feature=name,
+            share=feature.share if request.share is None else request.share,
+            declared=feature.share,
+            by=caller.principal,
+            at=self._clock.now(),
+        )
+        change = (
+            Delete(ref=ref(FeatureOverride, override.key)) if declared else Put(record=override)
+        )
+        of = f"the declared {feature.share / 100:g}%"
+        text = (
+            f"{request.name} is back at {of}."
+            if declared
+            else f"{request.name}: {override.share / 100:g}% instead of {of}."
+        )
+        event = Event(
+            id=next(self._ids),
+            at=override.at,
+            kind="flag.set",
+            object=place,
+            principal=caller.principal,
+            text=text,
+        )
+        relies = (ref(Stack, stack),)
+        changes = Changes(changes=(change, Put(record=event)), relies=relies)
+        await self._tables.commit(changes, self._fence)
+        return Text(text=text)
+
+
+def flag_rows(world: World, stack: str, now: float, only: str = "") -> Iterator[FlagRow]:
+    """The toggles that the current release of a stack declares; of one service with `only`."""
+    release = world.release(stack)
+    for service, part in sorted(release.services.items()) if release else ():
+        if only and service != only:
+            continue
+        for name, feature in sorted(part.spec.features.items()):
+            yield _row(world, (stack, service, name), feature, now)
+
+
+def _row(world: World, place: tuple[str, str, str], feature: Feature, now: float) -> FlagRow:
+    stack, service, name = place
+    override = world.get(FeatureOverride, "/".join(place))
+    holds = override is not None and override.declared == feature.share
+    acts = in_effect(feature, override)
+    since = _since(world, place, feature)
+    reports = [*world.all(NodeReport)]
+    settled = acts.share in (0, WHOLE) and not feature.rules and not holds
+    return FlagRow(
+        stack=stack,
+        service=service,
+        feature=name,
+        share=acts.share,
+        declared=feature.share,
+        value=feature.value,
+        otherwise=feature.otherwise,
+        rules=tuple(
+            f"{r.attribute} is {' or '.join(r.any_of)}: {r.share / 100:g}%" for r in feature.rules
+        ),
+        override={"share": override.share, "by": override.by, "at": rfc3339(override.at)}
+        if override is not None and holds
+        else None,
+        since=rfc3339(since),
+        asked=rfc3339(max(r.asked.get("/".join(place), 0.0) for r in reports) if reports else 0),
+        stale=settled and now - since > STALE,
+    )
+
+
+def _since(world: World, place: tuple[str, str, str], feature: Feature) -> float:
+    """Since when it has been declared just so: of the kept releases up to the current one."""
+    stack, service, name = place
+    current = world.release(stack)
+    assert current is not None, "only what a release declares has a row"
+    found = current.at
+    kept = [r for r in world.all(Release) if r.stack == stack and r.number <= current.number]
+    for release in sorted(kept, key=lambda r: -r.number):
+        part = release.services.get(service)
+        if part is None or part.spec.features.get(name) != feature:
+            break
+        found = release.at
+    return found
