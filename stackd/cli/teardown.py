@@ -40,7 +40,8 @@ async def take_down(layout: ClusterLayout, found: ClusterFile, *, purge: bool) -
     await asyncio.to_thread(_remove_cgroups, hierarchies, f"/stackd-{layout.cluster}")
     await asyncio.to_thread(leftovers.sweep, layout.cluster, RUN_ROOT / "shared")
     shutil.rmtree(layout.run, ignore_errors=True)
-    shutil.rmtree(f"/dev/shm/stackd-{layout.cluster}", ignore_errors=True)
+    for suffix in ("", "-checks"):
+        shutil.rmtree(f"/dev/shm/stackd-{layout.cluster}{suffix}", ignore_errors=True)
     with contextlib.suppress(OSError):
         layout.run.parent.rmdir()
     if purge:

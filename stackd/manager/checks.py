@@ -13,6 +13,7 @@ import tempfile
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import assert_never
 
 import msgspec
@@ -88,8 +89,9 @@ class _Reply(msgspec.Struct):
     error: str = ""
 
 
-async def ask(check: Check, subject: Subject, at: float) -> CheckResult:
-    """One answer. Never raises but for being cancelled."""
+async def ask(check: Check, subject: Subject, at: float, folder: Path) -> CheckResult:
+    """One answer. A command gets a folder of its own in `folder`, which everybody may pass
+    through. Never raises but for being cancelled."""
     try:
         match check.kind:
             case CheckKind.PROMETHEUS:
@@ -97,7 +99,7 @@ async def ask(check: Check, subject: Subject, at: float) -> CheckResult:
             case CheckKind.HTTP:
                 return _of_status(check, await fetch(Call(check.url, timeout=check.timeout)), at)
             case CheckKind.COMMAND:
-                return await _command(check, subject, at)
+                return await _command(check, subject, at, folder)
             case CheckKind.WEBHOOK:
                 return await _gate(check, subject, at)
             case never:
@@ -169,10 +171,10 @@ async def _gate(check: Check, subject: Subject, at: float) -> CheckResult:
     return _result(check, at, outcome, text)
 
 
-async def _command(check: Check, subject: Subject, at: float) -> CheckResult:
+async def _command(check: Check, subject: Subject, at: float, place: Path) -> CheckResult:
     """Run by nobody, without capabilities, with the system's programs to read and an empty folder
     of its own to write: who may write a stack file is not root of this machine."""
-    with tempfile.TemporaryDirectory(prefix="stackd-check-") as folder:
+    with tempfile.TemporaryDirectory(dir=place) as folder:
         shutil.chown(folder, NOBODY, NOBODY)
         done = await proc.run(_confined(check, subject, folder))
     if done.code == confined.NOT_STARTED:
@@ -215,13 +217,17 @@ _Place = tuple[str, str, str]
 class Checks:
     """Keeps a task for each check that an analysis under way asks for."""
 
-    def __init__(self, context: Context, answers: Answers) -> None:
+    def __init__(self, context: Context, answers: Answers, folder: Path) -> None:
+        """`folder`: where commands may write, in memory; only this manager's."""
         self._context = context
+        self._folder = folder
         self._answers = answers
         self._tasks: dict[tuple[_Place, Check], asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(mode=0o711)
         tables = self._context.tables
         subscription = tables.subscribe(ServiceState, Stack, Analysis)
         try:
@@ -231,6 +237,7 @@ class Checks:
                     self._keep(group, _asked(tables.world))
         finally:
             tables.unsubscribe(subscription)
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _keep(
         self, group: asyncio.TaskGroup, asked: Mapping[tuple[_Place, Check], "_Asked"]
@@ -244,7 +251,7 @@ class Checks:
     async def _again(self, place: _Place, check: Check, one: "_Asked") -> None:
         clock = self._context.clock
         while True:
-            result = await ask(check, one.subject, clock.now())
+            result = await ask(check, one.subject, clock.now(), self._folder)
             self._answers.put(place, check, result)
             await clock.sleep(one.interval)
 

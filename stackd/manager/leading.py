@@ -109,6 +109,11 @@ class Manager:
         """A folder in memory for files that hold credentials for the length of one command."""
         return Path("/dev/shm", f"stackd-{self.cluster.id}")
 
+    @property
+    def checks(self) -> Path:
+        """A folder in memory where commands of analyses, which are not root, may write."""
+        return Path("/dev/shm", f"stackd-{self.cluster.id}-checks")
+
 
 @dataclass(frozen=True, slots=True)
 class _Services:
@@ -147,7 +152,7 @@ async def lead(manager: Manager, context: Context) -> None:
         for one in loops:
             group.create_task(loop.run(one, context), name=f"loop {one.name}")
         group.create_task(services.dispatcher.run(context), name="dispatcher")
-        group.create_task(Checks(context, answers).run(), name="checks")
+        group.create_task(Checks(context, answers, manager.checks).run(), name="checks")
         source = _source(manager, context, services)
         group.create_task(source.run(), name="source")
         told = CommitStatuses(context, services.repositories.status_token)

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -76,7 +78,12 @@ def text(body: str, status: int = 200) -> Handler:
 
 
 async def outcome(kind: CheckKind, **fields: object) -> CheckResult:
-    return await ask(Check(name="c", kind=kind, **fields), SUBJECT, 5.0)  # type: ignore[arg-type]
+    check = Check(name="c", kind=kind, **fields)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o711)
+        found = await ask(check, SUBJECT, 5.0, Path(folder))
+        assert list(Path(folder).iterdir()) == []
+    return found
 
 
 AT_LEAST = Condition(operator=Operator.AT_LEAST, value=0.99)
