@@ -34,7 +34,7 @@ def test_every_verb_that_prints_knows_json(words: str) -> None:
 
 def test_planned_verbs_are_not_listed() -> None:
     hidden = {words for words, command in VERBS.items() if command.hidden}
-    assert "stackd approve" in hidden
+    assert "stackd init" in hidden
     assert "stackd image push" in hidden
 
 

@@ -12,6 +12,7 @@ from stackd.core.model.analysis import Analysis
 from stackd.core.model.cluster import JoinSecrets
 from stackd.core.model.container import ContainerSpec
 from stackd.core.model.event import Event
+from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.ids import NetworkId, NodeId, RevisionId, TaskId
 from stackd.core.model.network import Network, ServiceAddresses, VolumeBinding
 from stackd.core.model.node import Node, NodeStatus
@@ -49,6 +50,15 @@ CONTAINER = ContainerSpec(image="web@sha256:" + "1" * 64, environment={"LONG": "
 SERVICE = ServiceSpec(name="web", container=CONTAINER)
 
 RECORDS: tuple[Record, ...] = (
+    FeatureOverride(
+        stack="shop",
+        service="web",
+        feature="new_checkout",
+        share=5_000,
+        declared=1_000,
+        by="root",
+        at=1.0,
+    ),
     ApiToken(
         name="ci",
         hash="0" * 64,
