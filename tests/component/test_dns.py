@@ -19,6 +19,7 @@ from stackd.core.model.driver import NetworkView
 from stackd.core.model.ids import NetworkId, RevisionId, TaskId
 from stackd.core.model.network import Network
 from stackd.core.model.traffic import Endpoint, EndpointState, TrafficEntry
+from tests.fakes.ports import free_port
 
 HERE = NodeItem(id="n1", name="node1", index=1, address="192.0.2.1")
 FRONT = Network(id=NetworkId("front001"), name="front", vni=1, subnet="10.1.0.0/24")
@@ -128,8 +129,9 @@ async def server() -> AsyncIterator[Server]:
 async def serving() -> AsyncIterator[Server]:
     loop = asyncio.get_running_loop()
     outside, place, background = Outside(), Loopback(), Background()
-    transport, _ = await loop.create_datagram_endpoint(lambda: outside, local_addr=("127.0.0.1", 0))
-    port = transport.get_extra_info("sockname")[1]
+    port = free_port()  # one that the kernel gives to no client, of either kind
+    local = ("127.0.0.1", port)
+    transport, _ = await loop.create_datagram_endpoint(lambda: outside, local_addr=local)
 
     async def serve_tcp(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         size = struct.unpack("!H", await reader.readexactly(2))[0]
