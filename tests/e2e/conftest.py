@@ -5,6 +5,7 @@ purged by the next one.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -23,14 +24,19 @@ _PREFIX = "stackd-e2e-"
 
 @pytest.fixture(scope="session", autouse=True)
 def abandoned() -> None:
-    """Purge what killed runs have left."""
-    for folder in _PLACE.glob(f"{_PREFIX}*"):
-        owner = folder.name.removeprefix(_PREFIX).split("-")[0]
-        if not Path("/proc", owner).exists():
-            Cluster(folder / "data").down()
-            if folder.is_mount():
-                subprocess.run(["umount", "--lazy", str(folder)], check=True)
-            shutil.rmtree(folder)
+    """Purge what killed runs have left; one of the processes of this run does."""
+    handle = os.open(_PLACE, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        for folder in _PLACE.glob(f"{_PREFIX}*"):
+            owner = folder.name.removeprefix(_PREFIX).split("-")[0]
+            if not Path("/proc", owner).exists():
+                Cluster(folder / "data").down()
+                if folder.is_mount():
+                    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+                shutil.rmtree(folder)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
