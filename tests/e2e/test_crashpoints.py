@@ -54,6 +54,8 @@ HAND_OVER = (
     "envoy.forget",
 )  # fmt: skip
 """Steps of a planned restart of Envoy, which a round asks for when one of them is armed."""
+JUDGED = ("store.analyses",)
+"""Steps of a rollout that is analysed, which a round makes when one of them is armed."""
 ROUNDS = [
     # What the manager decides and says, what the agent says, a container from its root to its end.
     ["store.rollouts.after", "runtime.create.before", "conmon.create.after", "runc.start.before",
@@ -66,12 +68,32 @@ ROUNDS = [
     # What is come to only when a process starts again.
     ["agent.begin.after", "task.resume.before", "store.leader.after", "record.rewrite.before",
      "store.publish.before"],
+    ["store.analyses.after"],
 ]  # fmt: skip
 """The failpoints of `make test`, by round."""
 LATE = ("store.reaper",)
 """Steps that are come to after many rounds, when there is old history to remove."""
 TOGETHER = 5
 """Failpoints in one round of a soak."""
+
+
+JUDGED_STACK = """
+name: judged
+services:
+  web:
+    image: stackd-demo:{version}
+    deploy:
+      strategy:
+        type: canary
+        monitor: 300ms
+        scale_down_delay: 0s
+        steps:
+          - set_weight: 50%
+          - analysis:
+              checks: [{{command: [/bin/true]}}]
+              warm_up: 0s
+              interval: 1s
+"""
 
 
 def points_of(*steps: str) -> list[str]:
@@ -178,6 +200,16 @@ class Crashes:
         before = self.envoys()
         until(lambda: asked() and not self.envoys() & before, "a handover", PATIENCE)
 
+    def judge(self, points: Iterable[str]) -> None:
+        """Roll out a canary that is analysed, if that is what a failpoint waits for."""
+        if not {*points} & {*points_of(*JUDGED)}:
+            return
+        for version in (1, 2):
+            text = JUDGED_STACK.format(version=version)
+            self.insist("apply", "-f", "-", stdin=text)
+            self.insist("wait", "judged")
+        self.insist("rm", "judged", "--wait", "--timeout", "60s")
+
     def envoys(self) -> set[truth.Process]:
         found = truth.processes(self.cluster).items()
         return {process for name, process in found if name.startswith("node1/envoy-")
@@ -267,6 +299,7 @@ def crash(crashes: Crashes, points: list[str]) -> Tally:
             for process in restarts:
                 crashes.kill(process)
         crashes.hand_over(points)
+        crashes.judge(points)
         crashes.insist("wait", "side")
         crashes.insist("wait", "crash")
         crashes.insist("scale", "crash/web=3")

@@ -90,6 +90,7 @@ def source(cluster: Cluster, tmp_path: Path) -> Iterator[Source]:
     with forge_host() as host:
         yield Source(cluster, tmp_path, host)
         cluster.run("repo", "rm", "forge", "--prune")
+        until(lambda: cluster.run("status", "forged").code == 1, "forged is removed")
 
 
 def test_a_bad_commit_is_told_and_its_revert_pushed(source: Source) -> None:
