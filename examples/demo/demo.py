@@ -83,20 +83,25 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def commit(version: int) -> str:
-    """Commit the stack at a version; returns the commit."""
-    (REPOSITORY / "shop.stack.yml").write_text(STACK.format(version=version, port=PORT))
+def commit(text: str, message: str) -> str:
+    """Commit the stack; returns the commit."""
+    (REPOSITORY / "shop.stack.yml").write_text(text)
     git("add", "-A")
-    git("commit", "-q", "-m", f"shop at version {version}")
-    print(f"$ git commit -m 'shop at version {version}'")
+    git("commit", "-q", "-m", message)
+    print(f"$ git commit -m '{message}'")
     return git("rev-parse", "HEAD")
+
+
+def version(number: int) -> str:
+    """Commit the stack with that version of its image; returns the commit."""
+    return commit(STACK.format(version=number, port=PORT), f"shop at version {number}")
 
 
 async def roll_under_load() -> None:
     """Commit version 2 and watch it while a client counts."""
     async with Load(TARGET, RATE).running() as tally:
         await asyncio.sleep(0.3)
-        revision = commit(2)
+        revision = version(2)
         waiting = await asyncio.create_subprocess_exec(  # noqa: TID251
             *STACKD, "wait", "shop", "--commit", revision, "--timeout", "120s", cwd=ROOT
         )
@@ -173,7 +178,7 @@ def play(keep: bool) -> None:
     stackd("image", "load", "-i", str(ROOT / ".cache" / "demo-image.tar"))
     say("A stack from Git")
     git("init", "-q", "-b", "main")
-    first = commit(1)
+    first = version(1)
     stackd("repo", "add", str(REPOSITORY), "--name", "demo", "--interval", "2s")
     stackd("wait", "shop", "--commit", first, "--timeout", "120s")
     stackd("status", "shop")
