@@ -216,8 +216,8 @@ def _revision(revision: RevisionRow, wanted: int | None) -> Text:
 
 
 def _bar(revision: RevisionRow, width: int = 20) -> str:
-    wanted = max(revision.desired, revision.running, 1)
-    full = round(width * min(revision.ready, wanted) / wanted)
+    """Its share of the traffic."""
+    full = round(width * revision.weight / 10_000)
     return "█" * full + "░" * (width - full)
 
 
