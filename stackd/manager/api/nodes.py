@@ -1,18 +1,17 @@
 """Nodes: `node ls|inspect|drain|activate|pause|label`."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
-from stackd.aio.clock import Clock
 from stackd.core.model.api import NameRequest, NodeRequest, NodeRow, NodeRows
 from stackd.core.model.event import Event
 from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.record import Changes, Put
 from stackd.core.model.states import Availability
 from stackd.errors import Conflict, Refused
-from stackd.store.tables import Fence, Tables
+from stackd.manager.loop import Context
 from stackd.wire.control import Caller
 
 TRIES = 5
@@ -28,13 +27,9 @@ def _natural(name: str) -> tuple[str, int]:
 class NodeApi:
     """Handlers about nodes."""
 
-    def __init__(
-        self, tables: Tables, fence: Fence | None, clock: Clock, ids: Iterator[str]
-    ) -> None:
-        self._tables = tables
-        self._fence = fence
-        self._clock = clock
-        self._ids = ids
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._tables = context.tables
 
     async def list(self, request: NameRequest, caller: Caller) -> NodeRows:
         """Every node, by name."""
@@ -54,8 +49,8 @@ class NodeApi:
             if wanted == node:
                 return NodeRows(nodes=(self._row(node),))
             event = Event(
-                id=next(self._ids),
-                at=self._clock.now(),
+                id=next(self._context.ids),
+                at=self._context.clock.now(),
                 kind="node.changed",
                 object=node.name,
                 principal=caller.principal,
@@ -63,7 +58,7 @@ class NodeApi:
             )
             changes = Changes(changes=(Put(record=wanted), Put(record=event)))
             try:
-                await self._tables.commit(changes, self._fence)
+                await self._tables.commit(changes, self._context.fence)
             except Conflict:
                 continue
             return NodeRows(nodes=(self._row(wanted),))
