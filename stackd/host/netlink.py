@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
-REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
+REPLACE, EXCL, CREATE = 0x100, 0x200, 0x400
 NESTED = 0x8000
 
 ROUTE, NETFILTER = 0, 12

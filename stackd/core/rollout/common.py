@@ -282,8 +282,3 @@ def allowed_end(view: TaskView, spec: ServiceSpec) -> bool:
         view.status.state is TaskState.COMPLETE
         and spec.restart.condition is not RestartCondition.ANY
     )
-
-
-def limits(policy: Strategy, total: int) -> tuple[int, int]:
-    """(tasks above `total` at most, tasks below `total` at most); never both 0."""
-    return policy.limits(total)
