@@ -1,7 +1,7 @@
 """Netlink in the raw: messages packed by hand, sent many at a time, answers awaited.
 
 Ten to fifty times faster than the usual library, which matters for each task and endpoint.
-Used by `host.rtnl`, `host.nfset` and `host.conntrack`. Sockets are blocking, for worker threads.
+Used by `host.rtnl`, `host.nftables` and `host.conntrack`. Sockets are blocking, for worker threads.
 """
 
 import errno

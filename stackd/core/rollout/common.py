@@ -1,6 +1,6 @@
 """What every strategy is given and gives back, and how a service is observed.
 
-Used by the strategies, `service`, `judge` and `phase`.
+Used by the strategies and by everything that leads them.
 """
 
 from collections import Counter, defaultdict

@@ -1,6 +1,6 @@
 """`steps` of a canary: what is done before the new revision takes over.
 
-Called by `strategy`, and by `assembly` for the faults of a single step.
+Called by `strategy`, and by `judged` for the faults of a single step.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
