@@ -73,7 +73,9 @@ def test_hundredths(text: str, expected: int) -> None:
     assert scalars.hundredths(text, "share") == expected
 
 
-@pytest.mark.parametrize("text", ["", "5", "-1%", "101%", "100.01%", "0.001%", ".5%", "5 %", "٥%"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "-1%", "101%", "100.01%", "0.001%", ".5%", "5 %", "\u0665%"]
+)
 def test_what_is_no_percentage_in_hundredths(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a weight: write 0% to 100%"):
         scalars.hundredths(text, "weight")
