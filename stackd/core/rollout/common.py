@@ -216,7 +216,12 @@ def promotable(rollout: Rollout) -> bool:
 
 def resting(rollout: Rollout) -> bool:
     """It is in a pause or an analysis, or waits for its group: that nothing moves is meant so."""
-    return rollout.waits or rollout.pause_at > 0 or rollout.judges or grouped(rollout)
+    return halted(rollout) or grouped(rollout)
+
+
+def halted(rollout: Rollout) -> bool:
+    """The pause or the analysis that its current step is has begun."""
+    return rollout.waits or rollout.pause_at > 0 or rollout.judges
 
 
 def grouped(rollout: Rollout) -> bool:

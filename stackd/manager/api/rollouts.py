@@ -8,7 +8,7 @@ from stackd.core.model.release import Revision
 from stackd.core.model.rollout import RolloutPhase, ServiceState
 from stackd.core.model.world import World
 from stackd.core.plan.revision import renewed
-from stackd.core.rollout import commands
+from stackd.core.rollout import commands, goback
 from stackd.core.rollout.commands import Asked
 from stackd.errors import Conflict, Refused
 from stackd.manager.api import names
@@ -63,7 +63,7 @@ class RolloutApi:
         names.stack_of(self._tables.world, request.name)
         to = int(request.to or 0)
         notes = await self._commit(
-            caller, lambda world, asked: commands.rollback_stack(world, request.name, asked, to)
+            caller, lambda world, asked: goback.rollback_stack(world, request.name, asked, to)
         )
         text = "; ".join((f"{request.name} goes back", *notes))
         return RolloutAnswer(text=f"{text}.", revision="")
