@@ -42,7 +42,7 @@ from stackd.manager.api.status import StatusApi
 from stackd.manager.api.tasks import TaskApi
 from stackd.manager.api.waiting import WaitingApi
 from stackd.manager.certificates import Authority, Membership
-from stackd.manager.checks import Checks
+from stackd.manager.checking import Checks
 from stackd.manager.commit_statuses import CommitStatuses
 from stackd.manager.contents import Contents
 from stackd.manager.deployer import Deployer
