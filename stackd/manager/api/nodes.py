@@ -11,6 +11,7 @@ from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.record import Changes, Put
 from stackd.core.model.states import Availability
 from stackd.errors import Conflict, Refused
+from stackd.manager.api import names
 from stackd.manager.loop import Context
 from stackd.wire.control import Caller
 
@@ -39,12 +40,12 @@ class NodeApi:
 
     async def inspect(self, request: NameRequest, caller: Caller) -> NodeRows:
         """One node, by name or id."""
-        return NodeRows(nodes=(self._row(self._find(request.name)),))
+        return NodeRows(nodes=(self._row(names.node_of(self._tables.world, request.name)),))
 
     async def update(self, request: NodeRequest, caller: Caller) -> NodeRows:
         """Change what the operator sets: availability, labels."""
         for _ in range(TRIES):
-            node = self._find(request.name)
+            node = names.node_of(self._tables.world, request.name)
             wanted = _changed(node, request)
             if wanted == node:
                 return NodeRows(nodes=(self._row(node),))
@@ -63,12 +64,6 @@ class NodeApi:
                 continue
             return NodeRows(nodes=(self._row(wanted),))
         raise Conflict(f"Node {request.name} keeps changing.", "Try again.")
-
-    def _find(self, name: str) -> Node:
-        for node in self._tables.world.all(Node):
-            if name in (node.name, node.id):
-                return node
-        raise Refused(f"There is no node {name}.", "See: stackd node ls")
 
     def _row(self, node: Node) -> NodeRow:
         world = self._tables.world
