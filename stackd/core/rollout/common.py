@@ -30,8 +30,6 @@ STORE_EVERY = 5.0
 LOOKED = STORE_EVERY + 1
 """Seconds of a pause that can pass between two looks: time in which no manager looked does not
 shorten it."""
-TOTAL = 10_000
-"""All of the traffic, as a weight."""
 UNSTEERED = Steering()
 """Weights alone say where requests go."""
 EVERYWHERE = -1

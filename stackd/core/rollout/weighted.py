@@ -23,8 +23,9 @@ from stackd.core.model.stack import (
     SetWeight,
     Strategy,
 )
+from stackd.core.model.traffic import TOTAL
 from stackd.core.rollout import rolling, waiting
-from stackd.core.rollout.common import TOTAL, UNSTEERED, Observed, Step, awake, halted
+from stackd.core.rollout.common import UNSTEERED, Observed, Step, awake, halted
 from stackd.core.rollout.scene import Scene
 
 _APPLIED = "waits until every node has applied it"

@@ -8,10 +8,10 @@ from stackd.core.model.feature import WHOLE, Feature, FeatureOverride, in_effect
 from stackd.core.model.node import NodeReport
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Release, Stack
+from stackd.core.model.times import rfc3339
 from stackd.core.model.world import World
 from stackd.errors import Refused
 from stackd.manager.api import names
-from stackd.manager.api.tasks import rfc3339
 from stackd.manager.loop import Context
 from stackd.wire.control import Caller
 
