@@ -107,10 +107,6 @@ class NodeLayout:
         return self.run / "xds.sock"
 
     @property
-    def envoy_admin(self) -> Path:
-        return self.run / "envoy-admin.sock"
-
-    @property
     def cgroup(self) -> str:
         """Parent of every cgroup of this node, in each hierarchy."""
         return f"/stackd-{self.cluster.cluster}/{self.name}"

@@ -1,6 +1,6 @@
 """The least of HTTP/1.1 over a unix socket: Envoy's admin and barrier listeners speak it.
 
-Called by `xds.admin` and `host.envoy`. One request per connection.
+Called by `xds.admin` and `host.envoy_instance`. One request per connection.
 """
 
 import asyncio

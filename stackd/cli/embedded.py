@@ -1,5 +1,5 @@
-"""The processes of a cluster on this machine: which there are and how a node joins. Used by `up`,
-`down` and the supervisor process."""
+"""The processes of a cluster on this machine: which there are and how a node joins. Used by
+`up`, `down`, `rehearse`, `doctor` and the supervisor process."""
 
 import asyncio
 import contextlib

@@ -64,7 +64,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _document(answer: StatusAnswer, name: str) -> object:
-    """The documents of the contracts: one service, one stack, or the list of stacks. Freezes, and
+    """What `-o json` prints: one service, one stack, or the list of stacks. Freezes, and
     why a newer commit does not run, are told in the reason of each service."""
     stacks = [_plain(stack) for stack in answer.stacks]
     if answer.service and stacks:

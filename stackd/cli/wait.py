@@ -1,4 +1,4 @@
-"""`stackd wait`, and the waiting that every `--wait` shares. Exit codes: contracts, section 5."""
+"""`stackd wait`, and the waiting that every `--wait` shares. Exit codes: docs/ci.md."""
 
 import sys
 from typing import Annotated

@@ -2,5 +2,5 @@
 
 `urls` judges addresses and references before git sees them, `environment` makes git harmless,
 `repo.GitRepo` keeps one mirror, `trees` lists and reads objects, `watch` tells when to look.
-Called by `manager.source` only.
+Called by the manager, and by `stackd diff` for `clone`.
 """

@@ -1,5 +1,6 @@
 """Tracked connections of the data-plane namespace: counted while draining, deleted when an
-address leaves, so that no packet follows a dead path. Used by `host.datapath`, in its thread.
+address leaves, so that no packet follows a dead path. Used by `host.plane`, in
+the thread of that namespace.
 """
 
 import errno

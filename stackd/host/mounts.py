@@ -12,7 +12,6 @@ from pathlib import Path
 
 from stackd.errors import Rejected, Unavailable
 
-MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8

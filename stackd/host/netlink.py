@@ -1,7 +1,7 @@
 """Netlink in the raw: messages packed by hand, sent many at a time, answers awaited.
 
 Ten to fifty times faster than the usual library, which matters for each task and endpoint.
-Used by `host.rtnl`, `host.nfset` and `host.conntrack`. Sockets are blocking, for worker threads.
+Used by `host.rtnl`, `host.nftables` and `host.conntrack`. Sockets are blocking, for worker threads.
 """
 
 import errno
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
-REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
+REPLACE, EXCL, CREATE = 0x100, 0x200, 0x400
 NESTED = 0x8000
 
 ROUTE, NETFILTER = 0, 12

@@ -1,7 +1,7 @@
 """One nft table kept as wanted: rules as text through libnftables, elements by raw netlink.
 
 What the kernel holds is remembered, so that a change sends only its difference and nothing is
-listed on the hot path. Used by `host.fabric` (data plane) and `host.uplink` (host).
+listed on the hot path. Used by `host.plane` (data plane) and `host.uplink` (host).
 """
 
 import ctypes

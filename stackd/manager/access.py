@@ -13,8 +13,8 @@ from stackd.core.model.api import TokenCreated, TokenCreateRequest, TokenRow, To
 from stackd.core.model.draft import Draft
 from stackd.core.model.ids import OBJECT_NAME, STACK_NAME
 from stackd.core.model.record import Changes, Delete, Put, ref
+from stackd.core.model.times import rfc3339
 from stackd.errors import Refused, Unknown
-from stackd.manager.api.tasks import rfc3339
 from stackd.manager.loop import Context
 from stackd.store.tables import Tables
 

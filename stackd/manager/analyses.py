@@ -154,7 +154,7 @@ def doubts(world: World, since: float) -> tuple[str, ...]:
 @dataclass
 class Answers:
     """Newest answers of checks: (service, rollout, place) -> name -> results. Filled by
-    `manager.checks`."""
+    `manager.checking`."""
 
     found: dict[tuple[str, str, str], dict[str, list[CheckResult]]] = field(default_factory=dict)
 

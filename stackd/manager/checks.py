@@ -1,10 +1,9 @@
 """Asks what is outside stackd: Prometheus, HTTP servers, commands, gates.
 
-One task for each check of each analysis under way, as long as it is under way. Answers go to
-`manager.analyses`; a source that is down, slow or talks nonsense gives ERROR, never a pass.
+Called by `manager.checking`. A source that is down, slow or talks nonsense gives ERROR, never a
+pass.
 """
 
-import asyncio
 import json
 import logging
 import shutil
@@ -21,18 +20,12 @@ import msgspec
 from stackd.aio import confined, proc
 from stackd.core.analysis.checks import answer
 from stackd.core.model.analysis import (
-    Analysis,
     Check,
     CheckKind,
     CheckOutcome,
     CheckResult,
 )
-from stackd.core.model.release import Stack
-from stackd.core.model.rollout import ServiceState
-from stackd.core.model.world import World
 from stackd.errors import Unavailable
-from stackd.manager.analyses import Answers, wanted
-from stackd.manager.loop import Context
 from stackd.web.fetch import Answer, Call, fetch
 
 _log = logging.getLogger(__name__)
@@ -208,77 +201,3 @@ def _confined(check: Check, subject: Subject, folder: str) -> proc.Command:
         timeout=check.timeout,
         max_output=OUTPUT,
     )
-
-
-_Place = tuple[str, str, str]
-"""Service, rollout, place of the analysis."""
-
-
-class Checks:
-    """Keeps a task for each check that an analysis under way asks for."""
-
-    def __init__(self, context: Context, answers: Answers, folder: Path) -> None:
-        """`folder`: where commands may write, in memory; only this manager's."""
-        self._context = context
-        self._folder = folder
-        self._answers = answers
-        self._tasks: dict[tuple[_Place, Check], asyncio.Task[None]] = {}
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(mode=0o711)
-        tables = self._context.tables
-        subscription = tables.subscribe(ServiceState, Stack, Analysis)
-        try:
-            async with asyncio.TaskGroup() as group:
-                while True:
-                    await subscription.next()
-                    self._keep(group, _asked(tables.world))
-        finally:
-            tables.unsubscribe(subscription)
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _keep(
-        self, group: asyncio.TaskGroup, asked: Mapping[tuple[_Place, Check], "_Asked"]
-    ) -> None:
-        for name in [name for name in self._tasks if name not in asked]:
-            self._tasks.pop(name).cancel()
-        for name, one in asked.items():
-            if name not in self._tasks:
-                self._tasks[name] = group.create_task(self._again(*name, one))
-
-    async def _again(self, place: _Place, check: Check, one: "_Asked") -> None:
-        clock = self._context.clock
-        while True:
-            result = await ask(check, one.subject, clock.now(), self._folder)
-            self._answers.put(place, check, result)
-            await clock.sleep(one.interval)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    subject: Subject
-    interval: float
-
-
-def _asked(world: World) -> dict[tuple[_Place, Check], _Asked]:
-    """Every check of every analysis that has no final answer yet."""
-    found: dict[tuple[_Place, Check], _Asked] = {}
-    for key in world.moving():
-        want = wanted(world, key)
-        for at, policy in want.policies.items() if want else ():
-            assert want is not None, "it has policies"
-            if _over(world, key, want.rollout.id, at):
-                continue
-            stack, name = key.split("/", 1)
-            subject = Subject(stack, name, at, want.rollout.target, want.source)
-            for check in policy.checks:
-                found[(key, want.rollout.id, at), check] = _Asked(subject, policy.interval)
-    return found
-
-
-def _over(world: World, key: str, rollout: str, at: str) -> bool:
-    known = world.get(Analysis, key)
-    run = known.runs.get(at) if known is not None and known.rollout == rollout else None
-    return run is not None and run.state.final

@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stackd.aio.clock import Clock
 from stackd.core.model.event import Event
 from stackd.core.model.record import Change, Changes, Delete, Put, ref
 from stackd.core.model.release import (
@@ -23,8 +22,8 @@ from stackd.core.model.rollout import ServiceState
 from stackd.core.model.task import Task
 from stackd.core.model.world import TaskView, World
 from stackd.errors import Refused
+from stackd.manager.loop import Context
 from stackd.store.seal import Sealer
-from stackd.store.tables import Fence, Tables
 
 LIMITS = {ContentKind.SECRET: 500 * 1024, ContentKind.CONFIG: 1000 * 1024}
 """Bytes, as the field's habit is."""
@@ -49,14 +48,10 @@ class NewContent:
 class Contents:
     """Keeps and opens contents."""
 
-    def __init__(
-        self, tables: Tables, fence: Fence | None, sealer: Sealer, clock: Clock, ids: Iterator[str]
-    ) -> None:
-        self._tables = tables
-        self._fence = fence
+    def __init__(self, context: Context, sealer: Sealer) -> None:
+        self._context = context
+        self._tables = context.tables
         self._sealer = sealer
-        self._clock = clock
-        self._ids = ids
 
     def version_of(self, kind: ContentKind, name: str, value: bytes) -> str:
         """The version id of this value."""
@@ -81,7 +76,7 @@ class Contents:
             version=version,
             value=self._stored(new, version),
             size=len(new.value),
-            created=self._clock.now(),
+            created=self._context.clock.now(),
             by=new.by,
             stack=new.stack,
         )
@@ -100,7 +95,7 @@ class Contents:
             changes.append(Put(record=head))
             changes.append(Put(record=self._event(new, version)))
         if changes:
-            await self._tables.commit(Changes(changes=tuple(changes)), self._fence)
+            await self._tables.commit(Changes(changes=tuple(changes)), self._context.fence)
         return version
 
     def _stored(self, new: NewContent, version: str) -> bytes:
@@ -110,8 +105,8 @@ class Contents:
 
     def _event(self, new: NewContent, version: str) -> Event:
         return Event(
-            id=next(self._ids),
-            at=self._clock.now(),
+            id=next(self._context.ids),
+            at=self._context.clock.now(),
             kind=f"{new.kind}.changed",
             object=new.name,
             principal=new.by,
@@ -155,7 +150,7 @@ class Contents:
         gone += [Delete(ref=ref(ContentVersion, v.key)) for v in versions]
         for start in range(0, len(gone), BATCH):
             batch = Changes(changes=tuple(gone[start : start + BATCH]))
-            await self._tables.commit(batch, self._fence)
+            await self._tables.commit(batch, self._context.fence)
         return f"Removed {kind} {name}."
 
     async def _revoke(self, head: ContentHead, version: str, by: str) -> str:
@@ -188,7 +183,7 @@ class Contents:
             stack=found.stack,
             revoked=True,
         )
-        await self._tables.commit(Changes(changes=(Put(record=revoked),)), self._fence)
+        await self._tables.commit(Changes(changes=(Put(record=revoked),)), self._context.fence)
         return f"Revoked version {version} of {head.kind} {head.name}."
 
 

@@ -6,13 +6,12 @@ Called by the control API (`apply`, `plan`) and by the source loop. Planning is 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
-from stackd.aio.clock import Clock
 from stackd.core.foresight.feasibility import infeasible
 from stackd.core.foresight.simulate import simulate
 from stackd.core.model.api import SimulationAnswer
@@ -25,7 +24,7 @@ from stackd.core.plan.make import Declaration, Plan, make_plan
 from stackd.core.rollout import freezing
 from stackd.errors import Conflict, Refused, StackdError, Stale, Unavailable
 from stackd.manager.contents import Contents, NewContent
-from stackd.store.tables import Fence, Tables
+from stackd.manager.loop import Context
 
 
 class Resolver(Protocol):
@@ -89,21 +88,11 @@ class Deployed:
 class Deployer:
     """Plans and deploys stacks, one at a time each."""
 
-    def __init__(
-        self,
-        tables: Tables,
-        fence: Fence | None,
-        contents: Contents,
-        resolver: Resolver,
-        clock: Clock,
-        ids: Iterator[str],
-    ) -> None:
-        self._tables = tables
-        self._fence = fence
+    def __init__(self, context: Context, contents: Contents, resolver: Resolver) -> None:
+        self._context = context
+        self._tables = context.tables
         self._contents = contents
         self._resolver = resolver
-        self._clock = clock
-        self._ids = ids
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def plan(self, request: Deploy, *, fetch: bool = False) -> Planned:
@@ -132,13 +121,13 @@ class Deployer:
 
     def _freezes(self, plan: Plan) -> list[str]:
         """A note on each freeze that a change of the stack meets."""
-        standing = freezing.standing(self._tables.world, plan.stack, self._clock.now())
+        standing = freezing.standing(self._tables.world, plan.stack, self._context.clock.now())
         found = [f"{plan.stack} is {freezing.words(one)}; rollouts wait." for one in standing]
         return found if plan.changed else []
 
     async def simulate(self, planned: Planned) -> SimulationAnswer:
         """The plan's rollouts, played in virtual time on what is known now, beside the loop."""
-        world, now = self._tables.world.copy(), self._clock.now()
+        world, now = self._tables.world.copy(), self._context.clock.now()
         return await asyncio.to_thread(
             simulate, world, planned.plan, planned.digests, planned.infeasible, now
         )
@@ -174,17 +163,19 @@ class Deployer:
             await self._nothing_changed(request, plan)
             return Deployed(plan.base, False, plan, planned.notes, planned.failed)
         for changes in records.preparation(self._tables.world, plan, planned.digests):
-            await self._tables.commit(changes, self._fence)
+            await self._tables.commit(changes, self._context.fence)
         stamp = records.Stamp(
-            at=self._clock.now(),
+            at=self._context.clock.now(),
             by=request.by,
-            event=next(self._ids),
+            event=next(self._context.ids),
             commit=request.commit,
             path=request.path,
             cause=request.cause,
         )
         number = records.next_number(self._tables.world, plan.stack)
-        await self._tables.commit(records.release(self._tables.world, plan, stamp), self._fence)
+        await self._tables.commit(
+            records.release(self._tables.world, plan, stamp), self._context.fence
+        )
         return Deployed(number, True, plan, planned.notes, planned.failed)
 
     async def _nothing_changed(self, request: Deploy, plan: Plan) -> None:
@@ -192,7 +183,7 @@ class Deployer:
             world, commit = self._tables.world, request.commit
             noted = records.confirmed(world, plan.stack, commit, request.path)
             if noted.changes:
-                await self._tables.commit(noted, self._fence)
+                await self._tables.commit(noted, self._context.fence)
 
     async def _put_contents(self, request: Deploy, plan: Plan) -> None:
         for key, value in sorted(request.contents.items()):
@@ -302,7 +293,7 @@ class Deployer:
         """Note that a stack's repository has processed `commit`; `problem` if it was refused."""
         changes = records.seen(self._tables.world, stack, commit, problem)
         if changes.changes:
-            await self._tables.commit(changes, self._fence)
+            await self._tables.commit(changes, self._context.fence)
 
     async def remove(self, stack: str, by: str, *, volumes: bool = False, cause: str = "") -> None:
         """Ask for a stack's removal; the loops do it and then forget the stack."""
@@ -311,8 +302,8 @@ class Deployer:
             raise Refused(f"There is no stack {stack}.", "See: stackd ls")
         gone = msgspec.structs.replace(head, removing=True, remove_volumes=volumes)
         event = Event(
-            id=next(self._ids),
-            at=self._clock.now(),
+            id=next(self._context.ids),
+            at=self._context.clock.now(),
             kind="stack.removing",
             object=stack,
             principal=by,
@@ -320,7 +311,7 @@ class Deployer:
             text=f"{stack} is being removed" + (", with its volumes" if volumes else ""),
         )
         changes = Changes(changes=(Put(record=gone), Put(record=event)))
-        await self._tables.commit(changes, self._fence)
+        await self._tables.commit(changes, self._context.fence)
 
 
 def _named(image: str, error: StackdError) -> str:

@@ -42,7 +42,7 @@ from stackd.manager.api.status import StatusApi
 from stackd.manager.api.tasks import TaskApi
 from stackd.manager.api.waiting import WaitingApi
 from stackd.manager.certificates import Authority, Membership
-from stackd.manager.checks import Checks
+from stackd.manager.checking import Checks
 from stackd.manager.commit_statuses import CommitStatuses
 from stackd.manager.contents import Contents
 from stackd.manager.deployer import Deployer
@@ -163,13 +163,13 @@ async def lead(manager: Manager, context: Context) -> None:
 
 
 def _services(manager: Manager, context: Context) -> _Services:
-    tables, fence, clock, ids = context.tables, context.fence, context.clock, context.ids
+    tables, fence, clock = context.tables, context.fence, context.clock
     tokens = Tokens(context, manager.sealer, manager.authority.fingerprint)
     registries = Registries(tables, fence, manager.sealer, clock)
     machine = os.uname().machine
     needs = Needs(registries.access, partial(_in_use, tables), ARCHITECTURES.get(machine, machine))
     images = ImageService(BlobStore(manager.layout.blobs), manager.private, needs)
-    contents = Contents(tables, fence, manager.sealer, clock, ids)
+    contents = Contents(context, manager.sealer)
     membership = _membership(manager, context, tokens)
     inbox = Inbox(partial(_measured, tables))
     surroundings = Surroundings(
@@ -187,7 +187,7 @@ def _services(manager: Manager, context: Context) -> _Services:
         registries=registries,
         images=images,
         contents=contents,
-        deployer=Deployer(tables, fence, contents, images, clock, ids),
+        deployer=Deployer(context, contents, images),
         repositories=Repositories(tables, fence, manager.sealer, clock),
         membership=membership,
         dispatcher=Dispatcher(surroundings),
@@ -201,24 +201,24 @@ def _measured(tables: Tables, key: str) -> bool:
 
 
 def _handlers(manager: Manager, context: Context, services: _Services, source: Source) -> Handlers:
-    tables, fence, clock, ids = context.tables, context.fence, context.clock, context.ids
+    tables, fence, clock = context.tables, context.fence, context.clock
     return Handlers(
         cluster=ClusterApi(tables, manager.cluster, services.tokens, Access(context)),
         contents=ContentApi(tables, services.contents),
         deploying=DeployApi(tables, services.deployer, source),
         draining=DrainApi(tables, clock),
         events=EventApi(tables),
-        freezing=FreezeApi(tables, fence, clock, ids),
-        flags=FlagApi(tables, fence, clock, ids),
+        freezing=FreezeApi(context),
+        flags=FlagApi(context),
         history=HistoryApi(tables),
         images=ImageApi(services.images),
         networks=NetworkApi(tables, fence),
-        nodes=NodeApi(tables, fence, clock, ids),
+        nodes=NodeApi(context),
         output=OutputApi(tables, services.dispatcher),
         registries=RegistryApi(services.registries, _skopeo(manager).login),
         repositories=RepositoryApi(services.repositories, services.deployer, source),
-        rollouts=RolloutApi(tables, fence, clock, ids),
-        stacks=StackApi(tables, fence, services.deployer, clock, ids),
+        rollouts=RolloutApi(context),
+        stacks=StackApi(context, services.deployer),
         status=StatusApi(tables, clock),
         tasks=TaskApi(tables),
         volumes=VolumeApi(tables, fence, clock),

@@ -1,7 +1,7 @@
 """The one control loop: watch tables, decide (pure, in core), commit, sleep.
 
 Every leader loop that only decides is a `ControlLoop` value, run by `run` in the leader's task
-group (`manager.leader`). Loops never call each other; they meet in the store.
+group (`manager.leading`). Loops never call each other; they meet in the store.
 """
 
 import asyncio

@@ -15,12 +15,12 @@ from stackd.core.model.ids import OBJECT_NAME
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Stack
 from stackd.core.model.source import Forge, Repository, RepositoryStatus, Revert
+from stackd.core.model.times import rfc3339
 from stackd.core.rollout.refused import words
 from stackd.errors import Conflict, Refused
 from stackd.git.environment import Credential
 from stackd.git.urls import Address, Scheme, check_ref, check_url
 from stackd.git.watch import git_folder
-from stackd.manager.api.tasks import rfc3339
 from stackd.manager.requests import StackDeployer
 from stackd.manager.sealed import Secrets, asked, opened, sealed
 from stackd.store.seal import Sealer

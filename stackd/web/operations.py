@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from stackd.core.model import api
+from stackd.core.model.rollout import Phase
 from stackd.errors import Refused
 
 STACK = "/v1/stacks/{stack}"
 SERVICE = STACK + "/services/{service}"
-_MOVING = ("progressing", "paused", "rolling_back", "pending")
+_MOVING = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.ROLLING_BACK, Phase.PENDING})
 
 
 class Take(enum.Enum):

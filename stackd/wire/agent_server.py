@@ -1,6 +1,6 @@
 """The manager's end of the agents' port: frames in, calls on a `Gateway` out.
 
-The caller of every rpc is the member its certificate names. Started by `manager.main`.
+The caller of every rpc is the member its certificate names. Started by `manager.leading`.
 """
 
 import asyncio

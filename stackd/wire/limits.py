@@ -21,8 +21,6 @@ JOINER_SECONDS = 30
 """How long a joiner may stay connected."""
 CONNECT_SECONDS = 5
 """For one attempt of an agent to connect, handshake included."""
-QUEUE_FRAMES = 64
-"""Frames that wait in a tunnel before its sender does."""
 
 Options = Sequence[tuple[str, int | str]]
 

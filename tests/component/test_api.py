@@ -52,18 +52,18 @@ FILES = {"stack.yml": "services: {web: {image: 'web:1', command: [new]}}"}
 
 def handlers(on: Harness) -> Handlers:
     """Those that the API reaches are real; of the others there is only the class."""
-    contents = Contents(on.tables, None, Sealer(b"k" * 32), on.clock, on.ids)
+    contents = Contents(on.context, Sealer(b"k" * 32))
     resolver = FakeResolver({"web:1": digest("a")})
-    deployer = Deployer(on.tables, None, contents, resolver, on.clock, on.ids)
+    deployer = Deployer(on.context, contents, resolver)
     hints = typing.get_type_hints(Handlers)
     bare = {f.name: hints[f.name].__new__(hints[f.name]) for f in fields(Handlers)}
     real: dict[str, Any] = {
         "deploying": DeployApi(on.tables, deployer, typing.cast(Any, None)),
         "events": EventApi(on.tables),
-        "freezing": FreezeApi(on.tables, None, on.clock, on.ids),
+        "freezing": FreezeApi(on.context),
         "history": HistoryApi(on.tables),
-        "rollouts": RolloutApi(on.tables, None, on.clock, on.ids),
-        "stacks": StackApi(on.tables, None, deployer, on.clock, on.ids),
+        "rollouts": RolloutApi(on.context),
+        "stacks": StackApi(on.context, deployer),
         "status": StatusApi(on.tables, on.clock),
         "tasks": TaskApi(on.tables),
         "waiting": WaitingApi(on.tables, on.clock),

@@ -22,6 +22,7 @@ from stackd.git.urls import check_url
 from stackd.manager.contents import Contents
 from stackd.manager.deployer import Deployer
 from stackd.manager.follow import Follower
+from stackd.manager.loop import Context
 from stackd.manager.noting import Leader
 from stackd.store.seal import Sealer
 from stackd.store.tables import Tables
@@ -45,8 +46,9 @@ class Rig:
         self.tables = Tables(FakeStore(self.clock), self.clock)
         self.resolver = FakeResolver({f"example/web:{tag}": A for tag in (1, 2, 3)}, local=False)
         ids = counted_ids()
-        contents = Contents(self.tables, None, Sealer(b"k" * 32), self.clock, ids)
-        self.deployer = Deployer(self.tables, None, contents, self.resolver, self.clock, ids)
+        context = Context(self.tables, self.clock, ids)
+        contents = Contents(context, Sealer(b"k" * 32))
+        self.deployer = Deployer(context, contents, self.resolver)
         self.leader = Leader(self.tables, None, self.clock, ids, self.deployer, lambda: 0.5)
         self.repository = Repository(
             name="ops", url=str(self.source.path), local=True, manual=True, prune=True

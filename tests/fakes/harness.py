@@ -39,6 +39,11 @@ class Harness:
         return self.tables.world
 
     @property
+    def context(self) -> control.Context:
+        """What the manager's parts work with; no leader's epoch is asked for."""
+        return control.Context(self.tables, self.clock, self.ids)
+
+    @property
     def now(self) -> float:
         """Unix seconds of the virtual clock."""
         return self.clock.now()
@@ -63,10 +68,9 @@ class Harness:
 
     @contextlib.asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
-        context = control.Context(self.tables, self.clock, self.ids)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.tables.run())]
-            tasks += [group.create_task(control.run(loop, context)) for loop in self.loops]
+            tasks += [group.create_task(control.run(loop, self.context)) for loop in self.loops]
             try:
                 yield
             finally:

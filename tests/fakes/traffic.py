@@ -23,7 +23,7 @@ from stackd.core.model.stack import (
 )
 from stackd.core.model.states import Leaving, NodeState, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
-from stackd.core.model.traffic import TrafficEntry
+from stackd.core.model.traffic import TOTAL, TrafficEntry
 from stackd.core.model.world import World
 from stackd.core.traffic import drain, effective, table
 
@@ -170,4 +170,4 @@ class Town:
         entry = self.world.get(TrafficEntry, KEY)
         if entry is not None:
             given = effective.weights(entry)
-            assert sum(given.values()) in (0, effective.TOTAL)
+            assert sum(given.values()) in (0, TOTAL)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackd.core.model.states import Leaving, TaskState
-from stackd.core.model.traffic import TrafficEntry
+from stackd.core.model.traffic import TOTAL, TrafficEntry
 from stackd.core.traffic import drain, effective
 from tests.fakes.traffic import KEY, Town
 
@@ -84,5 +84,5 @@ def test_nothing_is_lost_and_every_stop_ends(steps: list[tuple[object, ...]]) ->
 @given(st.dictionaries(st.text("abcdef", min_size=1), st.integers(0, 10**6), max_size=8))
 def test_shares_always_sum_to_the_total(parts: dict[str, int]) -> None:
     found = effective.shares(parts)
-    assert sum(found.values()) == (effective.TOTAL if any(parts.values()) else 0)
+    assert sum(found.values()) == (TOTAL if any(parts.values()) else 0)
     assert all(weight == 0 for key, weight in found.items() if parts[key] == 0)

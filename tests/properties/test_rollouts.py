@@ -17,7 +17,7 @@ from stackd.core.model.stack import Amount, OnFailure, RestartPolicy, Strategy, 
 from stackd.core.model.states import TaskState
 from stackd.core.model.task import TaskStatus
 from stackd.core.model.traffic import TrafficEntry
-from stackd.core.rollout.common import ACTIVE, limits
+from stackd.core.rollout.common import ACTIVE
 from tests.fakes.agent import Behaviour
 from tests.fakes.simulation import Simulation, web
 
@@ -107,7 +107,7 @@ def _run(sim: Watched, policy: Strategy, replicas: int, script: list[Move]) -> N
     sim.deploy("shop", {"web": (spec, "a")})
     sim.advance(20)
     assert sim.ready("shop", "web") == replicas
-    surge, unavailable = limits(policy, replicas)
+    surge, unavailable = policy.limits(replicas)
     stays = policy.kind is StrategyKind.ROLLING and all(
         m.behaviour.fail_after is None or m.behaviour.fail_after < 1 for m in script
     )

@@ -57,7 +57,7 @@ from stackd.core.model.stack import (
 )
 from stackd.core.model.states import Availability, NodeState
 from stackd.core.model.traffic import Steering, TrafficEntry
-from stackd.core.rollout import asked, commands, freezing
+from stackd.core.rollout import asked, commands, freezing, goback
 from stackd.core.rollout.outcome import Goal, outcome
 from stackd.core.rollout.phase import service_names, service_phase
 from stackd.errors import Refused
@@ -218,7 +218,7 @@ class _Scenario:
         self.sim.commit(commands.rollback(self.sim.world, STACK, service, self._asked(), to))
 
     def do_rollback_stack(self, to: str = "0") -> None:
-        self.sim.commit(commands.rollback_stack(self.sim.world, STACK, self._asked(), int(to)))
+        self.sim.commit(goback.rollback_stack(self.sim.world, STACK, self._asked(), int(to)))
 
     def transcript(self) -> list[str]:
         lines = []

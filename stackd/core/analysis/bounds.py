@@ -2,7 +2,8 @@
 
 The tests against a limit are the Beta-mixture confidence sequence for means of values from 0 to 1
 (Robbins 1970; a value that is no 0 or 1 is only less extreme). So `bad` need not be whole: the mean
-of a block counts as one value, which keeps the bound when errors come in bursts. Called by `look`.
+of a block counts as one value, which keeps the bound when errors come in bursts. Called by
+`metrics` and `estimate`.
 """
 
 import math

@@ -4,7 +4,7 @@ Given that one of the blocks of a window is bad, it is the canary's with probabi
 t0 = n_c / (n_c + n_s) when the canary is no worse, and with t = r t0 / (r t0 + 1 - t0) when it
 fails r times as often. The product of these likelihood ratios has expectation of at most 1 when
 the canary is no worse, so by Ville's inequality it ever reaches 1/a with probability a at most,
-however often one looks. Called by `look` and `replay`.
+however often one looks. Called by `look`, `metrics` and `estimate`.
 """
 
 import math

@@ -4,7 +4,6 @@ import re
 from typing import NewType
 
 StackName = NewType("StackName", str)
-ServiceName = NewType("ServiceName", str)
 NodeId = NewType("NodeId", str)
 TaskId = NewType("TaskId", str)
 """12 characters of [a-z0-9]; also the name of the task's container, netns and cgroup."""
@@ -12,10 +11,6 @@ RevisionId = NewType("RevisionId", str)
 """First 12 hex digits of SHA-256 over the canonical form of what affects a task."""
 NetworkId = NewType("NetworkId", str)
 """8 characters of [a-z0-9], allocated; usable in link names."""
-ClusterId = NewType("ClusterId", str)
-"""8 characters of [a-z0-9]; everything made on a host carries its first 4 or all of it."""
-VersionId = NewType("VersionId", str)
-"""First 12 hex digits of SHA-256 over the content of a config, keyed for a secret."""
 
 STACK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 OBJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")

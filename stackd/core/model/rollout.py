@@ -111,7 +111,7 @@ class ServiceState(Record, frozen=True, kw_only=True):
 
 
 class Phase(enum.StrEnum):
-    """The phase of a service or stack as users see it (contracts: phases of a service)."""
+    """The phase of a service or stack as users see it."""
 
     ROLLING_BACK = "rolling_back"
     DEGRADED = "degraded"

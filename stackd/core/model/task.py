@@ -85,7 +85,7 @@ class TaskStatus(Record, frozen=True, kw_only=True):
     state: TaskState
     health: Health = Health.NONE
     ready: bool = False
-    """The ready rule of the contracts holds: it may get traffic."""
+    """It may get traffic: its health check has passed; without one, its ports accept."""
     at: float = 0
     """When this state was entered, on the reporter's clock, Unix seconds (display)."""
     seen: float = 0

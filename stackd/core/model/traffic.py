@@ -15,6 +15,9 @@ from stackd.core.model.ids import RevisionId, TaskId, service_key
 from stackd.core.model.record import Record, Value
 from stackd.core.model.stack import AppProtocol, Matcher, Preview, Route
 
+TOTAL = 10_000
+"""All of the traffic, as a weight."""
+
 
 class EndpointState(enum.StrEnum):
     """ready: gets new requests; draining: gets none, but is still counted."""

@@ -1,6 +1,7 @@
 """A node's nftables rules as text: values in, text out. Sets and maps are declared empty here;
 their elements are `core.network.elements`. Loading a text again keeps the elements, replaces the
-rules and is one transaction. Used by `host.nftables` and `host.uplink`.
+rules and is one transaction. Used by `host.plane`, `host.uplink` and
+`host.switch`.
 """
 
 from collections.abc import Iterable

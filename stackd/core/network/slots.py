@@ -1,7 +1,7 @@
 """Weights as slots: which backend each number of a virtual address's dice leads to.
 
 A virtual address with equally weighted endpoints has one slot for each; otherwise 1000 slots are
-shared out by largest remainder. Used by `host.datapath`, which keeps the kernel's maps equal.
+shared out by largest remainder. Used by `host.plane`, which keeps the kernel's maps equal.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """Where the answers of analyses stand, and those that were given to a rollout.
 
-Called by `asked`, by `common` for what strategies see, and by `weighted`.
+Called by `asked`, by `common` for what strategies see, and by whoever waits for one.
 """
 
 from collections.abc import Mapping

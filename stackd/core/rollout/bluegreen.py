@@ -13,8 +13,9 @@ from stackd.core.model.stack import (
     SetWeight,
     Strategy,
 )
+from stackd.core.model.traffic import TOTAL
 from stackd.core.rollout import weighted
-from stackd.core.rollout.common import TOTAL, Observed, Step
+from stackd.core.rollout.common import Observed, Step
 
 _WHOLE = SetScale(tasks=Amount(value=100, percent=True))
 

@@ -1,6 +1,6 @@
 """What every strategy is given and gives back, and how a service is observed.
 
-Used by the strategies, `service`, `judge` and `phase`.
+Used by the strategies and by everything that leads them.
 """
 
 from collections import Counter, defaultdict
@@ -30,8 +30,6 @@ STORE_EVERY = 5.0
 LOOKED = STORE_EVERY + 1
 """Seconds of a pause that can pass between two looks: time in which no manager looked does not
 shorten it."""
-TOTAL = 10_000
-"""All of the traffic, as a weight."""
 UNSTEERED = Steering()
 """Weights alone say where requests go."""
 EVERYWHERE = -1
@@ -216,7 +214,12 @@ def promotable(rollout: Rollout) -> bool:
 
 def resting(rollout: Rollout) -> bool:
     """It is in a pause or an analysis, or waits for its group: that nothing moves is meant so."""
-    return rollout.waits or rollout.pause_at > 0 or rollout.judges or grouped(rollout)
+    return halted(rollout) or grouped(rollout)
+
+
+def halted(rollout: Rollout) -> bool:
+    """The pause or the analysis that its current step is has begun."""
+    return rollout.waits or rollout.pause_at > 0 or rollout.judges
 
 
 def grouped(rollout: Rollout) -> bool:
@@ -282,8 +285,3 @@ def allowed_end(view: TaskView, spec: ServiceSpec) -> bool:
         view.status.state is TaskState.COMPLETE
         and spec.restart.condition is not RestartCondition.ANY
     )
-
-
-def limits(policy: Strategy, total: int) -> tuple[int, int]:
-    """(tasks above `total` at most, tasks below `total` at most); never both 0."""
-    return policy.limits(total)

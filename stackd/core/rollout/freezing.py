@@ -6,13 +6,13 @@ by `service` before a rollout begins; `freeze` and `unfreeze` are called by the 
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Protocol
 
 from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids, earliest
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Freeze, Stack
+from stackd.core.model.times import rfc3339
 from stackd.core.model.world import World
 from stackd.errors import Refused
 
@@ -50,7 +50,7 @@ def _over(freeze: Freeze, now: float) -> bool:
 def words(freeze: Freeze) -> str:
     """After `STACK is`: by whom, until when and why."""
     what = "" if freeze.stack else " with all stacks"
-    until = f" until {_time(freeze.until)}" if freeze.until else ""
+    until = f" until {rfc3339(freeze.until)}" if freeze.until else ""
     return f"frozen{what} by {freeze.by}{until}: {freeze.reason}"
 
 
@@ -59,17 +59,13 @@ def way_out(freeze: Freeze) -> str:
     return f"End it with: stackd unfreeze {freeze.stack}".rstrip()
 
 
-def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def freeze(world: World, stack: str, asked: Asking, reason: str, until: float = 0) -> Changes:
     """Let no new rollout begin in `stack` ('' = all) until then; replaces the freeze before."""
     if not reason.strip():
         raise Refused("A freeze needs a reason.", 'Say it with --reason "…".')
     if until and until <= asked.now:
         raise Refused(
-            f"{_time(until)} is past: it is {_time(asked.now)}.", "Give --until a time to come."
+            f"{rfc3339(until)} is past: it is {rfc3339(asked.now)}.", "Give --until a time to come."
         )
     made = Freeze(stack=stack, reason=reason.strip(), by=asked.by, at=asked.now, until=until)
     draft = Draft(asked.now, asked.ids, asked.by)
@@ -97,7 +93,7 @@ def ended(world: World, now: float, ids: Ids) -> Decision:
     wake: float | None = None
     for one in world.all(Freeze):
         if _over(one, now):
-            event = draft.event("freeze.ended", one.key, f"until {_time(one.until)}")
+            event = draft.event("freeze.ended", one.key, f"until {rfc3339(one.until)}")
             draft.group([Delete(ref=ref(Freeze, one.key)), event])
         elif one.until:
             wake = earliest(wake, one.until)

@@ -1,6 +1,6 @@
 """Whether what somebody waits for has come, failed, needs a person or was superseded.
 
-Called by the `wait` request and everything with `--wait`; codes are those of the contracts.
+Called by the `wait` request and everything with `--wait`; codes are exit codes.
 """
 
 import enum

@@ -1,4 +1,4 @@
-"""The phase of a service and of a stack, with the reason in one sentence (contracts: phases).
+"""The phase of a service and of a stack, with the reason in one sentence.
 
 Called by `status`, `ls`, `why` and, through `outcome`, by `wait`.
 """

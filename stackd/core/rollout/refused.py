@@ -1,7 +1,7 @@
 """Which commits of a repository are refused, and what came before them.
 
-Called by `manager.reverts`. A commit is refused when a file of it is not valid, or when a revision
-that it declared is on hold while it is still declared.
+Called by `manager.reverts`, and by `manager.repositories` for `repo ls`. A commit is refused when a
+file of it is not valid, or when a revision that it declared is on hold while it is still declared.
 """
 
 from collections.abc import Iterator

@@ -10,7 +10,7 @@ import msgspec
 from stackd.core.model.draft import earliest
 from stackd.core.model.rollout import Rollout
 from stackd.core.model.stack import Strategy
-from stackd.core.rollout.common import Observed, Step, limits
+from stackd.core.rollout.common import Observed, Step
 
 _UNLIMITED = 1_000_000
 
@@ -46,7 +46,7 @@ def _may_begin(policy: Strategy, state: Rollout, observed: Observed, now: float)
 def _less(policy: Strategy, observed: Observed, begin: int) -> dict[str, int]:
     """Counts with old tasks taken away: broken ones freely, ready ones as far as enough stay."""
     target, wanted = observed.target, observed.wanted
-    _, unavailable = limits(policy, wanted)
+    _, unavailable = policy.limits(wanted)
     counts = dict(observed.counts)
     counts[target] = min(counts.get(target, 0), wanted)
     left = {r: min(observed.tally(r).ready, counts.get(r, 0)) for r in observed.revisions}
@@ -66,7 +66,7 @@ def _less(policy: Strategy, observed: Observed, begin: int) -> dict[str, int]:
 def _more(policy: Strategy, observed: Observed, counts: dict[str, int], begin: int) -> int:
     """The target's count: holes are filled at once, more only as far as surge and pace allow."""
     target, wanted = observed.target, observed.wanted
-    surge, _ = limits(policy, wanted)
+    surge, _ = policy.limits(wanted)
     existing = sum(observed.existing(r) for r in {*observed.revisions, target})
     room = wanted + surge - existing
     holes = max(0, wanted - sum(counts.values()))

@@ -22,8 +22,8 @@ from stackd.core.model.stack import (
     Strategy,
     StrategyKind,
 )
-from stackd.core.model.traffic import Steering
-from stackd.core.rollout.common import TOTAL, Observed, Step
+from stackd.core.model.traffic import TOTAL, Steering
+from stackd.core.rollout.common import Observed, Step
 
 
 @dataclass(frozen=True)

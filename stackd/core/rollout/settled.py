@@ -13,7 +13,8 @@ from stackd.core.model.record import Delete, ref
 from stackd.core.model.release import Hold
 from stackd.core.model.rollout import Rollout, RolloutPhase
 from stackd.core.model.stack import Mode
-from stackd.core.rollout.common import ACTIVE, EVERYWHERE, LOOKED, STORE_EVERY, TOTAL, UNSTEERED
+from stackd.core.model.traffic import TOTAL
+from stackd.core.rollout.common import ACTIVE, EVERYWHERE, LOOKED, STORE_EVERY, UNSTEERED
 from stackd.core.rollout.ending import complete
 from stackd.core.rollout.look import Look, observed_now
 

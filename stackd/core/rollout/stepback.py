@@ -7,8 +7,9 @@ import msgspec
 
 from stackd.core.model.rollout import Rollout
 from stackd.core.model.stack import SetWeight, Strategy
+from stackd.core.model.traffic import TOTAL
 from stackd.core.rollout import steps
-from stackd.core.rollout.common import TOTAL, awake
+from stackd.core.rollout.common import awake
 
 
 def back(policy: Strategy, rollout: Rollout, now: float) -> Rollout | None:

@@ -23,8 +23,9 @@ from stackd.core.model.stack import (
     SetWeight,
     Strategy,
 )
+from stackd.core.model.traffic import TOTAL
 from stackd.core.rollout import rolling, waiting
-from stackd.core.rollout.common import TOTAL, UNSTEERED, Observed, Step, awake
+from stackd.core.rollout.common import UNSTEERED, Observed, Step, awake, halted
 from stackd.core.rollout.scene import Scene
 
 _APPLIED = "waits until every node has applied it"
@@ -106,16 +107,11 @@ def _found_again(steps: Sequence[RolloutStep], state: Rollout) -> Rollout:
     """The rollout where it waits, when an edit of the steps has moved that: it would go past what
     it waits for."""
     number = state.step
-    if not _rests(state) or (number < len(steps) and isinstance(steps[number], Pause | Analyse)):
+    if not halted(state) or (number < len(steps) and isinstance(steps[number], Pause | Analyse)):
         return state
     before = (at for at in range(min(number, len(steps))) if isinstance(steps[at], Pause | Analyse))
     found = max(before, default=None)
     return state if found is None else msgspec.structs.replace(awake(state), step=found)
-
-
-def _rests(state: Rollout) -> bool:
-    """Its pause or analysis has begun."""
-    return state.waits or state.pause_at > 0 or state.judges
 
 
 def _in_step(state: Rollout, current: RolloutStep) -> Rollout:
@@ -154,7 +150,7 @@ def _current(scene: Scene, current: RolloutStep, state: Rollout) -> Step | None:
         case SetScale():
             return _grown(scene, state, current)
         case Pause():
-            begins = None if _rests(state) else _grown(scene, state, current)
+            begins = None if halted(state) else _grown(scene, state, current)
             return begins or waiting.paused(scene, state, current)
         case Analyse():
             begins = None if state.judges else _grown(scene, state, current)

@@ -10,19 +10,15 @@ from stackd.core.model.feature import WHOLE, Feature, FeatureRule, FeatureValue
 from stackd.core.spec import scalars
 from stackd.core.spec.fields import (
     NAMED,
-    Both,
     Name,
     Section,
     Text,
     fault,
+    hundredths,
     matching,
     one_or_many,
-    pattern_schema,
-    scalar,
 )
-from stackd.core.spec.scalars import shown
 
-SHARE = r"(?:100(?:\.0{1,2})?|[0-9]{1,2}(?:\.[0-9]{1,2})?)%"
 ATTRIBUTE = r"[A-Za-z_][A-Za-z0-9_.-]{0,62}"
 MAX_FEATURES = 100
 MAX_RULES = 20
@@ -30,16 +26,7 @@ _WHOLE_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,15}")
 
 
-def share(data: Any) -> int:
-    """0..10000 of `12.5%`."""
-    text = scalar(data)
-    if not re.fullmatch(SHARE, text):
-        raise fault(f"{shown(text)} is not a share: write 0% to 100%, in hundredths at most")
-    whole, _, part = text[:-1].partition(".")
-    return int(whole) * 100 + int(part.ljust(2, "0") or 0)
-
-
-Share = Annotated[int, Both(BeforeValidator(share), pattern_schema(SHARE))]
+Share = Annotated[int, hundredths("share")]
 
 
 class RuleSection(Section):

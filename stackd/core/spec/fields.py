@@ -7,6 +7,7 @@ its type; a type here says what its text means. In the schema, a value may also 
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import (
@@ -96,6 +97,12 @@ def matching(pattern: str, what: str) -> Any:
         return text
 
     return Both(parsed(check), {"anyOf": [pattern_schema(pattern), {"type": "number"}]})
+
+
+def hundredths(what: str) -> Any:
+    """Metadata of a percentage that is kept as 0 to 10000; `what` completes 'X is not a …'."""
+    parse = partial(scalars.hundredths, what=what)
+    return Both(parsed(parse), pattern_schema(scalars.PERCENT))
 
 
 class Both(Generic[T]):

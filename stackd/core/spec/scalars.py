@@ -16,7 +16,7 @@ NUMBER = r"[0-9]{1,15}(?:\.[0-9]{0,15})?(?:[eE][+-]?[0-9]{1,2})?|\.[0-9]{1,15}"
 DURATION = r"0|(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|µs|ms|s|m|h|d))+"
 SIZE = r"[0-9]{1,15}(?:\.[0-9]{1,9})?(?:[bB]|[kKmMgGtT](?:[iI]?[bB])?)?"
 MODE = r"(?:0o?)?[0-7]{1,4}"
-PERCENT = r"[0-9]{1,3}%"
+PERCENT = r"(?:100(?:\.0{1,2})?|[0-9]{1,2}(?:\.[0-9]{1,2})?)%"
 
 _PART = re.compile(r"([0-9.]+)(ns|us|µs|ms|s|m|h|d)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -44,6 +44,14 @@ class Span:
 def shown(text: str) -> str:
     """A text as messages quote it: never longer than a line."""
     return repr(text if len(text) <= 60 else text[:57] + "…")
+
+
+def hundredths(text: str, what: str) -> int:
+    """0 to 10000 of a percentage with two decimals at most; `what` it is, for the message."""
+    if not re.fullmatch(PERCENT, text):
+        raise ValueError(f"{shown(text)} is not a {what}: write 0% to 100%, in hundredths at most")
+    whole, _, part = text[:-1].partition(".")
+    return int(whole) * 100 + int(part.ljust(2, "0") or 0)
 
 
 def boolean(text: str) -> bool:

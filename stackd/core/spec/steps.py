@@ -1,9 +1,8 @@
 """`steps` of a canary: what is done before the new revision takes over.
 
-Called by `strategy`, and by `assembly` for the faults of a single step.
+Called by `strategy`, and by `judged` for the faults of a single step.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
@@ -22,25 +21,24 @@ from stackd.core.model.stack import (
 )
 from stackd.core.spec import matchers, scalars
 from stackd.core.spec.analysis import AnalysisSection
-from stackd.core.spec.fields import Both, Section, fault, matching, pattern_schema, scalar
+from stackd.core.spec.fields import (
+    Both,
+    Section,
+    fault,
+    hundredths,
+    matching,
+    pattern_schema,
+    scalar,
+)
 from stackd.core.spec.matchers import Matches
 from stackd.core.spec.scalars import shown
 
 MAX_STEPS = 100
-_WEIGHT = r"(?:100(?:\.0{1,2})?|[0-9]{1,2}(?:\.[0-9]{1,2})?)%"
 _LONGEST = 30 * 86400
 
-Share = Annotated[
+AmountText = Annotated[
     str, matching(r"[0-9]{1,5}|(?:100|[0-9]{1,2})%", "a number or a percentage up to 100%")
 ]
-
-
-def _weight(data: Any) -> int:
-    text = scalar(data)
-    if not re.fullmatch(_WEIGHT, text):
-        raise fault(f"{shown(text)} is not a weight: write 0% to 100%, in hundredths at most")
-    whole, _, part = text[:-1].partition(".")
-    return int(whole) * 100 + int(part.ljust(2, "0") or 0)
 
 
 def _pause(data: Any) -> float:
@@ -56,7 +54,7 @@ def _pause(data: Any) -> float:
     return found
 
 
-Weight = Annotated[int, Both(BeforeValidator(_weight), pattern_schema(_WEIGHT))]
+Weight = Annotated[int, hundredths("weight")]
 
 
 class StepSection(Section):
@@ -82,7 +80,7 @@ class StepSection(Section):
         ]
         | None
     ) = None
-    set_scale: Share | None = None
+    set_scale: AmountText | None = None
     match: Matches | None = None
     mirror: Weight | None = None
     analysis: AnalysisSection | None = None

@@ -24,7 +24,7 @@ from stackd.core.spec.fields import (
 )
 from stackd.core.spec.matchers import Matches
 from stackd.core.spec.routes import Host
-from stackd.core.spec.steps import MAX_STEPS, Share, StepSection, Weight, amount
+from stackd.core.spec.steps import MAX_STEPS, AmountText, StepSection, Weight, amount
 
 MAX_TASKS = 100_000
 _STOP_FIRST = Strategy(max_surge=Amount(value=0), max_unavailable=Amount(value=1))
@@ -52,8 +52,8 @@ class StrategySection(Section):
     """`strategy`."""
 
     type: Kind
-    max_surge: Share | None = None
-    max_unavailable: Share | None = None
+    max_surge: AmountText | None = None
+    max_unavailable: AmountText | None = None
     delay: Duration | None = None
     monitor: Duration | None = None
     max_failure_ratio: Annotated[float, decimal(0, 1)] | None = None

@@ -10,9 +10,15 @@ import msgspec
 
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.stack import AppProtocol
-from stackd.core.model.traffic import Endpoint, EndpointState, IngressPort, Steering, TrafficEntry
+from stackd.core.model.traffic import (
+    TOTAL,
+    Endpoint,
+    EndpointState,
+    IngressPort,
+    Steering,
+    TrafficEntry,
+)
 
-TOTAL = 10_000
 FINE = 1_000
 """Steps one weight is cut into among the endpoints of its revision."""
 

@@ -1,2 +1,2 @@
 """The control API's handlers: one file per noun. Each turns a request into one decision or one
-view of the tables; `methods` in `manager.main` puts them together."""
+view of the tables; `manager.methods` puts them together."""

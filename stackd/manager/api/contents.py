@@ -3,8 +3,8 @@
 from stackd.core.model.api import ContentRequest, ContentRow, ContentRows, Text
 from stackd.core.model.ids import OBJECT_NAME
 from stackd.core.model.release import ContentHead, ContentKind, ContentVersion
+from stackd.core.model.times import rfc3339
 from stackd.errors import Refused
-from stackd.manager.api.tasks import rfc3339
 from stackd.manager.contents import Contents, NewContent, used_by
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller

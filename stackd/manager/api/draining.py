@@ -10,7 +10,7 @@ from stackd.core.model.states import Availability
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.orchestrate import evacuation
 from stackd.core.rollout.outcome import Code
-from stackd.errors import Refused
+from stackd.manager.api import names
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller
 
@@ -49,9 +49,7 @@ class DrainApi:
 
     def _look(self, name: str) -> WaitAnswer:
         world = self._tables.world
-        node = next((n for n in world.all(Node) if name in (n.name, n.id)), None)
-        if node is None:
-            raise Refused(f"There is no node {name}.", "See: stackd node ls")
+        node = names.node_of(world, name)
         left = evacuation.remaining(world, node.id)
         text = evacuation.summary(left)
         code = Code.NOT_YET

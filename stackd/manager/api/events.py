@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 from stackd.core.model.api import EventRow, EventsRequest
 from stackd.core.model.event import Event
+from stackd.core.model.times import rfc3339
 from stackd.core.model.world import World
 from stackd.manager.api import names
-from stackd.manager.api.tasks import rfc3339
 from stackd.store.subscription import Subscription
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller

@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator
 
-from stackd.aio.clock import Clock
 from stackd.core.model.api import FlagRequest, FlagRow, FlagRows, NameRequest, Text
 from stackd.core.model.event import Event
 from stackd.core.model.feature import WHOLE, Feature, FeatureOverride, in_effect
 from stackd.core.model.node import NodeReport
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Release, Stack
+from stackd.core.model.times import rfc3339
 from stackd.core.model.world import World
 from stackd.errors import Refused
 from stackd.manager.api import names
-from stackd.manager.api.tasks import rfc3339
-from stackd.store.tables import Fence, Tables
+from stackd.manager.loop import Context
 from stackd.wire.control import Caller
 
 STALE = 30 * 86400.0
@@ -23,17 +22,13 @@ STALE = 30 * 86400.0
 class FlagApi:
     """Handlers about toggles."""
 
-    def __init__(
-        self, tables: Tables, fence: Fence | None, clock: Clock, ids: Iterator[str]
-    ) -> None:
-        self._tables = tables
-        self._fence = fence
-        self._clock = clock
-        self._ids = ids
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._tables = context.tables
 
     async def list(self, request: NameRequest, caller: Caller) -> FlagRows:
         """Those of everything, a stack or a service."""
-        world, now = self._tables.world, self._clock.now()
+        world, now = self._tables.world, self._context.clock.now()
         stack, _, service = request.name.partition("/")
         if service:
             names.service_of(world, request.name)
@@ -58,7 +53,7 @@ class FlagApi:
             share=feature.share if request.share is None else request.share,
             declared=feature.share,
             by=caller.principal,
-            at=self._clock.now(),
+            at=self._context.clock.now(),
         )
         change = (
             Delete(ref=ref(FeatureOverride, override.key)) if declared else Put(record=override)
@@ -70,7 +65,7 @@ class FlagApi:
             else f"{request.name}: {override.share / 100:g}% instead of {of}."
         )
         event = Event(
-            id=next(self._ids),
+            id=next(self._context.ids),
             at=override.at,
             kind="flag.set",
             object=place,
@@ -79,7 +74,7 @@ class FlagApi:
         )
         relies = (ref(Stack, stack),)
         changes = Changes(changes=(change, Put(record=event)), relies=relies)
-        await self._tables.commit(changes, self._fence)
+        await self._tables.commit(changes, self._context.fence)
         return Text(text=text)
 
 

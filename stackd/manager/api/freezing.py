@@ -1,27 +1,20 @@
 """`freeze` and `unfreeze`: one pure command and one commit each."""
 
-from collections.abc import Iterator
-
-from stackd.aio.clock import Clock
 from stackd.core.model.api import FreezeRequest, NameRequest, Text
 from stackd.core.rollout import freezing
 from stackd.core.rollout.commands import Asked
 from stackd.errors import Refused
 from stackd.manager.api import names
-from stackd.store.tables import Fence, Tables
+from stackd.manager.loop import Context
 from stackd.wire.control import Caller
 
 
 class FreezeApi:
     """Handlers about freezes."""
 
-    def __init__(
-        self, tables: Tables, fence: Fence | None, clock: Clock, ids: Iterator[str]
-    ) -> None:
-        self._tables = tables
-        self._fence = fence
-        self._clock = clock
-        self._ids = ids
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._tables = context.tables
 
     async def freeze(self, request: FreezeRequest, caller: Caller) -> Text:
         """Let no new rollout begin in a stack, or in any."""
@@ -30,7 +23,7 @@ class FreezeApi:
             raise Refused("until and seconds exclude each other.", "Give one of them.")
         until = asked.now + request.seconds if request.seconds else request.until
         changes = freezing.freeze(self._tables.world, stack, asked, request.reason, until)
-        await self._tables.commit(changes, self._fence)
+        await self._tables.commit(changes, self._context.fence)
         made = freezing.standing(self._tables.world, stack, asked.now)[-1]
         return Text(text=f"{stack or 'Every stack'} is {freezing.words(made)}.")
 
@@ -38,7 +31,7 @@ class FreezeApi:
         """Let rollouts begin again."""
         stack, asked = self._stack(request.name), self._asked(caller)
         changes = freezing.unfreeze(self._tables.world, stack, asked)
-        await self._tables.commit(changes, self._fence)
+        await self._tables.commit(changes, self._context.fence)
         left = freezing.standing(self._tables.world, stack, asked.now)
         if left:
             return Text(text=f"{stack} is still {freezing.words(left[0])}.")
@@ -51,4 +44,4 @@ class FreezeApi:
         return names.stack_of(self._tables.world, name).name if name else ""
 
     def _asked(self, caller: Caller) -> Asked:
-        return Asked(caller.principal, self._clock.now(), self._ids.__next__)
+        return Asked(caller.principal, self._context.clock.now(), self._context.ids.__next__)

@@ -3,9 +3,9 @@
 from stackd.core.model.api import HistoryRow, HistoryRows, NameRequest
 from stackd.core.model.release import Release, Stack
 from stackd.core.model.rollout import RolloutPhase, ServiceState
+from stackd.core.model.times import rfc3339
 from stackd.core.model.world import World
 from stackd.manager.api import names
-from stackd.manager.api.tasks import rfc3339
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller
 

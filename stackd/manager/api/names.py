@@ -112,6 +112,14 @@ def slot_name(world: World, view: TaskView) -> str:
     return node.name if node else view.task.slot
 
 
+def node_of(world: World, name: str) -> Node:
+    """The node called `name`, or with that id. Raises Refused."""
+    for node in world.all(Node):
+        if name in (node.name, node.id):
+            return node
+    raise Refused(f"There is no node {name}.", "See: stackd node ls")
+
+
 def node_name(world: World, node_id: str) -> str:
     """The name of a node; its id when it is unknown, '' when there is none."""
     node = world.get(Node, node_id)

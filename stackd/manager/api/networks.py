@@ -18,10 +18,10 @@ from stackd.core.model.network import Network, ServiceAddresses, VolumeBinding
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Release
 from stackd.core.model.task import Task
+from stackd.core.model.times import rfc3339
 from stackd.core.model.world import World
 from stackd.errors import Refused
 from stackd.manager.api import names
-from stackd.manager.api.tasks import rfc3339
 from stackd.store.tables import Fence, Tables
 from stackd.wire.control import Caller
 

@@ -1,18 +1,18 @@
 """Nodes: `node ls|inspect|drain|activate|pause|label`."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
-from stackd.aio.clock import Clock
 from stackd.core.model.api import NameRequest, NodeRequest, NodeRow, NodeRows
 from stackd.core.model.event import Event
 from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.record import Changes, Put
 from stackd.core.model.states import Availability
 from stackd.errors import Conflict, Refused
-from stackd.store.tables import Fence, Tables
+from stackd.manager.api import names
+from stackd.manager.loop import Context
 from stackd.wire.control import Caller
 
 TRIES = 5
@@ -28,13 +28,9 @@ def _natural(name: str) -> tuple[str, int]:
 class NodeApi:
     """Handlers about nodes."""
 
-    def __init__(
-        self, tables: Tables, fence: Fence | None, clock: Clock, ids: Iterator[str]
-    ) -> None:
-        self._tables = tables
-        self._fence = fence
-        self._clock = clock
-        self._ids = ids
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._tables = context.tables
 
     async def list(self, request: NameRequest, caller: Caller) -> NodeRows:
         """Every node, by name."""
@@ -44,18 +40,18 @@ class NodeApi:
 
     async def inspect(self, request: NameRequest, caller: Caller) -> NodeRows:
         """One node, by name or id."""
-        return NodeRows(nodes=(self._row(self._find(request.name)),))
+        return NodeRows(nodes=(self._row(names.node_of(self._tables.world, request.name)),))
 
     async def update(self, request: NodeRequest, caller: Caller) -> NodeRows:
         """Change what the operator sets: availability, labels."""
         for _ in range(TRIES):
-            node = self._find(request.name)
+            node = names.node_of(self._tables.world, request.name)
             wanted = _changed(node, request)
             if wanted == node:
                 return NodeRows(nodes=(self._row(node),))
             event = Event(
-                id=next(self._ids),
-                at=self._clock.now(),
+                id=next(self._context.ids),
+                at=self._context.clock.now(),
                 kind="node.changed",
                 object=node.name,
                 principal=caller.principal,
@@ -63,17 +59,11 @@ class NodeApi:
             )
             changes = Changes(changes=(Put(record=wanted), Put(record=event)))
             try:
-                await self._tables.commit(changes, self._fence)
+                await self._tables.commit(changes, self._context.fence)
             except Conflict:
                 continue
             return NodeRows(nodes=(self._row(wanted),))
         raise Conflict(f"Node {request.name} keeps changing.", "Try again.")
-
-    def _find(self, name: str) -> Node:
-        for node in self._tables.world.all(Node):
-            if name in (node.name, node.id):
-                return node
-        raise Refused(f"There is no node {name}.", "See: stackd node ls")
 
     def _row(self, node: Node) -> NodeRow:
         world = self._tables.world

@@ -1,19 +1,18 @@
 """promote, abort, pause, resume, retry, rollback: one pure command and one commit each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from stackd.aio.clock import Clock
 from stackd.core.model.api import RolloutAnswer, RolloutRequest, Text
 from stackd.core.model.record import Changes
 from stackd.core.model.release import Revision
 from stackd.core.model.rollout import RolloutPhase, ServiceState
 from stackd.core.model.world import World
 from stackd.core.plan.revision import renewed
-from stackd.core.rollout import commands
+from stackd.core.rollout import commands, goback
 from stackd.core.rollout.commands import Asked
 from stackd.errors import Conflict, Refused
 from stackd.manager.api import names
-from stackd.store.tables import Fence, Tables
+from stackd.manager.loop import Context
 from stackd.wire.control import Caller
 
 TRIES = 5
@@ -23,13 +22,9 @@ Command = Callable[[World, str, str, Asked], Changes]
 class RolloutApi:
     """Handlers that steer rollouts."""
 
-    def __init__(
-        self, tables: Tables, fence: Fence | None, clock: Clock, ids: Iterator[str]
-    ) -> None:
-        self._tables = tables
-        self._fence = fence
-        self._clock = clock
-        self._ids = ids
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._tables = context.tables
 
     async def abort(self, request: RolloutRequest, caller: Caller) -> RolloutAnswer:
         """Give a rollout up."""
@@ -68,7 +63,7 @@ class RolloutApi:
         names.stack_of(self._tables.world, request.name)
         to = int(request.to or 0)
         notes = await self._commit(
-            caller, lambda world, asked: commands.rollback_stack(world, request.name, asked, to)
+            caller, lambda world, asked: goback.rollback_stack(world, request.name, asked, to)
         )
         text = "; ".join((f"{request.name} goes back", *notes))
         return RolloutAnswer(text=f"{text}.", revision="")
@@ -107,9 +102,11 @@ class RolloutApi:
                 notes.extend(said)
                 return fresh, said
 
-            asked = Asked(caller.principal, self._clock.now(), self._ids.__next__, renew)
+            asked = Asked(
+                caller.principal, self._context.clock.now(), self._context.ids.__next__, renew
+            )
             try:
-                await self._tables.commit(decide(self._tables.world, asked), self._fence)
+                await self._tables.commit(decide(self._tables.world, asked), self._context.fence)
                 return tuple(dict.fromkeys(notes))
             except Conflict:
                 continue

@@ -1,10 +1,7 @@
 """Stacks: `ls`, `scale`, `rm`, `adopt`."""
 
-from collections.abc import Iterator
-
 import msgspec
 
-from stackd.aio.clock import Clock
 from stackd.core.model.api import (
     AdoptRequest,
     NameRequest,
@@ -24,26 +21,17 @@ from stackd.core.rollout.phase import stack_phase
 from stackd.errors import Refused
 from stackd.manager.api import names
 from stackd.manager.deployer import Deployer
-from stackd.store.tables import Fence, Tables
+from stackd.manager.loop import Context
 from stackd.wire.control import Caller
 
 
 class StackApi:
     """Handlers about stacks as a whole."""
 
-    def __init__(
-        self,
-        tables: Tables,
-        fence: Fence | None,
-        deployer: Deployer,
-        clock: Clock,
-        ids: Iterator[str],
-    ) -> None:
-        self._tables = tables
-        self._fence = fence
+    def __init__(self, context: Context, deployer: Deployer) -> None:
+        self._context = context
+        self._tables = context.tables
         self._deployer = deployer
-        self._clock = clock
-        self._ids = ids
 
     async def list(self, request: NameRequest, caller: Caller) -> StackRows:
         """Every stack with its phase and how much of it is ready."""
@@ -57,7 +45,7 @@ class StackApi:
             spec = world.declared(stack.name, service)
             desired += replicas(world, stack.name, spec) if spec else 0
             ready += sum(v.ready and v.wanted for v in world.tasks_of(stack.name, service))
-        phase, _ = stack_phase(world, stack.name, self._clock.now())
+        phase, _ = stack_phase(world, stack.name, self._context.clock.now())
         return StackRow(
             stack=stack.name,
             owner=stack.owner,
@@ -88,7 +76,7 @@ class StackApi:
             replicas=spec.replicas if request.replicas is None else request.replicas,
             declared=spec.replicas,
             by=caller.principal,
-            at=self._clock.now(),
+            at=self._context.clock.now(),
         )
         change = Delete(ref=ref(Override, override.key)) if declared else Put(record=override)
         text = (
@@ -97,7 +85,7 @@ class StackApi:
             else f"{request.name}: {override.replicas} instead of the declared {spec.replicas}."
         )
         event = self._event("service.scaled", request.name, caller, text)
-        await self._tables.commit(Changes(changes=(change, Put(record=event))), self._fence)
+        await self._tables.commit(Changes(changes=(change, Put(record=event))), self._context.fence)
         return Text(text=text)
 
     async def remove(self, request: RemoveRequest, caller: Caller) -> Text:
@@ -134,13 +122,13 @@ class StackApi:
         status = status or RepositoryStatus(name=request.repo)
         look = msgspec.structs.replace(status, sync_requested=status.sync_requested + 1)
         changes = Changes(changes=(Put(record=owned), Put(record=event), Put(record=look)))
-        await self._tables.commit(changes, self._fence)
+        await self._tables.commit(changes, self._context.fence)
         return Text(text=text)
 
     def _event(self, kind: str, name: str, caller: Caller, text: str) -> Event:
         return Event(
-            id=next(self._ids),
-            at=self._clock.now(),
+            id=next(self._context.ids),
+            at=self._context.clock.now(),
             kind=kind,
             object=name,
             principal=caller.principal,

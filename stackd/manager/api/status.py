@@ -19,6 +19,7 @@ from stackd.core.model.release import Freeze, Hold, Override, Release, Revision,
 from stackd.core.model.rollout import RolloutPhase, ServiceState
 from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.times import rfc3339
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
 from stackd.core.rollout import freezing
@@ -27,7 +28,6 @@ from stackd.core.rollout.phase import awaiting, behind, service_phase, serving, 
 from stackd.core.traffic.effective import weights as effective_weights
 from stackd.manager.api import names, troubles, underway
 from stackd.manager.api.flags import flag_rows
-from stackd.manager.api.tasks import rfc3339
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller
 

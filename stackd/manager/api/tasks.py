@@ -1,13 +1,13 @@
 """Tasks: `ps`."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from stackd.core.model import fit
 from stackd.core.model.api import NameRequest, TaskRow, TaskRows
 from stackd.core.model.network import Network
 from stackd.core.model.node import NodeReport
 from stackd.core.model.release import Revision
+from stackd.core.model.times import rfc3339
 from stackd.core.model.world import TaskView, World
 from stackd.manager.api import names
 from stackd.store.tables import Tables
@@ -15,11 +15,6 @@ from stackd.wire.control import Caller
 
 KEPT = 5
 """Finished tasks of a slot that `--all` shows."""
-
-
-def rfc3339(at: float) -> str:
-    """Unix seconds as RFC 3339 UTC; '' for never."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else ""
 
 
 class TaskApi:

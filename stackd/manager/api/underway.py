@@ -7,11 +7,11 @@ from stackd.core.model.api import AnalysisRow, RolloutRow
 from stackd.core.model.event import Event
 from stackd.core.model.rollout import Rollout, ServiceState
 from stackd.core.model.stack import Analyse
+from stackd.core.model.times import rfc3339
 from stackd.core.model.traffic import Steering
 from stackd.core.model.world import World
 from stackd.core.rollout import steps
 from stackd.core.rollout.common import ACTIVE, pause_left
-from stackd.manager.api.tasks import rfc3339
 
 
 def rollout_row(world: World, state: ServiceState, now: float) -> RolloutRow | None:

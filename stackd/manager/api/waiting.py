@@ -13,12 +13,13 @@ from stackd.core.model.release import Hold, Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.states import TaskState
+from stackd.core.model.times import rfc3339
 from stackd.core.model.world import TaskView, World
 from stackd.core.rollout import freezing, outcome
 from stackd.core.rollout.phase import behind, service_phase, serving, stack_phase
 from stackd.manager.api import names, troubles
 from stackd.manager.api.status import WATCHED
-from stackd.manager.api.tasks import lost, rfc3339
+from stackd.manager.api.tasks import lost
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller
 

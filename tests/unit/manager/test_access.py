@@ -9,12 +9,11 @@ from stackd.core.model.access import ApiToken, Scope
 from stackd.core.model.api import TokenCreateRequest
 from stackd.errors import Refused, Unknown
 from stackd.manager.access import PREFIX, Access, recognised
-from stackd.manager.loop import Context
 from tests.fakes.harness import Harness
 
 
 def access(on: Harness) -> Access:
-    return Access(Context(on.tables, on.clock, on.ids))
+    return Access(on.context)
 
 
 def wanted(**fields: Any) -> TokenCreateRequest:

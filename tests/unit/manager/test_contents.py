@@ -24,7 +24,7 @@ CONFIG, SECRET = ContentKind.CONFIG, ContentKind.SECRET
 
 
 def contents(on: Harness) -> Contents:
-    return Contents(on.tables, None, Sealer(b"k" * 32), on.clock, on.ids)
+    return Contents(on.context, Sealer(b"k" * 32))
 
 
 def new(kind: ContentKind, value: bytes, name: str = "key", stack: str = "") -> NewContent:
@@ -43,7 +43,7 @@ async def test_a_value_is_kept_and_opened_again(kind: ContentKind) -> None:
 async def test_a_secret_is_sealed_in_the_store_and_its_version_tells_nothing() -> None:
     async with Harness() as on:
         version = await contents(on).put(new(SECRET, b"hunter2"))
-        other = Contents(on.tables, None, Sealer(b"x" * 32), on.clock, on.ids)
+        other = Contents(on.context, Sealer(b"x" * 32))
         assert other.version_of(SECRET, "key", b"hunter2") != version
         assert other.version_of(CONFIG, "key", b"v") == contents(on).version_of(CONFIG, "z", b"v")
         stored = b"".join(item.value for item in on.store.keys.values())

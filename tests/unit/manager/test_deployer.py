@@ -1,6 +1,7 @@
 """The deployer: digests once, what fails stays as it is, stale plans, conflicts."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,9 +37,9 @@ def request(spec: StackSpec, **fields: object) -> Deploy:
 
 
 def deployer(on: Harness, resolver: FakeResolver, tables: "Contended | None" = None) -> Deployer:
-    contents = Contents(on.tables, None, Sealer(b"k" * 32), on.clock, on.ids)
+    contents = Contents(on.context, Sealer(b"k" * 32))
     given: Any = tables or on.tables
-    return Deployer(given, None, contents, resolver, on.clock, on.ids)
+    return Deployer(replace(on.context, tables=given), contents, resolver)
 
 
 def image_of(on: Harness, service: str = "web", name: str = "shop") -> str:
@@ -293,7 +294,7 @@ async def test_an_external_content_must_exist() -> None:
         one = deployer(on, FakeResolver({"web:1": A}))
         with pytest.raises(Refused, match="There is no secret shared"):
             await one.deploy(request(spec))
-        contents = Contents(on.tables, None, Sealer(b"k" * 32), on.clock, on.ids)
+        contents = Contents(on.context, Sealer(b"k" * 32))
         await contents.put(NewContent(ContentKind.SECRET, "shared", b"v", "root@local"))
         await on.settle()
         assert (await one.deploy(request(spec))).changed

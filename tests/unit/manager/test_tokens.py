@@ -4,7 +4,6 @@ import pytest
 
 from stackd.core.model.node import Role
 from stackd.errors import Refused
-from stackd.manager.loop import Context
 from stackd.manager.tokens import Tokens
 from stackd.pki import token
 from stackd.store.seal import Sealer
@@ -14,7 +13,7 @@ PRINT = "ab" * 32
 
 
 async def tokens(on: Harness) -> Tokens:
-    made = Tokens(Context(on.tables, on.clock, on.ids), Sealer(b"k" * 32), PRINT)
+    made = Tokens(on.context, Sealer(b"k" * 32), PRINT)
     await made.prepare()
     return made
 

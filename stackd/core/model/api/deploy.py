@@ -114,7 +114,7 @@ class WaitRequest(Value, frozen=True, kw_only=True):
 
 
 class WaitAnswer(Answer, frozen=True, kw_only=True):
-    """Progress while `code` is -1; the last answer has the exit code of the contracts."""
+    """Progress while `code` is -1; the last answer has the exit code."""
 
     code: int
     text: str

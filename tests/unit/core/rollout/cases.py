@@ -1,10 +1,16 @@
-"""Observations and rollouts for tests of strategies."""
+"""Observations and rollouts for tests of strategies, and a service that something is asked of."""
+
+import msgspec
 
 from stackd.core.model.analysis import Estimate, Judgement, Verdict
 from stackd.core.model.ids import RevisionId
+from stackd.core.model.release import Revision
 from stackd.core.model.rollout import Rollout
 from stackd.core.model.stack import Amount, Strategy
+from stackd.core.model.world import World
+from stackd.core.rollout.commands import Asked
 from stackd.core.rollout.common import Observed, Tally
+from tests.fakes.simulation import Simulation, web
 
 NOW = 1_000.0
 
@@ -47,3 +53,18 @@ def pace(surge: int = 1, unavailable: int = 0, **fields: object) -> Strategy:
 def said(verdict: Verdict, reason: str = "", *, final: bool = True) -> Judgement:
     """The answer of one look of an analysis."""
     return Judgement(verdict=verdict, final=final, reason=reason, estimate=Estimate(), readings=())
+
+
+def settled() -> tuple[Simulation, Asked]:
+    """shop/web runs revision `a`; and who asks something of it."""
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (web(), "a")})
+    sim.advance(20)
+    return sim, Asked("ann", sim.now, sim.ids.__next__)
+
+
+def renewed(world: World, revision: Revision) -> tuple[Revision, tuple[str, ...]]:
+    """Revision `a` cannot come back as it was."""
+    if revision.id != "a":
+        return revision, ()
+    return msgspec.structs.replace(revision, id=RevisionId("a2")), ("a2 instead of a",)

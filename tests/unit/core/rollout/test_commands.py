@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable
 
-import msgspec
 import pytest
 
 from stackd.core.model.analysis import (
@@ -15,7 +14,7 @@ from stackd.core.model.analysis import (
 )
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.record import Changes
-from stackd.core.model.release import Hold, Revision
+from stackd.core.model.release import Hold
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import (
     Analyse,
@@ -30,14 +29,7 @@ from stackd.core.rollout import commands
 from stackd.core.rollout.commands import Asked
 from stackd.errors import Refused
 from tests.fakes.simulation import Simulation, web
-from tests.unit.core.rollout.cases import said
-
-
-def settled() -> tuple[Simulation, Asked]:
-    sim = Simulation(1)
-    sim.deploy("shop", {"web": (web(), "a")})
-    sim.advance(20)
-    return sim, Asked("ann", sim.now, sim.ids.__next__)
+from tests.unit.core.rollout.cases import renewed, said, settled
 
 
 def phase(sim: Simulation) -> RolloutPhase:
@@ -118,24 +110,9 @@ def test_rollback_goes_to_a_proven_revision_and_holds_what_it_leaves() -> None:
     assert again.stable == "b"
 
 
-def test_a_stack_goes_back_only_to_a_release_that_is_kept() -> None:
-    sim, asked = settled()
-    with pytest.raises(Refused, match="an earlier release"):
-        commands.rollback_stack(sim.world, "shop", asked)
-    with pytest.raises(Refused, match="release 7"):
-        commands.rollback_stack(sim.world, "shop", asked, 7)
-
-
-def _renew(world: World, revision: Revision) -> tuple[Revision, tuple[str, ...]]:
-    """Revision `a` cannot come back as it was."""
-    if revision.id != "a":
-        return revision, ()
-    return msgspec.structs.replace(revision, id=RevisionId("a2")), ("a2 instead of a",)
-
-
 def test_what_cannot_come_back_as_it_was_is_replaced_in_a_rollback() -> None:
     sim, asked = settled()
-    asked = dataclasses.replace(asked, renew=_renew)
+    asked = dataclasses.replace(asked, renew=renewed)
     sim.deploy("shop", {"web": (web(), "b")})
     sim.advance(40)
     sim.commit(commands.rollback(sim.world, "shop", "web", asked))
@@ -143,22 +120,6 @@ def test_what_cannot_come_back_as_it_was_is_replaced_in_a_rollback() -> None:
     sim.advance(40)
     assert {v.task.revision for v in sim.world.tasks_of("shop", "web") if v.live} == {"a2"}
     assert phase(sim) is RolloutPhase.COMPLETE
-
-
-def test_a_release_that_cannot_come_back_as_it_was_comes_back_as_a_new_one() -> None:
-    sim, asked = settled()
-    asked = dataclasses.replace(asked, renew=_renew)
-    sim.deploy("shop", {"web": (web(), "b")})
-    sim.advance(40)
-    sim.commit(commands.rollback_stack(sim.world, "shop", asked, 1))
-    now = sim.world.release("shop")
-    assert now is not None
-    assert (now.number, now.services["web"].revision) == (3, "a2")
-    first = sim.world.release("shop", 1)
-    assert first is not None
-    assert first.services["web"].revision == "a"
-    sim.advance(40)
-    assert {v.task.revision for v in sim.world.tasks_of("shop", "web") if v.live} == {"a2"}
 
 
 CANARY = Strategy(

@@ -1,14 +1,12 @@
 """How a service is observed."""
 
 import msgspec
-import pytest
 
 from stackd.core.model.analysis import Analysis, AnalysisState, Run, Verdict
 from stackd.core.model.ids import NodeId, RevisionId
 from stackd.core.model.node import NodeReport
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import (
-    Amount,
     RestartCondition,
     RestartPolicy,
     Strategy,
@@ -16,24 +14,10 @@ from stackd.core.model.stack import (
 )
 from stackd.core.model.states import NodeState
 from stackd.core.model.traffic import Steering, TrafficEntry
-from stackd.core.rollout.common import limits, observe
+from stackd.core.rollout.common import observe
 from tests.fakes.agent import Behaviour
 from tests.fakes.simulation import Simulation, web
 from tests.unit.core.rollout.cases import observed, rollout, said, up
-
-
-@pytest.mark.parametrize(
-    ("surge", "unavailable", "total", "expected"),
-    [
-        (Amount(value=1), Amount(value=0), 3, (1, 0)),
-        (Amount(value=0), Amount(value=0), 3, (0, 1)),
-        (Amount(value=25, percent=True), Amount(value=25, percent=True), 10, (3, 2)),
-        (Amount(value=0), Amount(value=10, percent=True), 3, (0, 1)),
-        (Amount(value=0), Amount(value=5), 3, (0, 3)),
-    ],
-)
-def test_limits(surge: Amount, unavailable: Amount, total: int, expected: tuple[int, int]) -> None:
-    assert limits(Strategy(max_surge=surge, max_unavailable=unavailable), total) == expected
 
 
 def test_available_is_ready_for_the_monitor_time() -> None:

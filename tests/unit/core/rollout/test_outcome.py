@@ -6,7 +6,7 @@ import pytest
 from stackd.core.model.release import Release, Stack
 from stackd.core.model.source import RepositoryStatus
 from stackd.core.plan import records
-from stackd.core.rollout import commands
+from stackd.core.rollout import commands, goback
 from stackd.core.rollout.outcome import Code, Goal, gone, outcome
 from tests.fakes.agent import Behaviour
 from tests.fakes.simulation import Simulation, web
@@ -67,7 +67,7 @@ def test_a_release_that_was_left_by_going_back_has_failed() -> None:
     sim.deploy("shop", {"web": (web(), "b")})
     sim.advance(20)
     asked = commands.Asked("ann", sim.now, sim.ids.__next__)
-    sim.commit(commands.rollback_stack(sim.world, "shop", asked))
+    sim.commit(goback.rollback_stack(sim.world, "shop", asked))
     sim.advance(20)
     assert code(sim, release=2) is Code.FAILED
     assert code(sim, release=1) is Code.DONE

@@ -63,3 +63,19 @@ def test_refused(parse: Callable[[str], object], text: str, message: str) -> Non
     with pytest.raises(ValueError, match=message) as caught:
         parse(text)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0%", 0), ("5%", 500), ("0.5%", 50), ("12.05%", 1_205), ("100.00%", 10_000)],
+)
+def test_hundredths(text: str, expected: int) -> None:
+    assert scalars.hundredths(text, "share") == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "-1%", "101%", "100.01%", "0.001%", ".5%", "5 %", "\u0665%"]
+)
+def test_what_is_no_percentage_in_hundredths(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a weight: write 0% to 100%"):
+        scalars.hundredths(text, "weight")

@@ -17,7 +17,7 @@ VALUE = b"hunter2"
 
 
 def api(on: Harness) -> ContentApi:
-    contents = Contents(on.tables, None, Sealer(b"k" * 32), on.clock, on.ids)
+    contents = Contents(on.context, Sealer(b"k" * 32))
     return ContentApi(on.tables, contents)
 
 

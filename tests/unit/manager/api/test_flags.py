@@ -20,7 +20,7 @@ FLAGS = {"cart": Feature(share=1_000), "dark": Feature(share=10_000), "new": Fea
 
 
 def api(on: Harness) -> FlagApi:
-    return FlagApi(on.tables, None, on.clock, on.ids)
+    return FlagApi(on.context)
 
 
 async def rows(on: Harness, name: str = "") -> dict[str, FlagRow]:

@@ -15,7 +15,7 @@ from tests.unit.manager.api.cases import CALLER, collected, declared, running
 
 
 def freezes(on: Harness) -> FreezeApi:
-    return FreezeApi(on.tables, None, on.clock, on.ids)
+    return FreezeApi(on.context)
 
 
 async def test_a_freeze_is_told_wherever_one_looks() -> None:

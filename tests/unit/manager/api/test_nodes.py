@@ -17,7 +17,7 @@ KEYS = ("id", "name", "role", "availability", "state", "address", "tasks")
 
 
 def api(on: Harness) -> NodeApi:
-    return NodeApi(on.tables, None, on.clock, on.ids)
+    return NodeApi(on.context)
 
 
 def kept(on: Harness) -> Node:

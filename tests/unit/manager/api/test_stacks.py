@@ -20,9 +20,9 @@ from tests.unit.manager.api.cases import CALLER, declared, running
 
 
 def api(on: Harness) -> StackApi:
-    contents = Contents(on.tables, None, Sealer(b"k" * 32), on.clock, on.ids)
-    deployer = Deployer(on.tables, None, contents, FakeResolver({}), on.clock, on.ids)
-    return StackApi(on.tables, None, deployer, on.clock, on.ids)
+    contents = Contents(on.context, Sealer(b"k" * 32))
+    deployer = Deployer(on.context, contents, FakeResolver({}))
+    return StackApi(on.context, deployer)
 
 
 async def scaled(on: Harness, replicas: int | None) -> str:

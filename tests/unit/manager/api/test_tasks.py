@@ -8,7 +8,7 @@ from stackd.core.model.network import VolumeBinding
 from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.states import Health, NodeState, TaskState
 from stackd.manager.api.status import StatusApi
-from stackd.manager.api.tasks import TaskApi, rfc3339
+from stackd.manager.api.tasks import TaskApi
 from stackd.manager.api.waiting import WaitingApi
 from tests.fakes.harness import Harness
 from tests.fakes.stacks import node, task
@@ -105,8 +105,3 @@ async def test_health_is_a_word() -> None:
         await on.put(*task("task1", status_health=Health.UNHEALTHY, status_error="probe failed"))
         rows = (await TaskApi(on.tables).ps(NameRequest(name="task10000000"), CALLER)).tasks
     assert [(row.health, row.error) for row in rows] == [("unhealthy", "probe failed")]
-
-
-def test_times_are_rfc_3339_in_utc() -> None:
-    assert rfc3339(1_700_000_000.9) == "2023-11-14T22:13:20Z"
-    assert rfc3339(0) == ""
