@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,8 @@ ROTATE_AT = 10 * 1024 * 1024
 KEPT = 3
 BRAKE = 3 * ROTATE_AT
 """conmon's own limit, for when no agent rotates: it then replaces the log by an empty one."""
+ENDED_MOST = 1024 * 1024 * 1024
+"""Bytes that the logs of ended tasks may take on a node."""
 _BLOCK = 256 * 1024
 _POLL = 0.2
 _REOPEN = b"2 0 0\n"
@@ -75,9 +77,33 @@ def _held(log: Path) -> Path:
     return log.with_name(f"{log.name}.held")
 
 
-def forget(log: Path) -> None:
-    """Remove a finished task's log with all its ring files."""
-    shutil.rmtree(log.parent, ignore_errors=True)
+def trim(logs: Path, running: Collection[str], most: int = ENDED_MOST) -> list[str]:
+    """Remove logs of tasks that do not run, the oldest first, until the others of them take at
+    most `most` bytes; returns those tasks."""
+    ended = sorted(
+        (max(file.st_mtime for file in files), sum(file.st_size for file in files), folder.name)
+        for folder in logs.iterdir()
+        if folder.name not in running and (files := _inodes(folder))
+    )
+    total = sum(size for _, size, _ in ended)
+    removed = []
+    for _, size, task in ended:
+        if total <= most:
+            break
+        shutil.rmtree(logs / task, ignore_errors=True)
+        removed.append(task)
+        total -= size
+    return removed
+
+
+def _inodes(folder: Path) -> list[os.stat_result]:
+    """The folder and each file in it once, whatever its names."""
+    found = {}
+    for path in (folder, *folder.glob("*")):
+        with contextlib.suppress(FileNotFoundError):
+            stat = path.stat()
+            found[stat.st_ino] = stat
+    return list(found.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from stackd.host import (
 
 _MONITOR_WRITES_WITHIN = 2.0
 _ROTATE_EVERY = 1.0
+_TRIM_EVERY = 60
 _OPENED_TRIES = 50
 _OPENED_EVERY = 0.002
 _PID_TRIES = 200
@@ -62,8 +63,11 @@ class RuncRuntime:
         self._names = itertools.count(1)
 
     async def run(self) -> None:
-        """Rotate the logs of all running containers, for ever."""
-        while True:
+        """Rotate the logs of all running containers and let old ones go, for ever."""
+        for turn in itertools.count():
+            if turn % _TRIM_EVERY == 0:
+                running = os.listdir(self._layout.bundles)
+                await asyncio.to_thread(logfiles.trim, self._layout.logs, running)
             for container in list(self._containers.values()):
                 if logfiles.rotate(container.place.log, container.place.bundle / "ctl"):
                     await self._hold(container.place)
@@ -177,14 +181,6 @@ class RuncRuntime:
         container = self._containers.pop(task_id, None)
         if container is not None:
             container.close()
-
-    def forget_log(self, task_id: str) -> None:
-        """Remove the log of a task that will not be asked for again."""
-        logfiles.forget(bundle.home(self._layout, task_id).log)
-
-    def logged(self) -> list[str]:
-        """The tasks whose logs are kept."""
-        return sorted(os.listdir(self._layout.logs))
 
     async def written(self, task_id: str) -> int:
         """Bytes on disk of the task's writable layer; 0 when it has gone. Raises Unavailable when

@@ -9,6 +9,7 @@ import pytest
 from stackd.core.model.container import Mount, MountKind, Resources, Ulimit
 from stackd.core.model.driver import FileContent, ImageConfig, LocalImage
 from stackd.errors import Refused, Rejected
+from stackd.host import logfiles
 from tests.host import rig as rigs
 
 pytestmark = pytest.mark.host
@@ -34,7 +35,7 @@ async def test_output_and_exit_code(rig: rigs.Rig) -> None:
     await rig.runtime.remove(task)
     assert rigs.traces(rig.layout, task) == []
     assert "out" in await rig.text(task)
-    rig.runtime.forget_log(task)
+    assert logfiles.trim(rig.layout.logs, (), most=0) == [task]
     assert await rig.text(task) == ""
 
 
