@@ -498,6 +498,12 @@ async def test_a_played_plan_that_ends_badly_is_1(
     assert all(found.simulate and found.spec is not None for found in asked)
 
 
+@pytest.mark.parametrize("setting", ["shop/web", "shop/web=", "shop/web=-1", "shop/web=²"])
+async def test_what_is_no_number_of_tasks_is_refused(shell: Shell, setting: str) -> None:
+    assert await shell("scale", setting) == 1
+    assert "is not STACK/SERVICE=N" in shell.err
+
+
 @pytest.mark.parametrize(
     ("share", "sent"),
     [("25%", 2_500), ("0.5%", 50), ("on", 10_000), ("off", 0), ("declared", None)],
