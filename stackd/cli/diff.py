@@ -9,7 +9,7 @@ from stackd.cli import pullrequest
 from stackd.cli.files import Asked
 from stackd.cli.options import Files, Output, checked_output, where
 from stackd.cli.output import die, print_error, print_json, print_lines
-from stackd.cli.plan import Commit, Repo, ask
+from stackd.cli.plan import Commit, Repo, ask, problems
 from stackd.cli.repo import variables
 from stackd.core.model.api import CompareRequest, PlanAnswer, PlanRequest
 from stackd.errors import Refused, StackdError
@@ -70,8 +70,8 @@ def register(app: typer.Typer) -> None:
             for plan in plans.plans:
                 if differs(plan):
                     print_lines([f"stack {plan.stack}", plan.diff])
-        if plans.problems:
-            die(2, "\n".join(plans.problems))
+        if faults := problems(plans):
+            die(2, "\n".join(faults))
         raise SystemExit(1 if any(map(differs, plans.plans)) else 0)
 
 

@@ -1,5 +1,6 @@
 """`stackd plan`: the numbered changes that `apply` would make."""
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -33,6 +34,9 @@ def register(app: typer.Typer) -> None:
         simulated: Annotated[
             bool, typer.Option("--simulate", help="Play the rollouts in virtual time, too.")
         ] = False,
+        out: Annotated[
+            Path | None, typer.Option("--out", help="Write the plan there, too, as JSON.")
+        ] = None,
         output: Output = "text",
     ) -> None:
         """Show what apply would do. Example: stackd plan -f stack.yml"""
@@ -40,13 +44,16 @@ def register(app: typer.Typer) -> None:
         asked = Asked(files or [], name, lenient)
         request = PlanRequest(repo=repo, commit=commit, pull=pull, simulate=simulated)
         plans = ask(where(context), asked, request)
+        document = plans.plans[0] if not repo and plans.plans else plans
+        if out:
+            out.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
         if output == "json":
-            print_json(plans.plans[0] if not repo and plans.plans else plans)
+            print_json(document)
         else:
             for one in plans.plans:
                 print_lines(_text(one))
-        if plans.problems:
-            die(1, "\n".join(plans.problems))
+        if faults := problems(plans):
+            die(1, "\n".join(faults))
         raise SystemExit(1 if any(map(_hindered, plans.plans)) else 0)
 
 
@@ -59,6 +66,11 @@ def ask(target: Target, asked: Asked, request: PlanRequest) -> PlansAnswer:
     bundle = render(asked)
     wanted = msgspec.structs.replace(request, spec=bundle.spec, contents=bundle.contents)
     return PlansAnswer(plans=(call(target, "Plan", wanted, PlanAnswer, "Planning"),))
+
+
+def problems(plans: PlansAnswer) -> list[str]:
+    """What is declared and could not be planned: files with faults, images not found."""
+    return [*plans.problems, *(text for plan in plans.plans for text in plan.failed)]
 
 
 def _hindered(plan: PlanAnswer) -> bool:

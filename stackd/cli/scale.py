@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
         """
         checked_output(output)
         name, equals, number = setting.partition("=")
-        if not equals or not (number.isdigit() or number == "declared"):
+        if not equals or not (number.isdecimal() or number == "declared"):
             raise Refused(
                 f"{setting!r} is not STACK/SERVICE=N.", "Example: stackd scale shop/web=5"
             )

@@ -10,6 +10,7 @@ from stackd.cli.options import Output, Timeout, checked_output, duration, where
 from stackd.cli.output import clean, print_json
 from stackd.cli.target import Target
 from stackd.core.model.api import WaitAnswer, WaitRequest
+from stackd.errors import Refused
 
 
 def register(app: typer.Typer) -> None:
@@ -33,10 +34,18 @@ def register(app: typer.Typer) -> None:
         4 timeout, 5 superseded.
         """
         checked_output(output)
+        _check(name, release, revision, commit)
         request = WaitRequest(
             name=name, release=release, revision=revision, commit=commit, timeout=duration(timeout)
         )
         raise SystemExit(wait_for(where(context), request, output))
+
+
+def _check(name: str, release: int, revision: str, commit: str) -> None:
+    if sum(map(bool, (release, revision, commit))) > 1:
+        raise Refused("--release, --revision and --commit exclude each other.", "Give one of them.")
+    if revision and "/" not in name:
+        raise Refused(f"{name} is a stack, and a revision is of a service.", "Name STACK/SERVICE.")
 
 
 def wait_for(target: Target, request: WaitRequest, output: str, method: str = "Wait") -> int:

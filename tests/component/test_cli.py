@@ -388,6 +388,22 @@ async def test_wait_ends_with_the_code_it_is_told(
     assert await shell("apply", "-f", stack_file, "--wait") == code
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("shop", "--release", "1", "--commit", "abc"), "exclude each other"),
+        (("shop/web", "--release", "1", "--revision", "abc"), "exclude each other"),
+        (("shop", "--revision", "abc"), "a revision is of a service"),
+    ],
+)
+async def test_wait_for_one_thing(
+    manager: Manager, shell: Shell, words: tuple[str, ...], said: str
+) -> None:
+    assert await shell("wait", *words) == 1
+    assert said in shell.err
+    assert not manager.asked
+
+
 async def test_apply_asks_for_what_was_named(
     manager: Manager, shell: Shell, stack_file: str
 ) -> None:
@@ -432,11 +448,30 @@ async def test_diff_tells_by_its_code(
     assert ("+ b" in shell.out) is (code == 1)
 
 
+async def test_an_image_that_is_not_found_is_no_likeness(
+    manager: Manager, shell: Shell, stack_file: str
+) -> None:
+    """The service stays as it is, so nothing differs: that is an error all the same."""
+    manager.plan = PlanAnswer(**{**_fields(manager.plan), "failed": ("shop/web: no such image",)})
+    for verb, code in (("plan", 1), ("diff", 2)):
+        assert await shell(verb, "-f", stack_file) == code
+        assert shell.err == "shop/web: no such image\n"
+
+
 async def test_an_infeasible_plan_is_1(manager: Manager, shell: Shell, stack_file: str) -> None:
     fields = {**_fields(manager.plan), "changed": True, "infeasible": ("no room",)}
     manager.plan = PlanAnswer(**fields)
     assert await shell("plan", "-f", stack_file) == 1
     assert "! no room" in shell.out
+
+
+async def test_a_plan_is_kept_in_a_file(shell: Shell, stack_file: str, tmp_path: Path) -> None:
+    kept = tmp_path / "plan.json"
+    assert await shell("plan", "-f", stack_file, "--out", str(kept), "-o", "json") == 0
+    assert json.loads(kept.read_text()) == json.loads(shell.out)
+    assert json.loads(kept.read_text())["plan_hash"] == "h"
+    assert await shell("plan", "-f", stack_file, "--out", str(tmp_path / "no" / "folder")) == 1
+    assert "No such file or directory" in shell.err
 
 
 async def test_a_played_plan_that_ends_badly_is_1(
@@ -461,6 +496,12 @@ async def test_a_played_plan_that_ends_badly_is_1(
         assert ("! shop/web is degraded" in shell.out) is bool(code)
     asked = [found for found in manager.asked if isinstance(found, PlanRequest)]
     assert all(found.simulate and found.spec is not None for found in asked)
+
+
+@pytest.mark.parametrize("setting", ["shop/web", "shop/web=", "shop/web=-1", "shop/web=²"])
+async def test_what_is_no_number_of_tasks_is_refused(shell: Shell, setting: str) -> None:
+    assert await shell("scale", setting) == 1
+    assert "is not STACK/SERVICE=N" in shell.err
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,9 @@ from stackd.core.model.container import ContainerSpec
 from stackd.core.model.feature import Feature
 from stackd.core.model.record import Value
 
+MAX_TASKS = 100_000
+"""The most tasks of a service, declared or set by hand."""
+
 
 class AppProtocol(enum.StrEnum):
     """What a published port speaks. Absent in a stack file means tcp; it is never inferred."""

@@ -45,7 +45,7 @@ class _Book:
     taken: dict[str, set[str]] = field(default_factory=dict)
     cursors: dict[str, int] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
-    """Network name -> why it could not be made."""
+    """Network name -> why it could not be made, or has nothing to give."""
     written: set[str] = field(default_factory=set)
     """Network ids that this pass writes anyway: a place is written once in a pass."""
 
@@ -243,7 +243,8 @@ def _address(draft: Draft, book: _Book, view: TaskView) -> None:
         try:
             addresses[network.id] = book.take(network)
         except ipam.Exhausted as error:
-            problem = str(error)
+            # Thousands of tasks may wait for an address: only the first one looks at all of them.
+            problem = book.problems[network.name] = str(error)
             break
     if problem:
         if status.error != problem:

@@ -5,7 +5,13 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from stackd.core.model.container import Resources
-from stackd.core.model.stack import Constraint, Placement, RestartCondition, RestartPolicy
+from stackd.core.model.stack import (
+    MAX_TASKS,
+    Constraint,
+    Placement,
+    RestartCondition,
+    RestartPolicy,
+)
 from stackd.core.spec.fields import (
     Labels,
     Section,
@@ -16,7 +22,7 @@ from stackd.core.spec.fields import (
     seconds,
     whole,
 )
-from stackd.core.spec.strategy import MAX_TASKS, RollbackSection, StrategyItem, UpdateSection
+from stackd.core.spec.strategy import RollbackSection, StrategyItem, UpdateSection
 
 MIN_LIMIT = 6 * 1024 * 1024
 MIN_RESERVATION = 4 * 1024 * 1024

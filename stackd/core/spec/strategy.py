@@ -7,7 +7,14 @@ from msgspec.structs import replace
 from pydantic import BeforeValidator, Field, model_validator
 
 from stackd.core.model.analysis import AnalysisPolicy
-from stackd.core.model.stack import Amount, OnFailure, Preview, Strategy, StrategyKind
+from stackd.core.model.stack import (
+    MAX_TASKS,
+    Amount,
+    OnFailure,
+    Preview,
+    Strategy,
+    StrategyKind,
+)
 from stackd.core.spec import matchers, steps
 from stackd.core.spec.analysis import AnalysisSection
 from stackd.core.spec.fields import (
@@ -26,7 +33,6 @@ from stackd.core.spec.matchers import Matches
 from stackd.core.spec.routes import Host
 from stackd.core.spec.steps import MAX_STEPS, AmountText, StepSection, Weight, amount
 
-MAX_TASKS = 100_000
 _STOP_FIRST = Strategy(max_surge=Amount(value=0), max_unavailable=Amount(value=1))
 
 Drain = Annotated[float, seconds(0, 600, "0s to 10m")]

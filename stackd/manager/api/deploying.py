@@ -164,7 +164,8 @@ class DeployApi:
                 for number, (change, words) in enumerate(described, 1)
             ),
             infeasible=planned.infeasible,
-            notes=planned.notes + tuple(planned.failed.values()),
+            notes=planned.notes,
+            failed=tuple(planned.failed.values()),
             diff=diff(self._tables.world, plan),
         )
 

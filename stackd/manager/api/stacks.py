@@ -16,7 +16,7 @@ from stackd.core.model.fit import replicas
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Override, Stack
 from stackd.core.model.source import Repository, RepositoryStatus
-from stackd.core.model.stack import Mode
+from stackd.core.model.stack import MAX_TASKS, Mode
 from stackd.core.rollout.phase import stack_phase
 from stackd.errors import Refused
 from stackd.manager.api import names
@@ -68,6 +68,11 @@ class StackApi:
             raise Refused(
                 f"{request.name} is global: it runs once on every fitting node.",
                 "Change its placement instead.",
+            )
+        if request.replicas is not None and not 0 <= request.replicas <= MAX_TASKS:
+            raise Refused(
+                f"{request.replicas} is out of range: 0 to {MAX_TASKS}.",
+                f"{request.name} stays as it is.",
             )
         declared = request.replicas is None or request.replicas == spec.replicas
         override = Override(

@@ -79,7 +79,8 @@ class PlanLine(Answer, frozen=True, kw_only=True):
 
 
 class PlanAnswer(Answer, frozen=True, kw_only=True):
-    """The plan of one stack. `infeasible`: reasons why apply would refuse it."""
+    """The plan of one stack. `infeasible`: reasons why apply would refuse it; `failed`: services
+    left as they are, because their image could not be resolved."""
 
     stack: str
     release: int
@@ -92,6 +93,7 @@ class PlanAnswer(Answer, frozen=True, kw_only=True):
     diff: str
     simulation: SimulationAnswer | None = None
     """Only where it was asked for."""
+    failed: tuple[str, ...] = ()
 
 
 class PlansAnswer(Answer, frozen=True, kw_only=True):

@@ -1,12 +1,15 @@
 """Networks, virtual addresses and task addresses for what is declared."""
 
+import sys
+from types import FrameType
+
 import msgspec
 
 from stackd.core.model.container import Attachment, ContainerSpec
 from stackd.core.model.network import Network, ServiceAddresses
 from stackd.core.model.stack import NetworkSpec, Port, ServiceSpec
 from stackd.core.model.states import TaskState
-from stackd.core.network import ipam
+from stackd.core.network import allocate, ipam
 from tests.fakes.simulation import Simulation, web
 
 
@@ -43,6 +46,30 @@ def test_a_full_network_says_so_on_the_task() -> None:
     assert len(waiting) == 10
     text = "network shop_default has no free address: 31 of 31 in use"
     assert {v.status.error for v in waiting} == {text}
+
+
+def test_a_full_network_is_searched_once_in_a_pass() -> None:
+    """Each search looks at every address: thousands of waiting tasks would hold up the manager."""
+    sim = Simulation(2)
+    spec = networked("default", replicas=200)
+    sim.deploy("shop", {"web": (spec, "a")}, networks=named("default", subnet="10.9.0.0/26"))
+    sim.advance(5)
+    tasks = [view.task.id for view in sim.world.tasks_of("shop", "web")]
+    searched = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal searched
+        searched += event == "call" and frame.f_code is ipam.take.__code__
+
+    sys.setprofile(count)
+    try:
+        decision = allocate.decide(
+            sim.world, ["shop"], tasks, 10, iter("abc").__next__, allocate.Settings("c")
+        )
+    finally:
+        sys.setprofile(None)
+    assert decision.commits == ()
+    assert searched == 1
 
 
 def test_a_network_that_cannot_be_made_says_so_on_the_task() -> None:

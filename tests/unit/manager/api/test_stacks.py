@@ -59,6 +59,16 @@ async def test_scaling_is_kept_beside_what_is_declared_until_it_is_the_same() ->
         assert [e.principal for e in on.events("service.scaled")] == ["root@local"] * 5
 
 
+@pytest.mark.parametrize("replicas", [-1, 100_001, 10**20])
+async def test_a_number_that_no_stack_file_may_name_is_refused(replicas: int) -> None:
+    async with Harness() as on:
+        await running(on)
+        with pytest.raises(Refused, match="out of range: 0 to 100000"):
+            await scaled(on, replicas)
+        assert override(on) is None
+        assert on.events("service.scaled") == []
+
+
 async def test_a_global_service_and_unknown_ones_are_not_scaled() -> None:
     async with Harness() as on:
         await declared(on, stack(service(mode=Mode.GLOBAL)))
