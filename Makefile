@@ -53,7 +53,8 @@ fuzz: setup
 soak: demo-image
 	for i in $$(seq $(N)); do \
 	  echo "soak $$i of $(N)"; $(PYTEST) -rP --soak tests/e2e/test_lossless.py tests/e2e/test_nodes.py \
-	    tests/e2e/test_partitions.py tests/e2e/test_hit_rollouts.py tests/e2e/test_faults.py || exit 1; \
+	    tests/e2e/test_partitions.py tests/e2e/test_hit_rollouts.py tests/e2e/test_faults.py \
+	    tests/e2e/test_strategies_lossless.py || exit 1; \
 	done
 	$(PYTEST) tests/e2e/test_crashpoints.py --crashes $$((2 * $(N)))
 
