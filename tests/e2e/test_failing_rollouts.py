@@ -203,3 +203,45 @@ def answers(port: int) -> bool:
     with contextlib.suppress(OSError, EOFError):
         return get(port)[0] == 200
     return False
+
+
+def test_no_address_left_stops_a_rollout_and_the_rest_serves_on(cluster: Cluster) -> None:
+    """Taken by others in the middle of it, when the plan had found enough."""
+    port = free_port()
+    text = f"""
+name: narrow
+services:
+  filler:
+    image: stackd-demo:1
+    entrypoint: [sleep, infinity]
+    stop_signal: SIGKILL
+    networks: [small]
+  web:
+    image: stackd-demo:VERSION
+    ports: [{{target: 8080, published: {port}, app_protocol: http}}]
+    healthcheck: {{http: {{path: /healthz, port: 8080}}, interval: 1s}}
+    networks: [small]
+    deploy:
+      replicas: 2
+      strategy:
+        {{type: rolling, delay: 4s, monitor: 300ms, progress_deadline: 6s, on_failure: pause}}
+networks:
+  small: {{ipam: {{config: [{{subnet: 198.51.100.0/26}}]}}}}
+"""
+    assert cluster.apply(text.replace("VERSION", "1"), "--wait").code == 0
+    before = {row["id"] for row in cluster.ps("narrow/web")}
+    assert cluster.apply(text.replace("VERSION", "2")).code == 0
+    until(lambda: {r["id"] for r in cluster.ps("narrow/web")} - before, "it has begun")
+    cluster.must("scale", "narrow/filler=40")
+    until(lambda: cluster.status("narrow/web")["phase"] == "paused", "it stops")
+    told = cluster.must("why", "narrow/web").out
+    assert "no progress for 6s" in told, told
+    assert "address" in told, told
+    assert cluster.run("wait", "narrow/web").code == 3
+    assert [get(port)[0] for _ in range(10)] == [200] * 10
+    assert before & {row["id"] for row in cluster.ps("narrow/web")}
+    cluster.must("scale", "narrow/filler=1")
+    until(lambda: len(cluster.ps("narrow/filler")) == 1, "there is room")
+    cluster.must("resume", "narrow/web")
+    assert cluster.run("wait", "narrow/web").code == 0
+    assert cluster.run("rm", "narrow", "--wait").code == 0
