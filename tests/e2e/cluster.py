@@ -39,6 +39,10 @@ class Ran:
         return json.loads(self.out)
 
 
+class Late(Exception):
+    """A command that had to be killed."""
+
+
 class Cluster:
     """An embedded cluster in a folder of its own; with `network` on the machine whose network
     namespace that is."""
@@ -54,7 +58,10 @@ class Cluster:
         argv = ["--data", str(self.data), *arguments]
         whole = {**os.environ, **(env or {})}
         if arguments[0] not in ("up", "down", "doctor"):
-            return _preloaded(argv, stdin or "", whole)
+            try:
+                return _preloaded(argv, stdin or "", whole)
+            except Late as error:
+                raise AssertionError(f"{error}\n{self.trouble()}") from error
         done = subprocess.run(
             [*self._enter, sys.executable, "-m", "stackd", *argv],
             input=stdin,
@@ -66,6 +73,12 @@ class Cluster:
             env=whole,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    def trouble(self) -> str:
+        """What there is, and the ends of the logs: for a command that did not end."""
+        tasks = _preloaded(["--data", str(self.data), "ps", "--all"], "", dict(os.environ)).out
+        logs = sorted((self.data / "logs").glob("*.log"))
+        return "\n".join((tasks, *(f"{log.name}: {log.read_text()[-3000:]}" for log in logs)))
 
     def must(self, *arguments: str, stdin: str | None = None) -> Ran:
         """Run and expect success."""
@@ -130,7 +143,8 @@ def _preloaded(argv: list[str], stdin: str, env: dict[str, str]) -> Ran:
         pool.submit(_feed, command, stdin)
         out, err = pool.submit(_all, command.stdout), pool.submit(_all, command.stderr)
     code = command.code()
-    assert late.is_alive(), f"stackd {' '.join(argv)}: not within {TIMEOUT:g}s"
+    if not late.is_alive():
+        raise Late(f"stackd {' '.join(argv)}: not within {TIMEOUT:g}s")
     late.cancel()
     return Ran(code, out.result(), err.result())
 
