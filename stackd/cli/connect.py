@@ -14,7 +14,7 @@ from stackd.host import cluster
 from stackd.wire.control_client import ControlClient
 
 T = TypeVar("T")
-GONE = "Start it with `stackd up`, or see logs/manager.log in its data folder."
+GONE = "If the cluster is up it is back in seconds; else: stackd up. See logs/manager.log in its data."
 
 
 def layout_of(where: Target) -> ClusterLayout:
