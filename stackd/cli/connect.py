@@ -14,7 +14,7 @@ from stackd.host import cluster
 from stackd.wire.control_client import ControlClient
 
 T = TypeVar("T")
-GONE = "If the cluster is up it is back in seconds; else: stackd up. See logs/manager.log in its data."
+GONE = "While the cluster is up it is back in seconds, else: stackd up. See logs/manager.log of it."
 
 
 def layout_of(where: Target) -> ClusterLayout:
