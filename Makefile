@@ -5,6 +5,8 @@ PY := .venv/bin/python
 PYTEST := .venv/bin/pytest -q
 # Whole files side by side: most tests wait more than they compute.
 BESIDE := -n 2 --dist loadfile
+# Crashes at every step, in a cluster for each of three test processes.
+CLUSTERS := -n 3 --dist load
 # Fewer passed tests than this mean that a part of the suite was lost.
 FEWEST := 5000
 # How often `make soak` runs.
@@ -56,7 +58,7 @@ soak: demo-image
 	    tests/e2e/test_partitions.py tests/e2e/test_hit_rollouts.py tests/e2e/test_faults.py \
 	    tests/e2e/test_strategies_lossless.py || exit 1; \
 	done
-	$(PYTEST) tests/e2e/test_crashpoints.py --crashes $$((2 * $(N)))
+	$(PYTEST) $(CLUSTERS) -rP tests/e2e/test_crashpoints.py --crashes $$((2 * $(N)))
 
 bench: demo-image
 	@scripts/docker

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 10.0
-STEADY = 30.0
+STEADY = 5.0
 """Seconds a process must have lived for its next end to count as the first."""
 
 

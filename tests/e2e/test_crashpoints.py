@@ -73,7 +73,7 @@ ROUNDS = [
 """The failpoints of `make test`, by round."""
 LATE = ("store.reaper",)
 """Steps that are come to after many rounds, when there is old history to remove."""
-TOGETHER = 5
+TOGETHER = 10
 """Failpoints in one round of a soak."""
 
 
@@ -344,7 +344,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.mark.timeout(300)
 def test_killed_at_several_steps_of_a_round(crashes: Crashes, points: list[str]) -> None:
-    crash(crashes, points)
+    tally = crash(crashes, points)
+    print(f"{len(points)} processes killed, {tally.answered} requests, {len(tally.lost)} lost")
 
 
 def test_every_step_was_come_to(crashes: Crashes, pytestconfig: pytest.Config) -> None:
