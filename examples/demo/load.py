@@ -8,6 +8,7 @@ Used by the demo and by the tests that count lost requests.
 
 import asyncio
 import contextlib
+import datetime
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -126,11 +127,13 @@ class Load:
 
     async def _one(self, number: int) -> None:
         kind = self._kind(number)
+        began = datetime.datetime.now(datetime.UTC)
         try:
             async with asyncio.timeout(DEADLINE):
                 status, headers, _ = await self._send(kind)
         except (OSError, EOFError, TimeoutError, ValueError, IndexError) as error:
-            self.tally.lost.append(f"{kind}: {type(error).__name__} {error}"[:200])
+            text = f"{kind}: {type(error).__name__} {error}"[:200]
+            self.tally.lost.append(f"{text} (sent at {began:%H:%M:%S.%f})")
             return
         if "x-version" not in headers:
             self.tally.lost.append(f"{kind}: {status} not from the application")

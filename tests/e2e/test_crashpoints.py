@@ -175,8 +175,9 @@ class Crashes:
         until(gone, "side is gone", PATIENCE)
 
     def trouble(self) -> str:
-        logs = sorted((self.cluster.data / "logs").glob("*.log"))
-        return "\n".join(f"{log.name}: {log.read_text()[-1500:]}" for log in logs)
+        logs = [*(self.cluster.data / "logs").glob("*.log")]
+        logs += self.cluster.run_folder.rglob("envoy*.log")
+        return "\n".join(f"{log.name}: {log.read_text()[-3000:]}" for log in sorted(logs))
 
     def kill(self, process: str) -> None:
         if found := truth.processes(self.cluster).get(NAMES[process]):
@@ -319,7 +320,7 @@ def crash(crashes: Crashes, points: list[str]) -> Tally:
     finally:
         crashes.disarm()
     crashes.check(f"round {crashes.rounds}: {points}")
-    assert not tally.lost, (points, len(tally.lost), tally.lost[:5])
+    assert not tally.lost, f"{len(tally.lost)} lost: {tally.lost[:5]}\n{crashes.trouble()}"
     after = truth.processes(cluster)
     mine = tuple(NAMES.get(process, "node1/envoy") for process in {*killed, *restarts})
     other = {n: p for n, p in before.items() if not n.startswith((*mine, "node1/b/"))}
@@ -328,12 +329,16 @@ def crash(crashes: Crashes, points: list[str]) -> Tally:
 
 
 def soak(times: int) -> Iterator[list[str]]:
-    """Every failpoint so many times, in random order, some together."""
+    """Every failpoint so many times, in random order, some together: those that ask for more than
+    an update among themselves."""
     order = random.Random(times)
+    dear = {*points_of(*HAND_OVER, *JUDGED)}
     for turn in range(times):
-        points = sorted(set(POINTS) - {*points_of(*(LATE if turn == 0 else ()))})
-        order.shuffle(points)
-        yield from (points[at : at + TOGETHER] for at in range(0, len(points), TOGETHER))
+        wanted = set(POINTS) - {*points_of(*(LATE if turn == 0 else ()))}
+        for group in (wanted - dear, wanted & dear):
+            points = sorted(group)
+            order.shuffle(points)
+            yield from (points[at : at + TOGETHER] for at in range(0, len(points), TOGETHER))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
