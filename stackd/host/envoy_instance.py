@@ -21,7 +21,7 @@ from typing import Any
 from stackd.aio import proc, unixhttp
 from stackd.aio.layout import NodeLayout
 from stackd.errors import Unavailable
-from stackd.host import quiesce
+from stackd.host import listening, quiesce
 
 DRAIN_TIME = 610
 """Seconds before Envoy cuts what a changed listener left: above the longest drain_timeout."""
@@ -293,7 +293,10 @@ async def retire(instance: Instance, cap: float = RETIRE_CAP) -> None:
             names = await _listeners(instance)
             ports = [int(m[1]) for name in names if (m := re.fullmatch(r"port-(\d+)", name))]
             await asyncio.to_thread(quiesce.quiesce, ports, [instance.pid], QUIESCE)
-            await unixhttp.request(admin, "/drain_listeners?skip_exit", "POST")
+            await unixhttp.request(admin, "/drain_listeners", "POST")
+            # Answered before the worker closes the ports; what it accepts until then is counted.
+            while await asyncio.to_thread(listening.listens, instance.pid, ports):
+                await asyncio.sleep(0.01)
             while await _connections(admin):  # noqa: ASYNC110 another process's count
                 await asyncio.sleep(0.05)
     await instance.end()

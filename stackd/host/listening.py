@@ -31,6 +31,12 @@ def holders(port: int) -> list[int]:
     return sorted(pid for pid in _pids() if inodes & set(_links(pid))) if inodes else []
 
 
+def listens(pid: int, ports: Collection[int]) -> bool:
+    """Whether the process listens on one of the ports."""
+    inodes = {f"socket:[{inode}]" for port in ports for inode in listeners(port)}
+    return bool(inodes & set(_links(pid)))
+
+
 def problem(port: int, own: Collection[int]) -> str:
     """'' if the port is free or held only by processes in `own`; else one sentence of who holds
     it and one of what to do."""

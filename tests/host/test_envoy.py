@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientSession
 
 from stackd.core.model.traffic import Endpoint
-from stackd.host import envoy_instance
+from stackd.host import envoy_instance, listening
 from tests.host import ingress
 from tests.host.ingress import Lab, Load, entry, http, tcp
 
@@ -213,6 +213,26 @@ async def test_a_planned_restart_loses_nothing() -> None:
             await asyncio.sleep(0.3)
         assert load.lost == {}
         assert [i.number for i in envoy_instance.running(lab.layout.run)] == [first.number + 1]
+
+
+async def test_a_planned_restart_lets_new_clients_in_while_an_old_one_stays() -> None:
+    """An idle connection holds the old Envoy up; nobody new may be sent to it meanwhile."""
+    async with ingress.lab() as lab:
+        await lab.upstream("a", 8001)
+        await lab.proxy.apply([entry("web", [lab.endpoint("a")], http(lab.port, 8001))])
+        first = envoy_instance.running(lab.layout.run)[-1]
+        _, idle = await asyncio.open_connection("127.0.0.1", lab.port)
+        await lab.process.renew()
+        async with asyncio.timeout(60):
+            while listening.listens(first.pid, [lab.port]):  # noqa: ASYNC110 another process
+                await asyncio.sleep(0.05)
+        found = {await ingress.status(lab.port) for _ in range(40)}
+        assert {code for code, _ in found} == {200}
+        assert first.alive
+        idle.close()
+        async with asyncio.timeout(60):
+            while first.alive:  # noqa: ASYNC110 another process
+                await asyncio.sleep(0.05)
 
 
 async def test_a_killed_keeper_is_replaced_and_the_new_one_adopts_envoy() -> None:
