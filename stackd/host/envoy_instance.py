@@ -295,7 +295,7 @@ async def retire(instance: Instance, cap: float = RETIRE_CAP) -> None:
             await asyncio.to_thread(quiesce.quiesce, ports, [instance.pid], QUIESCE)
             await unixhttp.request(admin, "/drain_listeners", "POST")
             # Answered before the worker closes the ports; what it accepts until then is counted.
-            while await asyncio.to_thread(listening.listens, instance.pid, ports):
+            while listening.listens(instance.pid, ports):  # noqa: ASYNC110 another process
                 await asyncio.sleep(0.01)
             while await _connections(admin):  # noqa: ASYNC110 another process's count
                 await asyncio.sleep(0.05)

@@ -73,6 +73,8 @@ ROUNDS = [
 """The failpoints of `make test`, by round."""
 LATE = ("store.reaper",)
 """Steps that are come to after many rounds, when there is old history to remove."""
+FRESH = 4
+"""Times that each failpoint is come to before those: there may be a cluster for each process."""
 TOGETHER = 10
 """Failpoints in one round of a soak."""
 
@@ -334,7 +336,7 @@ def soak(times: int) -> Iterator[list[str]]:
     order = random.Random(times)
     dear = {*points_of(*HAND_OVER, *JUDGED)}
     for turn in range(times):
-        wanted = set(POINTS) - {*points_of(*(LATE if turn == 0 else ()))}
+        wanted = set(POINTS) - {*points_of(*(LATE if turn < FRESH else ()))}
         for group in (wanted - dear, wanted & dear):
             points = sorted(group)
             order.shuffle(points)
