@@ -278,6 +278,13 @@ class Node:
                         found.add(host["address"]["socket_address"]["address"])
         return found
 
+    def statistics(self) -> Iterator[str]:
+        """What each Envoy has counted."""
+        for admin in self.run.glob("envoy-*.admin"):
+            yield f"{admin.stem}:\n" + _out(
+                "curl", "-s", "--unix-socket", str(admin), "http://x/stats?usedonly&type=Counters"
+            )
+
     def unfinished(self) -> list[str]:
         """Files that were to be renamed once they were whole."""
         return [

@@ -179,7 +179,8 @@ class Crashes:
     def trouble(self) -> str:
         logs = [*(self.cluster.data / "logs").glob("*.log")]
         logs += self.cluster.run_folder.rglob("envoy*.log")
-        return "\n".join(f"{log.name}: {log.read_text()[-3000:]}" for log in sorted(logs))
+        texts = [f"{log.name}: {log.read_text()[-3000:]}" for log in sorted(logs)]
+        return "\n".join([*texts, *invariants.Node(self.cluster).statistics()])
 
     def kill(self, process: str) -> None:
         if found := truth.processes(self.cluster).get(NAMES[process]):
