@@ -27,6 +27,9 @@ IDLE = 300.0
 
 HANDSHAKE = 10.0
 """Seconds that a client may take to agree on TLS."""
+CLOSING = 10.0
+"""Seconds until a connection is cut whose last answer was given. With Envoy's own 1 s an answer
+that waits to be written is lost when the machine is busy for that long."""
 LOG_SECONDS = 0.5
 """How long entries of the access log wait for others."""
 GRPC_STATUS = "grpc-status"
@@ -84,6 +87,7 @@ def http(published: int, attempt: int, chains: Sequence[Chain] = ()) -> Resource
         common_http_protocol_options={"idle_timeout": seconds(IDLE)},
         stream_idle_timeout=seconds(0),
         request_headers_timeout=seconds(60),
+        delayed_close_timeout=seconds(CLOSING),
     )
     manager = {
         "name": "envoy.filters.network.http_connection_manager",
