@@ -200,7 +200,7 @@ class Crashes:
                     until(lambda: not keeper.alive, "it has killed itself", 3)
             return not self.armed() & {*points_of(*HAND_OVER)}
 
-        until(asked, f"armed: {self.armed()}", PATIENCE)
+        until(asked, f"armed: {self.armed()}", 2 * PATIENCE)
         before = self.envoys()
         until(lambda: asked() and not self.envoys() & before, "a handover", PATIENCE)
 
@@ -341,7 +341,8 @@ def soak(times: int) -> Iterator[list[str]]:
         for group in (wanted - dear, wanted & dear):
             points = sorted(group)
             order.shuffle(points)
-            yield from (points[at : at + TOGETHER] for at in range(0, len(points), TOGETHER))
+            size = TOGETHER // 2 if group <= dear else TOGETHER
+            yield from (points[at : at + size] for at in range(0, len(points), size))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
