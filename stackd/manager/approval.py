@@ -15,9 +15,8 @@ from stackd.core.model.release import Stack
 from stackd.core.plan.changes import describe
 from stackd.errors import Refused, StackdError, Stale
 from stackd.git.repo import GitRepo
-from stackd.manager.deployer import Deploy
 from stackd.manager.noting import Noted
-from stackd.manager.requests import StackDeployer
+from stackd.manager.requests import Deploy, StackDeployer
 
 UNPLANNED = "none"
 """In place of the hash of a plan that could not be made: such a stack is not deployed."""

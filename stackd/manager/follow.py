@@ -17,8 +17,8 @@ from stackd.errors import StackdError, Stale
 from stackd.git.repo import GitRepo
 from stackd.manager.approval import UNPLANNED, Approvable, Gate, approvable
 from stackd.manager.declared import Reader, StackFile, declarations, vanished
-from stackd.manager.deployer import Deploy
 from stackd.manager.noting import Leader, Noted
+from stackd.manager.requests import Deploy
 
 log = logging.getLogger(__name__)
 
