@@ -1,7 +1,7 @@
 """What waits for a person in a repository that was added with `--approve manual`.
 
 Called by `manager.follow`: a new commit is planned, and deployed only once somebody has approved
-the hash of that plan; each stack then only as it was planned.
+the hash of that plan; each stack then only as it was planned. `manager.processing` plans with it.
 """
 
 import asyncio
