@@ -9,19 +9,19 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import assert_never
 
-import msgspec
-
 from stackd.agent import health
 from stackd.agent.machine import Machine
 from stackd.agent.preparation import prepare
+from stackd.agent.statement import Report, Statement
 from stackd.aio import shortage
 from stackd.aio.backoff import Backoff
 from stackd.aio.loop import Bell
 from stackd.core.container import lifecycle, probe
+from stackd.core.container.adoption import adopted
 from stackd.core.container.lifecycle import Act, End, Situation, Stage
 from stackd.core.model.assignment import TaskItem
 from stackd.core.model.driver import Exit, Found, ImageConfig
-from stackd.core.model.states import Health, TaskState
+from stackd.core.model.states import TaskState
 from stackd.core.model.task import TaskStatus
 from stackd.errors import StackdError, Unavailable
 
@@ -32,7 +32,6 @@ WRITABLE_SECONDS = 30.0
 """Between two looks at it."""
 _log = logging.getLogger(__name__)
 Job = Callable[[], Awaitable[None]]
-Report = Callable[[TaskStatus], None]
 
 
 class TaskRunner:
@@ -41,14 +40,12 @@ class TaskRunner:
     def __init__(self, item: TaskItem, machine: Machine, report: Report) -> None:
         self._item = item
         self._machine = machine
-        self._report = report
+        self._said = Statement(item.task.id, report, machine.clock)
         self._stage = Stage.NOTHING
-        self._status = TaskStatus(id=item.task.id, state=TaskState.ASSIGNED)
         self._image = ImageConfig()
         self._exit: Exit | None = None
         self._failure: End | None = None
         self._doom = ""
-        self._failing = ""
         self._forgotten = False
         self._over = False
         self._dirty = False
@@ -63,7 +60,7 @@ class TaskRunner:
     @property
     def ended(self) -> bool:
         """Nothing of it runs any more, and it has been cleaned up."""
-        return self._status.state.finished and self._over
+        return self._said.status.state.finished and self._over
 
     def update(self, item: TaskItem) -> None:
         """The manager wants something else of it."""
@@ -78,41 +75,22 @@ class TaskRunner:
     def adopt(self, found: Found | None, status: TaskStatus | None) -> None:
         """Go on with what a former agent left: its container, and what it last said of it."""
         if status is not None:
-            self._status = status
-        if self._never_ran(found) or self._made_anew(found):
-            self._dirty = True  # half made, or without a monitor: its maker may have died in it
-        elif found is not None and not found.running:
-            self._exit, self._stage = found.exit, Stage.ENDED
-        elif found is not None:
-            self._stage = Stage.STARTED
-        elif self._status.state.finished or self._status.state < TaskState.READY:
-            self._dirty = True
-        else:
-            self._stage = Stage.ENDED
-
-    def _never_ran(self, found: Found | None) -> bool:
-        """The command was certainly not let go."""
-        if found is None or found.started:
-            return False
-        return found.running or self._status.state < TaskState.STARTING
-
-    def _made_anew(self, found: Found | None) -> bool:
-        """A former agent had found that and begun again; it may have been killed in that, too."""
-        begun = TaskState.READY <= self._status.state <= TaskState.STARTING
-        return begun and not self._status.pid and not (found and found.running and found.started)
+            self._said.status = status
+        where = adopted(found, self._said.status)
+        self._stage, self._exit, self._dirty = where.stage, where.exit, where.dirty
 
     async def run(self) -> None:
         """Live the task to its end. Never raises but when cancelled, which leaves the container
         as it is."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            if self._status.state.finished:
-                self._failure = End(state=self._status.state, error=self._status.error)
+            if self._said.status.state.finished:
+                self._failure = End(state=self._said.status.state, error=self._said.status.error)
                 self._stage = Stage.ENDED
-            elif self._status.state < TaskState.ACCEPTED:
-                self._tell(TaskState.ACCEPTED)
+            elif self._said.status.state < TaskState.ACCEPTED:
+                self._said.tell(TaskState.ACCEPTED)
             else:
-                self._report(self._status)
+                self._said.again()
             if self._stage is Stage.STARTED:
                 await self._resume()
             while (step := lifecycle.next_action(self._situation())).act is not Act.DONE:
@@ -141,14 +119,14 @@ class TaskRunner:
             case Act.PREPARE:
                 self._stage = Stage.PREPARING
                 self._preparing = self._machine.clock.now()
-                self._tell(TaskState.PREPARING)
+                self._said.tell(TaskState.PREPARING)
                 self._spawn("work", self._prepare)
             case Act.EXPIRE:
-                why = f": {self._status.error}" if self._status.error else ""
+                why = f": {self._said.status.error}" if self._said.status.error else ""
                 self._broken(f"not prepared within {lifecycle.PREPARE_SECONDS / 60:.0f}m{why}")
             case Act.START:
                 self._stage = Stage.STARTING
-                self._tell(TaskState.STARTING)
+                self._said.tell(TaskState.STARTING)
                 self._spawn("work", self._start)
             case Act.STOP:
                 self._stopping = self._machine.clock.now()
@@ -197,7 +175,7 @@ class TaskRunner:
 
     def _broken(self, cause: str) -> None:
         """A job could not do its work: before the start nobody else is to try here again."""
-        before = self._status.state < TaskState.STARTING
+        before = self._said.status.state < TaskState.STARTING
         state = TaskState.REJECTED if before else TaskState.FAILED
         self._failure = self._failure or End(state=state, error=cause)
         if self._stage in (Stage.PREPARING, Stage.PREPARED, Stage.STARTING):
@@ -214,17 +192,16 @@ class TaskRunner:
 
     async def _prepare(self) -> None:
         if self._dirty:
-            self._status = msgspec.structs.replace(self._status, pid=0)
-            self._report(self._status)  # before what shows that it never ran goes: `_made_anew`
+            self._said.unmade()  # before what shows that it never ran goes: `adopted`
             await self._sweep()
 
         def hindered(cause: str) -> None:
-            self._tell(TaskState.PREPARING, error=cause)
+            self._said.tell(TaskState.PREPARING, error=cause)
 
         prepared = await prepare(self._machine, self._item, hindered)
         self._image = prepared.image
         self._stage = Stage.PREPARED
-        self._tell(TaskState.READY, pid=prepared.pid)
+        self._said.tell(TaskState.READY, pid=prepared.pid)
         self._spawn("exit", self._await_exit)
 
     async def _resume(self) -> None:
@@ -239,9 +216,9 @@ class TaskRunner:
 
     async def _await_exit(self) -> None:
         exited = await self._machine.runtime.wait(self._item.task.id)
-        if exited.running and self._stage is Stage.STARTED and self._status.ready:
-            self._failing = f"monitor lost: {exited.lost}"
-            self._tell(self._status.state, ready=True)
+        if exited.running and self._stage is Stage.STARTED and self._said.status.ready:
+            self._said.failing = f"monitor lost: {exited.lost}"
+            self._said.tell(self._said.status.state, ready=True)
             exited = await self._machine.runtime.wait(self._item.task.id)
         if self._stage in (Stage.PREPARED, Stage.STARTING, Stage.STARTED):
             self._exit, self._stage = exited, Stage.ENDED
@@ -276,13 +253,13 @@ class TaskRunner:
     async def _health(self) -> None:
         plan = probe.probing(self._item.revision.container.healthcheck, self._image)
         subject = health.Subject(self._item.task, self._started)
-        adopted = self._status.state is TaskState.RUNNING and self._status.ready
+        was_ready = self._said.status.state is TaskState.RUNNING and self._said.status.ready
         async for seen in health.watch(self._machine, subject, plan):
-            if adopted and not seen.ready and not seen.doom:
+            if was_ready and not seen.ready and not seen.doom:
                 continue  # it was ready before this agent came, and nothing says otherwise
-            adopted = False
-            state = TaskState.RUNNING if seen.running else self._status.state
-            self._tell(
+            was_ready = False
+            state = TaskState.RUNNING if seen.running else self._said.status.state
+            self._said.tell(
                 state,
                 health=seen.health,
                 ready=seen.ready,
@@ -323,44 +300,6 @@ class TaskRunner:
         asked = self._item.desired.state >= TaskState.SHUTDOWN
         limit = self._item.revision.container.resources.memory
         end = self._failure or lifecycle.ended(
-            self._exit, asked=asked, doom=self._doom or self._failing, memory=limit
+            self._exit, asked=asked, doom=self._doom or self._said.failing, memory=limit
         )
-        ended = self._exit or Exit(code=None)
-        status = TaskStatus(
-            id=self._item.task.id,
-            state=max(end.state, self._status.state),
-            health=self._status.health,
-            at=self._machine.clock.now(),
-            error=end.error or ("" if self._status.ready else self._status.error),
-            exit_code=ended.code,
-            signal=ended.signal,
-            oom_killed=ended.oom_killed,
-        )
-        self._status = status
-        self._report(status)
-
-    def _tell(
-        self,
-        state: TaskState,
-        *,
-        pid: int = 0,
-        health: Health | None = None,
-        ready: bool = False,
-        error: str = "",
-        proven: float = 0,
-    ) -> None:
-        old = self._status
-        status = TaskStatus(
-            id=old.id,
-            state=max(state, old.state),
-            health=old.health if health is None else health,
-            ready=ready,
-            proven=proven,
-            at=self._machine.clock.now() if state > old.state or not old.at else old.at,
-            error=error or self._failing,
-            failing=bool(self._failing),
-            pid=pid or old.pid,
-        )
-        if status != old:
-            self._status = status
-            self._report(status)
+        self._said.end(end, self._exit)

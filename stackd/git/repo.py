@@ -1,4 +1,4 @@
-"""One repository's bare mirror: what the remote says now, fetching it, and reading it.
+"""One repository's bare mirror: fetching into it, pushing from it, and reading it.
 
 Called by `manager.source`. A mirror that is damaged, or of another address, is deleted and
 fetched again; nothing in it is state that cannot be had again.
@@ -7,16 +7,17 @@ fetched again; nothing in it is state that cannot be had again.
 import asyncio
 import re
 import shutil
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeVar
 
 from stackd.aio import proc
 from stackd.errors import Refused, StackdError, Unavailable
+from stackd.git.answers import translate
 from stackd.git.environment import LOCAL_TIMEOUT, NETWORK_TIMEOUT, Git
+from stackd.git.remote import Remote, followed, ls_remote
 from stackd.git.trees import DAMAGED, Damaged, Objects
-from stackd.git.urls import Scheme, check_commit, check_ref
+from stackd.git.urls import COMMIT, Scheme, check_commit, check_ref
 
 R = TypeVar("R")
 _TIP = "refs/stackd/tip"
@@ -27,16 +28,7 @@ _RECEIVE = (
     " receive-pack"
 )
 """Nothing that a local repository's own configuration names is run."""
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _LEFTOVERS = ("*.lock", "refs/stackd/*.lock", "objects/pack/tmp_*", "objects/??/tmp_obj_*")
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """What a reference means at the remote now. `ref` is its whole name there."""
-
-    ref: str
-    commit: str
 
 
 class GitRepo:
@@ -51,22 +43,7 @@ class GitRepo:
 
     async def ls_remote(self, ref: str) -> Remote:
         """Ask the remote. Raises Refused (no such branch or tag, no access) or Unavailable."""
-        names = _candidates(check_ref(ref))
-        done = await self._git.run(
-            ["ls-remote", "--quiet", "--", self._git.address.url, *names],
-            timeout=NETWORK_TIMEOUT,
-            network=True,
-        )
-        if done.code:
-            raise translate(done, self._git.address.host)
-        found = dict(_rows(done.stdout))
-        for name in names:
-            if name in found:
-                return Remote(name.removesuffix("^{}"), found[name])
-        raise Refused(
-            f"The repository has no branch or tag {ref}." if ref else "The repository is empty.",
-            "Push a commit there, or change --ref.",
-        )
+        return await ls_remote(self._git, ref)
 
     async def fetch(self, remote: Remote) -> str:
         """Bring what `remote.ref` means now into the mirror; returns that commit.
@@ -78,7 +55,7 @@ class GitRepo:
     async def look_up(self, revision: str) -> str:
         """The commit that a branch, tag or commit id means; a branch or tag as it is at the
         remote now. Raises Refused or Unavailable."""
-        if _COMMIT.fullmatch(revision) and await self.has(revision):
+        if COMMIT.fullmatch(revision) and await self.has(revision):
             return revision
         try:
             return await self._fetch(await self.ls_remote(revision), _LOOK)
@@ -106,24 +83,14 @@ class GitRepo:
                               "--quiet")  # fmt: skip
             tip = await self._local("rev-parse", "--verify", "--quiet", f"{into}^{{commit}}")
             commit = tip.stdout.decode().strip()
-            if tip.code or not _COMMIT.fullmatch(commit):
+            if tip.code or not COMMIT.fullmatch(commit):
                 raise Refused(f"{remote.ref} is not a commit.", "Change --ref.")
             return commit
 
     async def followed(self, ref: str) -> str:
         """The whole name of what `ref` means at the remote: the branch of its HEAD for ''. Raises
         Refused or Unavailable."""
-        if ref:
-            return (await self.ls_remote(ref)).ref
-        done = await self._git.run(
-            ["ls-remote", "--quiet", "--symref", "--", self._git.address.url, "HEAD"],
-            timeout=NETWORK_TIMEOUT,
-            network=True,
-        )
-        if done.code:
-            raise translate(done, self._git.address.host)
-        found = re.search(r"^ref: (\S+)\tHEAD$", done.stdout.decode("utf-8", "replace"), re.M)
-        return found.group(1) if found else "HEAD"
+        return await followed(self._git, ref)
 
     async def push(self, commit: str, branch: str) -> bool:
         """Push a commit to a branch of the remote, never over something else: False when the
@@ -178,7 +145,7 @@ class GitRepo:
         if self._mirror.exists() and re.fullmatch(r"[0-9a-f]{4,40}", commit):
             done = await self._local("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
         found = done.stdout.decode().strip() if done is not None and not done.code else ""
-        if not _COMMIT.fullmatch(found):
+        if not COMMIT.fullmatch(found):
             raise Refused(
                 f"The repository has no commit {commit[:40]!r} that was fetched.",
                 "Give an id that `git log` shows on the branch that is followed.",
@@ -198,7 +165,7 @@ class GitRepo:
         """The newest commit that both build on; '' when there is none here."""
         done = await self._local("merge-base", check_commit(base), check_commit(head))
         found = done.stdout.decode().strip()
-        return found if _COMMIT.fullmatch(found) else ""
+        return found if COMMIT.fullmatch(found) else ""
 
     async def history(self, commit: str, count: int) -> tuple[str, ...]:
         """At most `count` ancestors of a commit, newest first, without itself."""
@@ -287,56 +254,3 @@ def forget_mirrors(folder: Path, keep: Collection[str]) -> None:
         for mirror in folder.iterdir():
             if mirror.name not in keep:
                 shutil.rmtree(mirror, ignore_errors=True)
-
-
-def _candidates(ref: str) -> Sequence[str]:
-    """Whole names that a reference may mean, best first; `^{}` is what a tag points at."""
-    if not ref:
-        return ["HEAD"]
-    if ref.startswith("refs/"):
-        return [f"{ref}^{{}}", ref]
-    return [f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"]
-
-
-def _rows(output: bytes) -> Sequence[tuple[str, str]]:
-    """(name, commit) of each line; what is not exactly that is left out."""
-    rows = []
-    for line in output.decode("utf-8", "replace").splitlines():
-        commit, _, name = line.partition("\t")
-        if _COMMIT.fullmatch(commit):
-            rows.append((name, commit))
-    return rows
-
-
-_ANSWERS: Sequence[tuple[str, type[StackdError], str, str]] = (
-    ("Host key verification failed|REMOTE HOST IDENTIFICATION", Refused,
-     "The host key of {host} is not the one in the known hosts.",
-     "Check the key with its owner and add the repository again with --known-hosts."),
-    ("Permission denied|Authentication failed|could not read Username|error: 40[13]", Refused,
-     "{host} does not accept the credential for this repository.",
-     "Add the repository again with --ssh-key or --token-file."),
-    ("not appear to be a git repository|epository not found|error: 404|does not exist|"
-     "' not found", Refused,
-     "There is no repository at this address.", "Check the address and the credential."),
-    ("dubious ownership", Refused, "git refuses the owner of this folder.", ""),
-    ("[Ff]ile size limit|died of signal 25|File too large", Refused,
-     "The repository is larger than stackd fetches (512 MiB).", "Use a smaller repository."),
-    ("certificate", Unavailable, "The certificate of {host} is not trusted: {cause}.",
-     "Check its CA and this machine's clock."),
-    ("redirect", Refused, "{host} redirects to another address.",
-     "Add the repository with the address it redirects to."),
-    ("Could not resolve host", Unavailable, "The host name {host} is not known.",
-     "Check the address and the managers' DNS."),
-)  # fmt: skip
-
-
-def translate(done: proc.Completed, host: str) -> StackdError:
-    """git's error as one sentence of cause and one of what to do."""
-    text = done.stderr.decode("utf-8", "replace")
-    lines = [line for line in text.splitlines() if line.startswith(("fatal:", "error:", "ssh:"))]
-    cause = "".join(c for c in (lines[0] if lines else done.error) if c.isprintable())[:300]
-    for pattern, kind, sentence, remedy in _ANSWERS:
-        if re.search(pattern, text):
-            words = {"host": host or "The repository", "cause": cause}
-            return kind(sentence.format(**words), remedy)
-    return Unavailable(f"git could not read the repository: {cause}.", "It is tried again.")

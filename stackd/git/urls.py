@@ -17,6 +17,8 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _PATH = re.compile(r"[A-Za-z0-9._~/+@,=-]+")
 _SCP = re.compile(r"(?:(?P<user>[^@/:]+)@)?(?P<host>[^@/:]+):(?P<path>[^:].*)")
 _REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+@=,-]*")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""A whole commit id."""
 MAX_URL = 1000
 MAX_REF = 200
 
@@ -139,7 +141,7 @@ def check_ref(ref: str) -> str:
 
 def check_commit(commit: str) -> str:
     """40 hex digits. Raises Refused."""
-    if not re.fullmatch(r"[0-9a-f]{40}", commit):
+    if not COMMIT.fullmatch(commit):
         raise Refused(f"{commit[:80]!r} is not a whole commit id.", "Give all 40 hex digits.")
     return commit
 

@@ -1,7 +1,7 @@
 """What waits for a person in a repository that was added with `--approve manual`.
 
 Called by `manager.follow`: a new commit is planned, and deployed only once somebody has approved
-the hash of that plan; each stack then only as it was planned.
+the hash of that plan; each stack then only as it was planned. `manager.processing` plans with it.
 """
 
 import asyncio
@@ -15,9 +15,8 @@ from stackd.core.model.release import Stack
 from stackd.core.plan.changes import describe
 from stackd.errors import Refused, StackdError, Stale
 from stackd.git.repo import GitRepo
-from stackd.manager.deployer import Deploy
 from stackd.manager.noting import Noted
-from stackd.manager.requests import StackDeployer
+from stackd.manager.requests import Deploy, StackDeployer
 
 UNPLANNED = "none"
 """In place of the hash of a plan that could not be made: such a stack is not deployed."""

@@ -1,6 +1,6 @@
 """The stacks that one commit of a repository declares, re-reading only what has changed.
 
-Called by `manager.follow` and `manager.source`, in the thread that reads the mirror. A file is
+Called by `manager.processing` and `manager.source`, in the thread that reads the mirror. A file is
 read and parsed again only when its blob, or the blob of a file that it names (`.env`, env_file,
 configs, secrets), has another id than last time.
 """

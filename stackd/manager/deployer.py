@@ -1,4 +1,4 @@
-"""Makes a rendered stack the declared one: looks up, plans, checks, commits.
+"""Makes a rendered stack the declared one: plans, checks, commits.
 
 Called by the control API (`apply`, `plan`) and by the source loop. Planning is pure
 (`core.plan`, `core.foresight`); what is committed here is the list that a plan prints.
@@ -7,8 +7,6 @@ Called by the control API (`apply`, `plan`) and by the source loop. Planning is 
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
 
 import msgspec
 
@@ -17,72 +15,16 @@ from stackd.core.foresight.simulate import simulate
 from stackd.core.model.api import SimulationAnswer
 from stackd.core.model.event import Event
 from stackd.core.model.record import Changes, Put
-from stackd.core.model.release import ContentKind, Digest, Release, Stack
-from stackd.core.model.stack import ServiceSpec, StackSpec
+from stackd.core.model.release import ContentKind, Release, Stack
+from stackd.core.model.stack import StackSpec
 from stackd.core.plan import records
 from stackd.core.plan.make import Declaration, Plan, make_plan
 from stackd.core.rollout import freezing
-from stackd.errors import Conflict, Refused, StackdError, Stale, Unavailable
+from stackd.errors import Conflict, Refused, Stale, Unavailable
 from stackd.manager.contents import Contents, NewContent
+from stackd.manager.digests import Digests, Resolver
 from stackd.manager.loop import Context
-
-
-class Resolver(Protocol):
-    """Image names to digests."""
-
-    async def resolve(self, image: str) -> tuple[str, bool]:
-        """(`sha256:…`, whether it is a local name). Raises Refused or Unavailable."""
-        ...
-
-    async def ensure(self, image: str) -> object:
-        """Make `name@sha256:…` whole in the cluster's blob store. Raises Refused, Unavailable."""
-        ...
-
-    def normalise(self, image: str) -> str:
-        """The full name without tag or digest, e.g. for `name@sha256:…`."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Deploy:
-    """One rendered stack to deploy or to plan."""
-
-    spec: StackSpec
-    contents: Mapping[str, bytes]
-    owner: str
-    by: str
-    commit: str = ""
-    path: str = ""
-    pull: bool = False
-    override: bool = False
-    plan_hash: str = ""
-    cause: str = ""
-
-    def __repr__(self) -> str:
-        return f"Deploy({self.spec.name} by {self.by})"
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A plan with what surrounds it. `failed`: service -> why its image could not be resolved;
-    such a service stays as it is, the others go on."""
-
-    plan: Plan
-    digests: tuple[Digest, ...]
-    infeasible: tuple[str, ...]
-    notes: tuple[str, ...]
-    failed: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Deployed:
-    """What was committed."""
-
-    release: int
-    changed: bool
-    plan: Plan
-    notes: tuple[str, ...]
-    failed: Mapping[str, str]
+from stackd.manager.requests import Deploy, Deployed, Planned
 
 
 class Deployer:
@@ -92,21 +34,26 @@ class Deployer:
         self._context = context
         self._tables = context.tables
         self._contents = contents
-        self._resolver = resolver
+        self._digests = Digests(context.tables, resolver)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def plan(self, request: Deploy, *, fetch: bool = False) -> Planned:
         """What would change; writes nothing. With `fetch` the images are made present, so that
         nodes can get them from the manager."""
-        digests, notes, failed = await self._resolve(request)
+        found = await self._digests.resolve(request.spec, pull=request.pull)
         if fetch:
-            digests = await self._fetch(digests, failed)
-        spec = _without(self._tables.world.release(request.spec.name), request.spec, failed)
-        images = {d.service: self._name(d) for d in digests if d.service in spec.services}
-        kept = self._tables.world.release(spec.name)
+            found = await self._digests.fetch(found)
+        world, failed = self._tables.world, found.failed
+        spec = _without(world.release(request.spec.name), request.spec, failed)
+        images = {
+            digest.service: self._digests.name(digest)
+            for digest in found.digests
+            if digest.service in spec.services
+        }
+        kept = world.release(spec.name)
         for name in failed:
             if kept and name in kept.services:
-                images[name] = self._pinned(spec.name, name)
+                images[name] = self._digests.recorded(spec.name, name)
         wanted = Declaration(
             spec=spec,
             images=images,
@@ -116,8 +63,8 @@ class Deployer:
         )
         plan = make_plan(self._tables.world, wanted)
         problems = infeasible(self._tables.world, plan) if plan.changed else ()
-        notes += self._freezes(plan)
-        return Planned(plan, tuple(digests), problems, tuple(notes), failed)
+        notes = (*found.notes, *self._freezes(plan))
+        return Planned(plan, tuple(found.digests), problems, notes, failed)
 
     def _freezes(self, plan: Plan) -> list[str]:
         """A note on each freeze that a change of the stack meets."""
@@ -211,84 +158,6 @@ class Deployer:
                     found[key] = self._contents.version_of(kind, content.name, value)
         return found
 
-    async def _resolve(self, request: Deploy) -> tuple[list[Digest], list[str], dict[str, str]]:
-        """A digest for each service: the recorded one while the image string is the same."""
-        digests: list[Digest] = []
-        notes: list[str] = []
-        failed: dict[str, str] = {}
-        found: dict[str, tuple[str, bool] | StackdError] = {}
-        for name, service in sorted(request.spec.services.items()):
-            image = service.container.image
-            recorded = self._recorded(request.spec.name, service)
-            if recorded is not None and not request.pull:
-                digests.append(recorded)
-                notes += await self._moved(recorded, found)
-                continue
-            outcome = await self._look_up(image, found)
-            if isinstance(outcome, StackdError):
-                failed[name] = f"{request.spec.name}/{name}: {_named(image, outcome)}"
-                continue
-            digests.append(
-                Digest(
-                    stack=request.spec.name,
-                    service=name,
-                    image=image,
-                    digest=outcome[0],
-                    local=outcome[1],
-                )
-            )
-        return digests, notes, failed
-
-    async def _fetch(self, digests: list[Digest], failed: dict[str, str]) -> list[Digest]:
-        """Those whose image is present now; the others are noted in `failed`."""
-        kept: list[Digest] = []
-        for digest in digests:
-            try:
-                await self._resolver.ensure(self._name(digest))
-                kept.append(digest)
-            except StackdError as error:
-                failed[digest.service] = f"{digest.key}: {_named(digest.image, error)}"
-        return kept
-
-    def _name(self, digest: Digest) -> str:
-        return f"{self._resolver.normalise(digest.image)}@{digest.digest}"
-
-    def _recorded(self, stack: str, service: ServiceSpec) -> Digest | None:
-        recorded = self._tables.world.get(Digest, f"{stack}/{service.name}")
-        return recorded if recorded and recorded.image == service.container.image else None
-
-    async def _moved(
-        self, recorded: Digest, found: dict[str, tuple[str, bool] | StackdError]
-    ) -> list[str]:
-        """A note when a local name now means other bytes than the recorded ones."""
-        if not recorded.local:
-            return []
-        outcome = await self._look_up(recorded.image, found)
-        if isinstance(outcome, StackdError) or outcome[0] == recorded.digest:
-            return []
-        return [
-            f"{recorded.stack}/{recorded.service}: {recorded.image} now is {outcome[0][:19]}, "
-            f"{recorded.digest[:19]} is recorded and stays; use --pull to take the new one."
-        ]
-
-    async def _look_up(
-        self, image: str, found: dict[str, tuple[str, bool] | StackdError]
-    ) -> tuple[str, bool] | StackdError:
-        if image not in found:
-            try:
-                found[image] = await self._resolver.resolve(image)
-            except StackdError as error:
-                found[image] = error
-        return found[image]
-
-    def _pinned(self, stack: str, service: str) -> str:
-        digest = self._tables.world.get(Digest, f"{stack}/{service}")
-        if digest is None:
-            raise Refused(
-                f"{stack}/{service} has no recorded image.", "Apply it again with --pull."
-            )
-        return self._name(digest)
-
     async def seen(self, stack: str, commit: str, problem: str) -> None:
         """Note that a stack's repository has processed `commit`; `problem` if it was refused."""
         changes = records.seen(self._tables.world, stack, commit, problem)
@@ -312,11 +181,6 @@ class Deployer:
         )
         changes = Changes(changes=(Put(record=gone), Put(record=event)))
         await self._tables.commit(changes, self._context.fence)
-
-
-def _named(image: str, error: StackdError) -> str:
-    """The cause, and which image it is about."""
-    return error.cause if image in error.cause else f"image {image}: {error.cause}"
 
 
 def _without(release: Release | None, spec: StackSpec, failed: Mapping[str, str]) -> StackSpec:

@@ -4,8 +4,8 @@ and who answers. Wired in `manager.main`; the handlers are those of the control 
 from stackd.aio.clock import Clock
 from stackd.errors import Unavailable
 from stackd.manager.access import recognised
-from stackd.manager.leading import Standing
 from stackd.manager.permit import permit_token, token_principal
+from stackd.manager.standing import Standing
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller, Method
 

@@ -28,9 +28,10 @@ from stackd.core.model.world import World
 from stackd.errors import StackdError
 from stackd.manager.door import Door
 from stackd.manager.leader import Leader
-from stackd.manager.leading import Manager, lead
+from stackd.manager.leading import lead
 from stackd.manager.loop import Context
 from stackd.manager.metrics import ManagerMetrics
+from stackd.manager.standing import Manager
 from stackd.pki import authority as pki
 from stackd.store.seal import open_sealer
 from stackd.store.sqlite import SqliteStore

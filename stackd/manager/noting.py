@@ -1,6 +1,6 @@
 """What is recorded of a followed repository: its status, and events about it.
 
-Used by `manager.follow` and `manager.approval`.
+Used by `manager.follow`, `manager.processing` and `manager.approval`.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,8 +1,56 @@
-"""What the source loop and `repo rm` need of the deployer, as a small protocol."""
+"""What is asked of the deployer and what it answers; and what the source loop and `repo rm` need of
+it, as a small protocol.
+"""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from stackd.manager.deployer import Deploy, Deployed, Planned
+from stackd.core.model.release import Digest
+from stackd.core.model.stack import StackSpec
+from stackd.core.plan.make import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Deploy:
+    """One rendered stack to deploy or to plan."""
+
+    spec: StackSpec
+    contents: Mapping[str, bytes]
+    owner: str
+    by: str
+    commit: str = ""
+    path: str = ""
+    pull: bool = False
+    override: bool = False
+    plan_hash: str = ""
+    cause: str = ""
+
+    def __repr__(self) -> str:
+        return f"Deploy({self.spec.name} by {self.by})"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with what surrounds it. `failed`: service -> why its image could not be resolved;
+    such a service stays as it is, the others go on."""
+
+    plan: Plan
+    digests: tuple[Digest, ...]
+    infeasible: tuple[str, ...]
+    notes: tuple[str, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What was committed."""
+
+    release: int
+    changed: bool
+    plan: Plan
+    notes: tuple[str, ...]
+    failed: Mapping[str, str]
 
 
 class StackDeployer(Protocol):

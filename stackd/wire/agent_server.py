@@ -1,6 +1,6 @@
 """The manager's end of the agents' port: frames in, calls on a `Gateway` out.
 
-The caller of every rpc is the member its certificate names. Started by `manager.leading`.
+The caller of every rpc is the member its certificate names. Started by `manager.serving`.
 """
 
 import asyncio

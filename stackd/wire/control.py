@@ -1,7 +1,7 @@
 """The control API on root's socket: the manager's side. Handlers are plain async functions over
 typed structs; this module knows method names, encodings, errors and who is calling.
 
-Called by `manager.leading`, which passes one `Method` per rpc of `schemas/rpc/control.proto`.
+Called by `manager.serving`, which passes one `Method` per rpc of `schemas/rpc/control.proto`.
 """
 
 import asyncio

@@ -32,9 +32,9 @@ from stackd.manager.api.waiting import WaitingApi
 from stackd.manager.contents import Contents
 from stackd.manager.deployer import Deployer
 from stackd.manager.door import Door
-from stackd.manager.leading import Standing
 from stackd.manager.loop import Context
 from stackd.manager.methods import Handlers, methods
+from stackd.manager.standing import Standing
 from stackd.store.seal import Sealer
 from stackd.web import api, http
 from stackd.web.openapi import document

@@ -20,10 +20,10 @@ from stackd.git.environment import Credential, Git
 from stackd.git.repo import GitRepo
 from stackd.git.trees import Objects
 from stackd.git.urls import check_url
-from stackd.manager.deployer import Deploy, Deployed, Planned
 from stackd.manager.follow import Follower
 from stackd.manager.noting import Leader
 from stackd.manager.repositories import Repositories
+from stackd.manager.requests import Deploy, Deployed, Planned
 from stackd.manager.source import Places, Source
 from stackd.store.seal import Sealer
 from stackd.store.tables import Tables

@@ -14,7 +14,7 @@ from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import Amount, Mode, OnFailure, ServiceSpec, Strategy, StrategyKind
 from stackd.core.model.states import Availability, NodeState
 from stackd.core.model.traffic import TrafficEntry
-from stackd.core.rollout.common import ACTIVE
+from stackd.core.rollout.pauses import ACTIVE
 from tests.fakes.simulation import Simulation, web
 
 pytestmark = pytest.mark.timeout(900)  # a failing example is made small before it is shown

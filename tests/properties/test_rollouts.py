@@ -17,7 +17,7 @@ from stackd.core.model.stack import Amount, OnFailure, RestartPolicy, Strategy, 
 from stackd.core.model.states import TaskState
 from stackd.core.model.task import TaskStatus
 from stackd.core.model.traffic import TrafficEntry
-from stackd.core.rollout.common import ACTIVE
+from stackd.core.rollout.pauses import ACTIVE
 from tests.fakes.agent import Behaviour
 from tests.fakes.simulation import Simulation, web
 

@@ -44,7 +44,7 @@ from stackd.core.model.stack import (
 )
 from stackd.core.model.traffic import Steering, TrafficEntry
 from stackd.core.rollout import asked, commands
-from stackd.core.rollout.common import ACTIVE
+from stackd.core.rollout.pauses import ACTIVE
 from stackd.core.traffic import effective
 from stackd.errors import Refused
 from tests.fakes.agent import Behaviour

@@ -28,8 +28,8 @@ from stackd.core.model.world import World
 from stackd.core.plan import records
 from stackd.core.plan.make import Plan
 from stackd.core.rollout import commands
-from stackd.core.rollout.common import LOOKED, pause_left
 from stackd.core.rollout.outcome import Code, Goal, Outcome, outcome
+from stackd.core.rollout.pauses import LOOKED, pause_left
 
 MOST = 40_000
 """Looks after which the rest is not played."""

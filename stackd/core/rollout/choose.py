@@ -9,7 +9,7 @@ from stackd.core.model.ids import RevisionId
 from stackd.core.model.release import Hold, Release
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import ServiceSpec, Strategy, StrategyKind
-from stackd.core.rollout.common import ACTIVE
+from stackd.core.rollout.pauses import ACTIVE
 
 
 @dataclass(frozen=True)

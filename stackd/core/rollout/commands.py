@@ -16,8 +16,9 @@ from stackd.core.model.release import Hold, Release, Revision, ServiceRelease, S
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.world import World
 from stackd.core.rollout import answers, freezing, groups, judge
-from stackd.core.rollout.common import ACTIVE, awake, pause_left, promotable
+from stackd.core.rollout.common import awake
 from stackd.core.rollout.ending import turn_back
+from stackd.core.rollout.pauses import ACTIVE, pause_left, promotable
 from stackd.core.rollout.service import begin
 from stackd.core.rollout.weighted import passed
 from stackd.errors import Refused

@@ -1,35 +1,18 @@
-"""What every strategy is given and gives back, and how a service is observed.
+"""What every strategy is given and gives back.
 
-Used by the strategies and by everything that leads them.
+Used by the strategies and by everything that leads them; `observing` makes what they are given.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
-from stackd.core.model import fit
 from stackd.core.model.analysis import Judgement
-from stackd.core.model.node import Node, NodeReport, NodeStatus
-from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import RestartCondition, ServiceSpec, Strategy
-from stackd.core.model.states import NodeState, TaskState
-from stackd.core.model.traffic import EndpointState, Steering, TrafficEntry
-from stackd.core.model.world import TaskView, World
-from stackd.core.rollout import answers
+from stackd.core.model.rollout import Rollout
+from stackd.core.model.stack import Strategy
+from stackd.core.model.traffic import Steering
 
-ACTIVE = (
-    RolloutPhase.WAITING,
-    RolloutPhase.PROGRESSING,
-    RolloutPhase.PAUSED,
-    RolloutPhase.ROLLING_BACK,
-)
-STORE_EVERY = 5.0
-"""Seconds between writes of the time left."""
-LOOKED = STORE_EVERY + 1
-"""Seconds of a pause that can pass between two looks: time in which no manager looked does not
-shorten it."""
 UNSTEERED = Steering()
 """Weights alone say where requests go."""
 EVERYWHERE = -1
@@ -146,142 +129,6 @@ class Step:
 StrategyStep = Callable[[Strategy, Rollout, Observed, float], Step]
 
 
-def observe(
-    world: World, stack: str, spec: ServiceSpec, state: ServiceState, target: str, now: float
-) -> Observed:
-    """Count a service's tasks by revision, as of `now`."""
-    wanted = fit.replicas(world, stack, spec)
-    groups: dict[str, list[TaskView]] = defaultdict(list)
-    for view in world.tasks_of(stack, spec.name):
-        if not fit.aside(world, view, spec):
-            groups[view.task.revision].append(view)
-    tallies = {r: _tally(world, views, spec, now) for r, views in groups.items()}
-    counts = {r: wanted if n == EVERYWHERE else n for r, n in state.counts.items()}
-    carried = _carried(world, state) if spec.strategy.kind.weighted else None
-    return Observed(
-        target=target,
-        stable=state.stable or "",
-        wanted=wanted,
-        counts=counts,
-        tallies={r: t for r, t in tallies.items() if t != Tally()},
-        blocked=""
-        if target == state.stable
-        else traffic_problem(world, state.key) or traffic_behind(world, state.key),
-        weights=dict(state.weights),
-        applied=carried is not None,
-        carried=carried or {},
-        proven=target in state.proven,
-        steering=state.steering,
-        answers=answers.of(world, state),
-    )
-
-
-def _carried(world: World, state: ServiceState) -> Mapping[str, int] | None:
-    """Ready endpoints by revision, when every node has applied the entry with these weights and
-    this steering."""
-    entry = world.get(TrafficEntry, state.key)
-    reports = fit.carriers(world)
-    if entry is None or not reports:
-        return None
-    if (entry.weights, entry.steering) != (state.weights, state.steering):
-        return None
-    written = world.rev(TrafficEntry.TABLE, state.key)
-    if any(report.applied < written for report in reports):
-        return None
-    ready = (e.revision for e in entry.endpoints if e.state is EndpointState.READY)
-    return Counter(ready)
-
-
-def pause_left(rollout: Rollout, now: float) -> float:
-    """Seconds left of the pause that the current step is; 0 when it is none."""
-    if not rollout.pause_at:
-        return 0.0
-    if rollout.phase is RolloutPhase.PAUSED:
-        return rollout.pause_left
-    return rollout.pause_left - min(max(now - rollout.pause_at, 0.0), LOOKED)
-
-
 def awake(rollout: Rollout) -> Rollout:
     """The rollout in no pause and no analysis."""
     return msgspec.structs.replace(rollout, pause_left=0, pause_at=0, waits=False, judges=False)
-
-
-def promotable(rollout: Rollout) -> bool:
-    """A person may end what the current step waits for: a pause, or an analysis that could not
-    decide."""
-    return rollout.waits or (rollout.pause_at > 0 and not rollout.judges)
-
-
-def resting(rollout: Rollout) -> bool:
-    """It is in a pause or an analysis, or waits for its group: that nothing moves is meant so."""
-    return halted(rollout) or grouped(rollout)
-
-
-def halted(rollout: Rollout) -> bool:
-    """The pause or the analysis that its current step is has begun."""
-    return rollout.waits or rollout.pause_at > 0 or rollout.judges
-
-
-def grouped(rollout: Rollout) -> bool:
-    """It has done its step and waits for its group."""
-    return rollout.arrived > rollout.step
-
-
-def traffic_problem(world: World, service: str) -> str:
-    """What the first node says that cannot apply the traffic of `STACK/SERVICE`; '' when all
-    can."""
-    for report in world.all(NodeReport):
-        if service in report.problems:
-            node = world.get(Node, report.id)
-            return f"{node.name if node else report.id}: {report.problems[service].rstrip('.')}"
-    return ""
-
-
-def traffic_behind(world: World, service: str) -> str:
-    """The first node that is there and has not applied the traffic of `STACK/SERVICE` as it is
-    now; '' when all have: only then does every node answer on its ports."""
-    if world.get(TrafficEntry, service) is None:
-        return ""
-    revision = world.rev(TrafficEntry.TABLE, service)
-    for status in world.all(NodeStatus):
-        report = world.get(NodeReport, status.id)
-        if status.state is NodeState.READY and (report is None or report.applied < revision):
-            node = world.get(Node, status.id)
-            return f"{node.name if node else status.id} does not carry its traffic yet"
-    return ""
-
-
-def _tally(world: World, views: Iterable[TaskView], spec: ServiceSpec, now: float) -> Tally:
-    live = wanted = running = ready = available = 0
-    soon: list[float] = []
-    ended: dict[str, bool] = {}
-    for view in sorted(views, key=lambda v: (v.task.created, v.task.id)):
-        live += view.live
-        if not view.wanted:
-            continue
-        ended[view.task.slot] = allowed_end(view, spec)
-        if not view.live:
-            continue
-        wanted += 1
-        running += view.status.state is TaskState.RUNNING
-        if view.ready and not fit.lost(world, view):
-            ready += 1
-            at = view.status.ready_at + spec.strategy.monitor
-            available += at <= now
-            soon += [at] if at > now else []
-    return Tally(
-        live=live,
-        wanted=wanted,
-        running=running,
-        ready=ready,
-        available=available + sum(ended.values()),
-        next_available=min(soon, default=None),
-    )
-
-
-def allowed_end(view: TaskView, spec: ServiceSpec) -> bool:
-    """The task has done its work and its restart policy wants no other."""
-    return (
-        view.status.state is TaskState.COMPLETE
-        and spec.restart.condition is not RestartCondition.ANY
-    )

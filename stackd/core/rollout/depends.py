@@ -10,7 +10,7 @@ from stackd.core.model.release import Hold, Release
 from stackd.core.model.rollout import RolloutPhase, ServiceState
 from stackd.core.model.stack import DependsOn, ServiceSpec
 from stackd.core.model.world import World
-from stackd.core.rollout.common import observe
+from stackd.core.rollout.observing import observe
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from stackd.core.model.ids import service_key
 from stackd.core.model.release import Hold, Release
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.world import World
-from stackd.core.rollout.common import ACTIVE, Barrier
+from stackd.core.rollout.common import Barrier
+from stackd.core.rollout.pauses import ACTIVE
 
 _BACK = (RolloutPhase.ROLLING_BACK, RolloutPhase.ABORTED, RolloutPhase.FAILED)
 

@@ -14,7 +14,8 @@ from stackd.core.model.stack import RestartCondition, ServiceSpec, Strategy
 from stackd.core.model.states import TaskState
 from stackd.core.model.world import TaskView
 from stackd.core.rollout import asked
-from stackd.core.rollout.common import STORE_EVERY, Observed
+from stackd.core.rollout.common import Observed
+from stackd.core.rollout.pauses import STORE_EVERY
 
 UNSEEN = 15.0
 

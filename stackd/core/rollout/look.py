@@ -14,7 +14,8 @@ from stackd.core.model.rollout import Rollout, ServiceState
 from stackd.core.model.world import World
 from stackd.core.rollout import groups
 from stackd.core.rollout.choose import Case
-from stackd.core.rollout.common import Observed, observe
+from stackd.core.rollout.common import Observed
+from stackd.core.rollout.observing import observe
 
 
 @dataclass

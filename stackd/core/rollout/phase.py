@@ -14,7 +14,8 @@ from stackd.core.model.rollout import Phase, Rollout, RolloutPhase, ServiceState
 from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.world import TaskView, World
 from stackd.core.rollout import freezing, judge
-from stackd.core.rollout.common import ACTIVE, allowed_end, pause_left, traffic_problem
+from stackd.core.rollout.observing import allowed_end, traffic_problem
+from stackd.core.rollout.pauses import ACTIVE, pause_left
 
 ORDER = (
     Phase.ROLLING_BACK,

@@ -18,14 +18,10 @@ from stackd.core.model.stack import OnFailure
 from stackd.core.model.world import World
 from stackd.core.rollout import STRATEGIES, answers, depends, freezing, groups, judge, removal
 from stackd.core.rollout.choose import Case, next_target
-from stackd.core.rollout.common import (
-    STORE_EVERY,
-    Observed,
-    awake,
-    resting,
-)
+from stackd.core.rollout.common import Observed, awake
 from stackd.core.rollout.ending import complete, fail
 from stackd.core.rollout.look import Look, observed_now
+from stackd.core.rollout.pauses import STORE_EVERY, resting
 from stackd.core.rollout.settled import settle
 
 _ONGOING = (RolloutPhase.PROGRESSING, RolloutPhase.ROLLING_BACK)

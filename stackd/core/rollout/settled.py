@@ -14,9 +14,10 @@ from stackd.core.model.release import Hold
 from stackd.core.model.rollout import Rollout, RolloutPhase
 from stackd.core.model.stack import Mode
 from stackd.core.model.traffic import TOTAL
-from stackd.core.rollout.common import ACTIVE, EVERYWHERE, LOOKED, STORE_EVERY, UNSTEERED
+from stackd.core.rollout.common import EVERYWHERE, UNSTEERED
 from stackd.core.rollout.ending import complete
 from stackd.core.rollout.look import Look, observed_now
+from stackd.core.rollout.pauses import ACTIVE, LOOKED, STORE_EVERY
 
 
 def settle(look: Look) -> None:

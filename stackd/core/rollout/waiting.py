@@ -12,7 +12,8 @@ from stackd.core.model.analysis import OnInconclusive, Verdict
 from stackd.core.model.rollout import Rollout
 from stackd.core.model.stack import Analyse, Pause
 from stackd.core.rollout import answers
-from stackd.core.rollout.common import STORE_EVERY, Step, pause_left
+from stackd.core.rollout.common import Step
+from stackd.core.rollout.pauses import STORE_EVERY, pause_left
 from stackd.core.rollout.scene import Scene
 
 

@@ -25,7 +25,8 @@ from stackd.core.model.stack import (
 )
 from stackd.core.model.traffic import TOTAL
 from stackd.core.rollout import rolling, waiting
-from stackd.core.rollout.common import UNSTEERED, Observed, Step, awake, halted
+from stackd.core.rollout.common import UNSTEERED, Observed, Step, awake
+from stackd.core.rollout.pauses import halted
 from stackd.core.rollout.scene import Scene
 
 _APPLIED = "waits until every node has applied it"

@@ -19,7 +19,8 @@ from stackd.core.plan.changes import describe
 from stackd.core.plan.differ import diff
 from stackd.errors import InvalidSpec, Refused, StackdError
 from stackd.manager.declared import Declared, StackFile, vanished
-from stackd.manager.deployer import Deploy, Deployer, Planned
+from stackd.manager.deployer import Deployer
+from stackd.manager.requests import Deploy, Planned
 from stackd.manager.source import Source
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller

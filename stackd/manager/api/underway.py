@@ -11,7 +11,7 @@ from stackd.core.model.times import rfc3339
 from stackd.core.model.traffic import Steering
 from stackd.core.model.world import World
 from stackd.core.rollout import steps
-from stackd.core.rollout.common import ACTIVE, pause_left
+from stackd.core.rollout.pauses import ACTIVE, pause_left
 
 
 def rollout_row(world: World, state: ServiceState, now: float) -> RolloutRow | None:

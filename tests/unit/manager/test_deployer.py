@@ -22,7 +22,8 @@ from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import ContentSpec, StackSpec
 from stackd.errors import Conflict, Refused, Unavailable
 from stackd.manager.contents import Contents, NewContent
-from stackd.manager.deployer import Deploy, Deployer
+from stackd.manager.deployer import Deployer
+from stackd.manager.requests import Deploy
 from stackd.store.seal import Sealer
 from stackd.store.tables import Fence
 from tests.fakes.harness import Harness

@@ -1,0 +1,49 @@
+"""What a rollout's record says of where it stands: under way, in a pause or an analysis, or waiting
+for its group.
+
+Used by what moves a rollout and by what tells of it.
+"""
+
+from stackd.core.model.rollout import Rollout, RolloutPhase
+
+ACTIVE = (
+    RolloutPhase.WAITING,
+    RolloutPhase.PROGRESSING,
+    RolloutPhase.PAUSED,
+    RolloutPhase.ROLLING_BACK,
+)
+STORE_EVERY = 5.0
+"""Seconds between writes of the time left."""
+LOOKED = STORE_EVERY + 1
+"""Seconds of a pause that can pass between two looks: time in which no manager looked does not
+shorten it."""
+
+
+def pause_left(rollout: Rollout, now: float) -> float:
+    """Seconds left of the pause that the current step is; 0 when it is none."""
+    if not rollout.pause_at:
+        return 0.0
+    if rollout.phase is RolloutPhase.PAUSED:
+        return rollout.pause_left
+    return rollout.pause_left - min(max(now - rollout.pause_at, 0.0), LOOKED)
+
+
+def promotable(rollout: Rollout) -> bool:
+    """A person may end what the current step waits for: a pause, or an analysis that could not
+    decide."""
+    return rollout.waits or (rollout.pause_at > 0 and not rollout.judges)
+
+
+def resting(rollout: Rollout) -> bool:
+    """It is in a pause or an analysis, or waits for its group: that nothing moves is meant so."""
+    return halted(rollout) or grouped(rollout)
+
+
+def halted(rollout: Rollout) -> bool:
+    """The pause or the analysis that its current step is has begun."""
+    return rollout.waits or rollout.pause_at > 0 or rollout.judges
+
+
+def grouped(rollout: Rollout) -> bool:
+    """It has done its step and waits for its group."""
+    return rollout.arrived > rollout.step
