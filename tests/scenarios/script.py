@@ -298,8 +298,9 @@ def _policy(on_inconclusive: str) -> AnalysisPolicy:
 
 
 def _fields(options: dict[str, str]) -> dict[str, object]:
-    """Options of `deploy` as fields of a spec."""
+    """Options of `deploy` as fields of a spec; `back_…` are those of the way back."""
     pace: dict[str, object] = {}
+    backwards: dict[str, object] = {}
     fields: dict[str, object] = {}
     for key, value in options.items():
         match key:
@@ -310,6 +311,10 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
             case "surge" | "unavailable":
                 percent = value.endswith("%")
                 pace[f"max_{key}"] = Amount(value=int(value.rstrip("%")), percent=percent)
+            case "back_surge" | "back_unavailable":
+                backwards[f"max_{key.removeprefix('back_')}"] = Amount(value=int(value))
+            case "back_delay" | "back_monitor":
+                backwards[key.removeprefix("back_")] = float(value)
             case "strategy":
                 pace["kind"] = StrategyKind(value)
             case "on_failure":
@@ -356,4 +361,5 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
     back = strategy
     if strategy.on_failure is OnFailure.STEP_BACK:
         back = msgspec.structs.replace(strategy, on_failure=OnFailure.PAUSE)
+    back = msgspec.structs.replace(back, **backwards)
     return {**fields, "strategy": strategy, "rollback": back}
