@@ -301,6 +301,7 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
     """Options of `deploy` as fields of a spec; `back_…` are those of the way back."""
     pace: dict[str, object] = {}
     backwards: dict[str, object] = {}
+    restart: dict[str, object] = {}
     fields: dict[str, object] = {}
     for key, value in options.items():
         match key:
@@ -350,7 +351,11 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
                 key, found = value.split("==")
                 fields["placement"] = Placement(constraints=(Constraint(key=key, value=found),))
             case "restart":
-                fields[key] = RestartPolicy(condition=RestartCondition(value))
+                restart["condition"] = RestartCondition(value)
+            case "attempts":
+                restart["max_attempts"] = int(value)
+            case "window":
+                restart[key] = float(value)
             case "volume":
                 mount = Mount(kind=MountKind.VOLUME, source=value, target="/data")
                 base = web().container
@@ -362,4 +367,6 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
     if strategy.on_failure is OnFailure.STEP_BACK:
         back = msgspec.structs.replace(strategy, on_failure=OnFailure.PAUSE)
     back = msgspec.structs.replace(back, **backwards)
+    if restart:
+        fields["restart"] = RestartPolicy(**restart)  # type: ignore[arg-type]
     return {**fields, "strategy": strategy, "rollback": back}
