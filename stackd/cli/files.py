@@ -95,4 +95,5 @@ def problems_of(asked: Asked) -> tuple[Problem, ...]:
     try:
         return load(asked).problems
     except Refused as error:
-        return (Problem(asked.files[0], 0, 0, error.cause),)
+        name = asked.files[0]  # a problem begins with it, and so does this cause
+        return (Problem(name, 0, 0, error.cause.removeprefix(f"{name} ")),)

@@ -30,6 +30,16 @@ EVERYWHERE = """  probe:
     image: stackd-demo:1
     deploy: {mode: global}
 """
+ZONED = """  zoned:
+    image: stackd-demo:1
+    entrypoint: [sleep, infinity]
+    stop_signal: SIGKILL
+    deploy:
+      replicas: 4
+      update_config: {monitor: 0s}
+      placement: {preferences: [{spread: node.labels.zone}]}
+"""
+ZONES = {"node1": "a", "node2": "a", "node3": "b"}
 
 
 def nodes(cluster: Cluster) -> dict[str, dict[str, Any]]:
@@ -43,15 +53,26 @@ def in_node(cluster: Cluster, name: str, *argv: str) -> str:
     return subprocess.run(whole, capture_output=True, text=True, check=True).stdout
 
 
+def zones(cluster: Cluster) -> list[str]:
+    return sorted(ZONES[row["node"]] for row in cluster.ps("across/zoned"))
+
+
 def test_tasks_are_spread_and_reach_each_other(three: Cluster) -> None:
-    web = Web("across", free_port(), replicas=3)
-    assert three.apply(web.text + EVERYWHERE, "--wait").code == 0
+    """Over the nodes, and by preference over a label; also after an update."""
+    for name, zone in ZONES.items():
+        three.must("node", "label", name, f"zone={zone}")
+    text = Web("across", free_port(), replicas=3).text + EVERYWHERE + ZONED
+    assert three.apply(text, "--wait").code == 0
+    assert zones(three) == ["a", "a", "b", "b"]
+    assert three.apply(text.replace("[sleep, infinity]", "[sleep, '9999']"), "--wait").code == 0
+    assert zones(three) == ["a", "a", "b", "b"]
     rows = [row for row in three.ps("across") if row["service"] == "web"]
     assert {row["node"] for row in rows} == {"node1", "node2", "node3"}
     ids = {row["id"] for row in rows}
     for name in nodes(three):
         seen = three.must("exec", f"across/probe.{name}", "--", "python3", "-c", ASK).out
         assert set(seen.split()) == ids, f"from {name}"
+        three.must("node", "label", name, "zone-")
     assert three.run("rm", "across", "--wait").code == 0
 
 

@@ -273,6 +273,7 @@ def test_networks(deployed: Examples) -> None:
 
 def test_placement(deployed: Examples) -> None:
     assert [row["state"] for row in deployed.cluster.ps("placement")] == ["running"] * 2
+    assert deployed.cluster.status("placement/web")["labels"] == {"team": "shop"}
 
 
 def test_recreate(deployed: Examples) -> None:

@@ -66,6 +66,8 @@ class Upstream:
         size = len(await request.read())
         if request.path.startswith("/slow"):
             await asyncio.sleep(2.0)
+        if request.path.startswith("/cut") and request.transport is not None:
+            request.transport.abort()
         if request.path.startswith("/fail"):
             return web.Response(status=500, text="as asked")
         return web.Response(text=f"{self.name} {size}", headers={"x-task": self.name})

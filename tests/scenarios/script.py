@@ -298,8 +298,10 @@ def _policy(on_inconclusive: str) -> AnalysisPolicy:
 
 
 def _fields(options: dict[str, str]) -> dict[str, object]:
-    """Options of `deploy` as fields of a spec."""
+    """Options of `deploy` as fields of a spec; `back_…` are those of the way back."""
     pace: dict[str, object] = {}
+    backwards: dict[str, object] = {}
+    restart: dict[str, object] = {}
     fields: dict[str, object] = {}
     for key, value in options.items():
         match key:
@@ -310,6 +312,10 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
             case "surge" | "unavailable":
                 percent = value.endswith("%")
                 pace[f"max_{key}"] = Amount(value=int(value.rstrip("%")), percent=percent)
+            case "back_surge" | "back_unavailable":
+                backwards[f"max_{key.removeprefix('back_')}"] = Amount(value=int(value))
+            case "back_delay" | "back_monitor":
+                backwards[key.removeprefix("back_")] = float(value)
             case "strategy":
                 pace["kind"] = StrategyKind(value)
             case "on_failure":
@@ -345,7 +351,11 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
                 key, found = value.split("==")
                 fields["placement"] = Placement(constraints=(Constraint(key=key, value=found),))
             case "restart":
-                fields[key] = RestartPolicy(condition=RestartCondition(value))
+                restart["condition"] = RestartCondition(value)
+            case "attempts":
+                restart["max_attempts"] = int(value)
+            case "window":
+                restart[key] = float(value)
             case "volume":
                 mount = Mount(kind=MountKind.VOLUME, source=value, target="/data")
                 base = web().container
@@ -356,4 +366,7 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
     back = strategy
     if strategy.on_failure is OnFailure.STEP_BACK:
         back = msgspec.structs.replace(strategy, on_failure=OnFailure.PAUSE)
+    back = msgspec.structs.replace(back, **backwards)
+    if restart:
+        fields["restart"] = RestartPolicy(**restart)  # type: ignore[arg-type]
     return {**fields, "strategy": strategy, "rollback": back}

@@ -105,7 +105,7 @@ def turn_back(rollout: Rollout, deadline: float, now: float, why: str, cause: st
         deadline_left=deadline,
         paused_until=0,
         best=-1_000_000,
-        updated=0,
+        updated=-1,
         arrived=0,
         cause=cause,
     )

@@ -12,6 +12,7 @@ from stackd.core.model.ids import service_key
 from stackd.core.model.release import Hold, Override, Stack
 from stackd.core.model.rollout import Phase, Rollout, RolloutPhase, ServiceState
 from stackd.core.model.source import RepositoryStatus
+from stackd.core.model.stack import RestartCondition, ServiceSpec
 from stackd.core.model.world import TaskView, World
 from stackd.core.rollout import freezing, judge
 from stackd.core.rollout.observing import allowed_end, traffic_problem
@@ -140,7 +141,7 @@ def _settled(world: World, state: ServiceState, hold: Hold | None, now: float) -
         failed = state.rollout.reason if state.rollout else "no rollout has begun"
         return Phase.DEGRADED, f"no revision has ever run in full: {failed}"
     if ready + done < wanted:
-        return Phase.DEGRADED, f"{ready} of {wanted} tasks are ready{_first(world, views)}"
+        return Phase.DEGRADED, f"{ready} of {wanted} tasks are ready{_first(world, views, spec)}"
     if hold is not None:
         running = f"running {state.stable}"
         return Phase.ABORTED, f"{running}; {hold.revision} refused: {hold.reason}"
@@ -159,12 +160,21 @@ def serving(world: World, view: TaskView) -> bool:
     return view.ready and not fit.lost(world, view)
 
 
-def _first(world: World, views: Sequence[TaskView]) -> str:
-    """What the first task that is not ready waits for."""
+def _first(world: World, views: Sequence[TaskView], spec: ServiceSpec) -> str:
+    """What the first task that is not ready waits for, or why there is none any more."""
     waiting = [v for v in views if v.live and not serving(world, v)]
     if not waiting:
-        return ""
+        return _given_up([v for v in views if not v.live and not allowed_end(v, spec)], spec)
     view = min(waiting, key=lambda v: (not v.status.error, v.task.created, v.task.id))
     if fit.lost(world, view):
         return f"; {view.task.service}.{view.task.slot}: its node is down"
     return f"; {view.task.service}.{view.task.slot}: {judge.cause(view)}"
+
+
+def _given_up(ended: Sequence[TaskView], spec: ServiceSpec) -> str:
+    limited = spec.restart.max_attempts > 0 or spec.restart.condition is RestartCondition.NONE
+    if not ended or not limited:
+        return ""
+    last = max(ended, key=lambda v: (v.task.created, v.task.id))
+    why = f"{last.task.service}.{last.task.slot}: {judge.cause(last)}"
+    return f"; {why}; its restart policy starts no other"

@@ -18,7 +18,8 @@ _UNLIMITED = 1_000_000
 def step(policy: Strategy, state: Rollout, observed: Observed, now: float) -> Step:
     """The next counts of a rolling change to `observed.target`."""
     new = observed.tally(observed.target)
-    if new.available > state.updated and policy.delay and not observed.complete:
+    arrived = new.available > state.updated >= 0
+    if arrived and policy.delay and not observed.complete:
         state = msgspec.structs.replace(state, paused_until=now + policy.delay)
     state = msgspec.structs.replace(state, updated=new.available)
     begin = _may_begin(policy, state, observed, now)

@@ -101,6 +101,7 @@ def begin(
         phase=RolloutPhase.WAITING,
         started=draft.now,
         moved=draft.now,
+        updated=-1,
         deadline_left=release.services[state.service].spec.strategy.progress_deadline,
         by=release.by,
         cause=cause,
@@ -203,7 +204,7 @@ def _step(look: Look, rollout: Rollout, observed: Observed) -> None:
             look.tell("step", step.told, rollout.cause)
         elif rollout.judges and rollout.waits and not waited:
             look.tell("inconclusive", step.reason, rollout.cause)
-        elif rollout.updated > before and not step.weights:
+        elif rollout.updated > max(0, before) and not step.weights:
             look.tell("progress", step.reason, rollout.cause)
     tick = look.draft.now + STORE_EVERY
     look.wake_at = earliest(step.wake_at, tick)

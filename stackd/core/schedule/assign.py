@@ -89,6 +89,7 @@ def _place(this: _Pass, group: Sequence[TaskView]) -> None:
         service=service_key(first.stack, first.service),
         placement=spec.placement if spec else Placement(),
         resources=revision.container.resources,
+        revision=first.revision,
     )
     names = volumes.names(this.world, first.stack, revision)
     born = spec is not None and spec.mode is Mode.GLOBAL
@@ -123,7 +124,7 @@ def _ranking(
     avoid = rank.failing(tasks, task.revision, this.draft.now)
     if needs.placement.spread:
         return _tree(this, needs, allowed, avoid), list(allowed.reasons)
-    shared = rank.Shared(needs.service, allowed.idle, this.load)
+    shared = rank.Shared(needs.like, allowed.idle, this.load)
     busy = {view.task.node for view in tasks} | this.given[needs.service] | avoid
     for node in busy & allowed.named.keys():
         if node in avoid or this.load(node).of(needs.service):
@@ -132,7 +133,7 @@ def _ranking(
 
 
 def _tree(this: _Pass, needs: Needs, allowed: _Allowed, avoid: set[str]) -> rank.Ranking:
-    ranking = rank.Ranking(needs.service, needs.placement.spread, avoid, this.load)
+    ranking = rank.Ranking(needs.like, needs.placement.spread, avoid, this.load)
     for view in allowed.nodes:
         ranking.add(view)
     ranking.seal()
@@ -170,8 +171,7 @@ def _place_bound(this: _Pass, view: TaskView, needs: Needs, names: Sequence[str]
         )
         reasons += [reason] if reason else []
         if not reason:
-            score = (False, load.of(needs.service), load.tasks, node.node.id)
-            scored.append((score, node))
+            scored.append((rank.score(load, needs.like, node.node.id), node))
     if not scored:
         away = volumes.away(this.world, view.task, home) if home else ""
         _cannot(this, view, away or filters.explain(reasons))
@@ -190,7 +190,7 @@ def _in(view: NodeView, only: set[str]) -> bool:
 
 def _assign(this: _Pass, view: TaskView, node: str, needs: Needs, also: Sequence[Record]) -> None:
     now = this.draft.now
-    this.load(node).add(needs.service, view.task.slot, needs.resources)
+    this.load(node).add(needs.like, view.task.slot, needs.resources)
     this.given[needs.service].add(node)
     status = msgspec.structs.replace(
         view.status, state=TaskState.ASSIGNED, at=now, seen=now, error=""
@@ -236,7 +236,7 @@ def can_place(world: World, stack: str, spec: ServiceSpec, count: int) -> Room:
         reasons += more
         if found is None:
             return Room(number, filters.explain(reasons))
-        this.load(found.node.id).add(needs.service, slot, needs.resources)
+        this.load(found.node.id).add(needs.like, slot, needs.resources)
     return Room(count)
 
 

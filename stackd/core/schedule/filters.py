@@ -7,13 +7,14 @@ Called by `assign`. A new filter is a function here and a line in `STATIC` (fact
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from stackd.core.model import fit
 from stackd.core.model.container import Resources
 from stackd.core.model.fit import NodeView
 from stackd.core.model.stack import Placement
 from stackd.core.model.states import Availability, NodeState
-from stackd.core.schedule.load import Load
+from stackd.core.schedule.load import Like, Load
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,13 @@ class Needs:
     resources: Resources
     platforms: tuple[tuple[str, str], ...] = ()
     """(os, arch) that the image runs on; empty = any."""
+    revision: str = ""
+    """Empty: of a service that is only being planned."""
+
+    @cached_property
+    def like(self) -> Like:
+        """What its tasks are counted by."""
+        return Like(self.service, self.revision)
 
 
 def ready(needs: Needs, view: NodeView) -> str:

@@ -5,12 +5,21 @@ placing one task does not count them all again.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from stackd.core.model.container import Resources
 from stackd.core.model.ids import service_key
 from stackd.core.model.release import Revision
 from stackd.core.model.states import TaskState
 from stackd.core.model.world import TaskView, World
+
+
+class Like(NamedTuple):
+    """What like tasks have in common."""
+
+    service: str
+    """`STACK/SERVICE`."""
+    revision: str
 
 
 @dataclass
@@ -22,20 +31,28 @@ class Load:
     memory: int = 0
     services: dict[str, int] = field(default_factory=dict)
     """`STACK/SERVICE` -> live tasks."""
+    likes: dict[Like, int] = field(default_factory=dict)
+    """Those of them that are not asked to go, by revision too."""
     slots: dict[str, set[str]] = field(default_factory=dict)
     """`STACK/SERVICE` -> the slots of those tasks."""
 
-    def add(self, service: str, slot: str, needs: Resources) -> None:
-        """Count one more task."""
+    def add(self, like: Like, slot: str, needs: Resources, *, stays: bool = True) -> None:
+        """Count one more task; one that does not stay was asked to go."""
         self.tasks += 1
         self.cpus += needs.reserve_cpus
         self.memory += needs.reserve_memory
-        self.services[service] = self.services.get(service, 0) + 1
-        self.slots.setdefault(service, set()).add(slot)
+        self.services[like.service] = self.services.get(like.service, 0) + 1
+        self.slots.setdefault(like.service, set()).add(slot)
+        if stays:
+            self.likes[like] = self.likes.get(like, 0) + 1
 
     def of(self, service: str) -> int:
         """Live tasks of a service."""
         return self.services.get(service, 0)
+
+    def staying(self, like: Like) -> int:
+        """Live tasks of a revision that are not asked to go."""
+        return self.likes.get(like, 0)
 
     def other_slots(self, service: str, slot: str) -> int:
         """Slots of a service that are here, but for `slot`: old and new task of a replacement
@@ -74,7 +91,8 @@ def _count(world: World, node: str) -> Load:
             if key not in needs:
                 revision = world.get(Revision, key)
                 needs[key] = revision.container.resources if revision else Resources()
-            load.add(service_key(view.task.stack, view.task.service), view.task.slot, needs[key])
+            like = Like(service_key(view.task.stack, view.task.service), view.task.revision)
+            load.add(like, view.task.slot, needs[key], stays=view.wanted)
     return load
 
 

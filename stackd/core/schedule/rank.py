@@ -4,7 +4,8 @@ Called by `assign`. A `Ranking` is a tree with one level per spread preference; 
 heaps of nodes. Without preferences `Shared` does the same with one heap of idle nodes for all
 services of a pass, so that a service costs what it has, not what the cluster has. Order: nodes
 with 5 or more failures of this revision in the last 5 minutes last, then fewest tasks of this
-service, then fewest tasks in all, then by id.
+revision, then of this service, then fewest tasks in all, then by id. The revision comes first
+because tasks that a rollout replaces go after it: what they even out is uneven without them.
 """
 
 import heapq
@@ -15,18 +16,25 @@ from stackd.core.model import fit
 from stackd.core.model.fit import NodeView
 from stackd.core.model.states import TaskState
 from stackd.core.model.world import TaskView
-from stackd.core.schedule.load import Load
+from stackd.core.schedule.load import Like, Load
 
 FAILURES = 5
 WINDOW = 300.0
 
-Score = tuple[bool, int, int, str]
+Score = tuple[bool, int, int, int, str]
+
+
+def score(load: Load, like: Like, name: str, *, avoid: bool = False, more: int = 0) -> Score:
+    """How good a node is, smaller is better; `more`: tasks it gets that `load` does not count."""
+    tasks = load.of(like.service) + more
+    return avoid, load.staying(like) + more, tasks, load.tasks + more, name
 
 
 @dataclass
 class Branch:
-    """A part of the cluster. `tasks`: tasks of the service in it."""
+    """A part of the cluster. `own`, `tasks`: tasks of the revision and of the service in it."""
 
+    own: int = 0
     tasks: int = 0
     children: dict[str, "Branch"] = field(default_factory=dict)
     heap: list[tuple[Score, NodeView]] = field(default_factory=list)
@@ -51,9 +59,9 @@ class Ranking:
     """Candidates of one group of like tasks, best first."""
 
     def __init__(
-        self, service: str, spread: Sequence[str], avoid: set[str], loads: Callable[[str], Load]
+        self, like: Like, spread: Sequence[str], avoid: set[str], loads: Callable[[str], Load]
     ) -> None:
-        self._service = service
+        self._like = like
         self._spread = spread
         self._avoid = avoid
         self._loads = loads
@@ -62,14 +70,14 @@ class Ranking:
     def add(self, view: NodeView) -> None:
         """A candidate."""
         load = self._loads(view.node.id)
-        tasks = load.services.get(self._service, 0)
+        own, tasks = load.staying(self._like), load.of(self._like.service)
         leaf = self._root
-        leaf.tasks += tasks
         for value in self._path(view) if self._spread else ():
             leaf = leaf.children.setdefault(value, Branch())
+            leaf.own += own
             leaf.tasks += tasks
         name = view.node.id
-        leaf.heap.append(((name in self._avoid, tasks, load.tasks, name), view))
+        leaf.heap.append((score(load, self._like, name, avoid=name in self._avoid), view))
 
     def seal(self) -> None:
         """After the last `add`."""
@@ -98,6 +106,7 @@ class Ranking:
                 continue
             found = best[1]
             for branch in path:
+                branch.own += 1
                 branch.tasks += 1
             self._loads_changed(leaf, found)
         for leaf, entry in refused if retry else ():
@@ -106,8 +115,8 @@ class Ranking:
 
     def _loads_changed(self, leaf: Branch, view: NodeView) -> None:
         load, name = self._loads(view.node.id), view.node.id
-        tasks = load.of(self._service)
-        heapq.heappush(leaf.heap, ((name in self._avoid, tasks + 1, load.tasks + 1, name), view))
+        found = score(load, self._like, name, avoid=name in self._avoid, more=1)
+        heapq.heappush(leaf.heap, (found, view))
 
     def _path(self, view: NodeView) -> list[str]:
         return [fit.fact(view, key) or "" for key in self._spread]
@@ -142,8 +151,8 @@ class Shared:
     """Candidates of one group of like tasks without spread preferences, best first: idle nodes,
     then those with tasks of the service, then those where it fails."""
 
-    def __init__(self, service: str, idle: Idle, loads: Callable[[str], Load]) -> None:
-        self._service = service
+    def __init__(self, like: Like, idle: Idle, loads: Callable[[str], Load]) -> None:
+        self._like = like
         self._idle = idle
         self._loads = loads
         self._own: list[tuple[Score, NodeView]] = []
@@ -163,7 +172,7 @@ class Shared:
         again: list[tuple[Score, NodeView]] = []
         found: NodeView | None = None
         while found is None and (best := self._next()) is not None:
-            score, view = best
+            view = best[1]
             reason = usable(view)
             if reason:
                 reasons.append(reason)
@@ -171,7 +180,7 @@ class Shared:
                 continue
             found = view
             self._names.add(view.node.id)
-            self._push(view, avoid=score[0])
+            self._push(view, avoid=best[0][0])
         for entry in again if retry else ():
             self._names.add(entry[1].node.id)
             heapq.heappush(self._own, entry)
@@ -184,7 +193,7 @@ class Shared:
         self._held.clear()
 
     def _next(self) -> tuple[Score, NodeView] | None:
-        if self._own and self._own[0][0][:2] == (False, 0):
+        if self._own and self._own[0][0][:3] == (False, 0, 0):
             return heapq.heappop(self._own)  # idle too: it had no room for another task
         while (view := self._idle.take()) is not None:
             self._held.append(view)
@@ -192,14 +201,12 @@ class Shared:
                 return self._score(view, avoid=False), view
         return heapq.heappop(self._own) if self._own else None
 
-    def _score(self, view: NodeView, *, avoid: bool) -> Score:
-        load = self._loads(view.node.id)
-        return avoid, load.of(self._service), load.tasks, view.node.id
+    def _score(self, view: NodeView, *, avoid: bool, more: int = 0) -> Score:
+        name = view.node.id
+        return score(self._loads(name), self._like, name, avoid=avoid, more=more)
 
     def _push(self, view: NodeView, *, avoid: bool) -> None:
-        load, name = self._loads(view.node.id), view.node.id
-        score = (avoid, load.of(self._service) + 1, load.tasks + 1, name)
-        heapq.heappush(self._own, (score, view))
+        heapq.heappush(self._own, (self._score(view, avoid=avoid, more=1), view))
 
 
 def _heapify(branch: Branch) -> None:
@@ -212,8 +219,8 @@ def _best(root: Branch) -> list[Branch] | None:
     """The branches from the root to the leaf with the fewest tasks that has a node left."""
     path = [root]
     while path[-1].children:
-        open_ = [(c.tasks, name) for name, c in path[-1].children.items() if not c.empty]
+        open_ = [(c.own, c.tasks, name) for name, c in path[-1].children.items() if not c.empty]
         if not open_:
             return None
-        path.append(path[-1].children[min(open_)[1]])
+        path.append(path[-1].children[min(open_)[2]])
     return path if path[-1].heap else None

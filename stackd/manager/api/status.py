@@ -143,6 +143,7 @@ def service_status(world: World, head: Stack, service: str, now: float) -> Servi
         rollout=going,
         analyses=tuple(underway.analysis_rows(world, state)) if state else (),
         features=tuple(flag_rows(world, head.name, now, service)),
+        labels=dict(spec.deploy_labels) if spec else {},
     )
 
 
@@ -172,12 +173,15 @@ def _weights(world: World, key: str) -> dict[str, int]:
 def _revisions(
     world: World, stack: str, service: str, weights: dict[str, int]
 ) -> tuple[RevisionRow, ...]:
-    """Revisions that are wanted or still have tasks, the target first."""
+    """Revisions that are wanted or still have tasks, the target first; of a service scaled to 0
+    the stable one."""
     state = world.get(ServiceState, f"{stack}/{service}")
     tasks = [t for t in world.tasks_of(stack, service) if t.live]
     spec = world.declared(stack, service)
     wanted = dict(state.counts) if state else {}
     ids = {t.task.revision for t in tasks} | {r for r, n in wanted.items() if n}
+    if not ids and state and state.stable:
+        ids = {state.stable}
     rows = []
     for revision_id in sorted(ids):
         own = [t for t in tasks if t.task.revision == revision_id]

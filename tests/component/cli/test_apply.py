@@ -51,3 +51,5 @@ async def test_a_bad_file_is_refused_with_its_place(shell: Shell, tmp_path: Path
         assert f"{path}:2:" in shell.err
     assert await shell("apply", "-f", str(tmp_path / "absent.yml")) == 1
     assert "cannot be read" in shell.err
+    assert await shell("validate", "/no/such") == 1
+    assert shell.out.startswith("/no/such: cannot be read: No such file or directory.\n")

@@ -85,6 +85,8 @@ class ServiceStatus(Answer, frozen=True, kw_only=True):
     rollout: RolloutRow | None = None
     analyses: tuple[AnalysisRow, ...] = ()
     features: tuple[FlagRow, ...] = ()
+    labels: Mapping[str, str] = {}
+    """`deploy.labels`: those of the service; its containers have others."""
 
 
 class StackStatus(Answer, frozen=True, kw_only=True):

@@ -1,7 +1,11 @@
 """Pending tasks are placed, or say why not."""
 
+from collections import Counter
+
+import pytest
+
 from stackd.core.model.container import ContainerSpec, Resources
-from stackd.core.model.stack import Placement, ServiceSpec
+from stackd.core.model.stack import Placement, ServiceSpec, Strategy
 from stackd.core.model.states import Availability, NodeState, TaskState
 from stackd.core.schedule.assign import can_place
 from tests.fakes.agent import Behaviour
@@ -52,6 +56,26 @@ def test_a_task_is_not_placed_before_its_back_off_is_over() -> None:
     assert live.task.not_before > sim.now
     assert live.status.state is TaskState.PENDING
     assert not live.task.node
+
+
+@pytest.mark.parametrize("count", [3, 4, 6])
+@pytest.mark.parametrize("preferred", [True, False])
+def test_replacing_every_task_keeps_them_even(preferred: bool, count: int) -> None:
+    """Each new one comes while old ones are there that go after it."""
+    zones = {"n1": "a", "n2": "a", "n3": "b"}
+    sim = Simulation(3)
+    for name, zone in zones.items():
+        sim.label(name, f"zone={zone}")
+    placement = Placement(spread=("node.labels.zone",) if preferred else ())
+    spec = web(replicas=count, placement=placement, strategy=Strategy(monitor=0))
+    for revision in ("a", "b", "c"):
+        sim.deploy("shop", {"web": (spec, revision)})
+        sim.advance(60)
+        views = [v for v in sim.world.tasks_of("shop", "web") if v.live]
+        assert {v.task.revision for v in views} == {revision}
+        found = Counter(zones[v.task.node] if preferred else v.task.node for v in views)
+        assert max(found.values()) - min(found.values()) <= 1, (revision, found)
+        assert len(found) == (2 if preferred else 3)
 
 
 def _fails_now() -> Behaviour:

@@ -10,7 +10,7 @@ from stackd.core.model.stack import Constraint, Placement
 from stackd.core.model.states import Availability, NodeState
 from stackd.core.schedule import filters
 from stackd.core.schedule.filters import Needs
-from stackd.core.schedule.load import Load
+from stackd.core.schedule.load import Like, Load
 
 NODE = Node(id=NodeId("n1"), name="one", labels={"disk": "ssd"})
 STATUS = NodeStatus(id=NodeId("n1"), state=NodeState.READY, cpus=2, memory=1000)
@@ -56,7 +56,7 @@ def test_facts_of_the_node(view: NodeView, wants: Needs, reason: str) -> None:
 
 def test_what_it_carries() -> None:
     load = Load()
-    load.add("s/w", "1", Resources(reserve_cpus=1.5, reserve_memory=600))
+    load.add(Like("s/w", "a"), "1", Resources(reserve_cpus=1.5, reserve_memory=600))
     assert filters.room(needs(Resources(reserve_memory=500)), HERE, load, "2") == "without memory"
     assert filters.room(needs(Resources(reserve_cpus=0.6)), HERE, load, "2") == "without CPU"
     assert filters.room(needs(Resources(reserve_cpus=0.5)), HERE, load, "2") == ""

@@ -1,7 +1,7 @@
 """What nodes carry."""
 
 from stackd.core.model.container import Resources
-from stackd.core.schedule.load import Load, Loads
+from stackd.core.schedule.load import Like, Load, Loads
 from tests.fakes.simulation import Simulation, web
 
 
@@ -17,7 +17,7 @@ def test_live_tasks_are_counted_by_service_and_slot() -> None:
 def test_a_load_is_counted_again_when_told() -> None:
     sim = Simulation(1)
     loads = Loads()
-    loads.get(sim.world, "n1").add("shop/web", "1", Resources())
+    loads.get(sim.world, "n1").add(Like("shop/web", "a"), "1", Resources())
     assert loads.get(sim.world, "n1").tasks == 1
     loads.forget("n1")
     assert loads.get(sim.world, "n1") == Load()

@@ -10,8 +10,10 @@ from stackd.core.model.node import Node, NodeStatus
 from stackd.core.model.states import NodeState, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.world import TaskView
-from stackd.core.schedule.load import Load
+from stackd.core.schedule.load import Like, Load
 from stackd.core.schedule.rank import Idle, Ranking, Shared, failing
+
+WEB = Like("s/w", "b")
 
 
 def node(name: str, zone: str = "") -> NodeView:
@@ -30,7 +32,7 @@ def order(
     loads: dict[str, Load] | None = None,
 ) -> list[str]:
     known = loads or {}
-    ranking = Ranking("s/w", spread, set(avoid), lambda name: known.setdefault(name, Load()))
+    ranking = Ranking(WEB, spread, set(avoid), lambda name: known.setdefault(name, Load()))
     for view in nodes:
         ranking.add(view)
     ranking.seal()
@@ -38,7 +40,7 @@ def order(
     for number in range(count):
         found, _ = ranking.take(lambda view: "")
         assert found is not None
-        known[found.node.id].add("s/w", str(number), Resources())
+        known[found.node.id].add(WEB, str(number), Resources())
         taken.append(str(found.node.id))
     return taken
 
@@ -49,7 +51,7 @@ def test_tasks_of_a_service_spread_evenly() -> None:
 
 def test_then_the_node_with_the_fewest_tasks_in_all() -> None:
     busy = Load()
-    busy.add("other/x", "1", Resources())
+    busy.add(Like("other/x", "a"), "1", Resources())
     assert order([node("n1"), node("n2")], 2, loads={"n1": busy}) == ["n2", "n1"]
 
 
@@ -65,7 +67,7 @@ def test_preferences_come_before_nodes() -> None:
 
 def test_a_refused_node_stays_only_when_it_may_do_later() -> None:
     for retry, expected in ((False, None), (True, "n1")):
-        ranking = Ranking("s/w", (), set(), lambda name: Load())
+        ranking = Ranking(WEB, (), set(), lambda name: Load())
         ranking.add(node("n1"))
         ranking.seal()
         found, reasons = ranking.take(lambda view: "full", retry=retry)
@@ -93,7 +95,7 @@ def test_five_failures_in_five_minutes_make_a_node_failing() -> None:
 def placed(
     views: list[NodeView],
     loads: dict[str, Load],
-    groups: list[tuple[str, int, frozenset[str]]],
+    groups: list[tuple[Like, int, frozenset[str]]],
     cap: int,
     *,
     shared: bool,
@@ -101,15 +103,15 @@ def placed(
     """Where groups of tasks go, one group after the other; a node takes `cap` tasks in all."""
     idle = Idle(views, loads.__getitem__)
     taken: list[str | None] = []
-    for service, count, avoid in groups:
+    for like, count, avoid in groups:
         ranking: Ranking | Shared
         if shared:
-            ranking = Shared(service, idle, loads.__getitem__)
+            ranking = Shared(like, idle, loads.__getitem__)
             for view in views:
-                if loads[view.node.id].of(service) or view.node.id in avoid:
+                if loads[view.node.id].of(like.service) or view.node.id in avoid:
                     ranking.add(view, avoid=view.node.id in avoid)
         else:
-            ranking = Ranking(service, (), set(avoid), loads.__getitem__)
+            ranking = Ranking(like, (), set(avoid), loads.__getitem__)
             for view in views:
                 ranking.add(view)
             ranking.seal()
@@ -120,7 +122,7 @@ def placed(
             )
             taken.append(None if found is None else str(found.node.id))
             if found is not None:
-                loads[found.node.id].add(service, f"{service}{len(taken)}", Resources())
+                loads[found.node.id].add(like, f"{like}{len(taken)}", Resources())
         ranking.close()
     return taken
 
@@ -129,14 +131,16 @@ def placed(
     loads=st.lists(st.integers(0, 6), min_size=1, max_size=8),
     groups=st.lists(
         st.tuples(
-            st.sampled_from("abc"), st.integers(1, 12), st.frozensets(st.sampled_from("0123"))
+            st.builds(Like, st.sampled_from("abc"), st.sampled_from("12")),
+            st.integers(1, 12),
+            st.frozensets(st.sampled_from("0123")),
         ),
         max_size=8,
     ),
     cap=st.integers(1, 9),
 )
 def test_shared_heap_places_as_a_heap_of_ones_own(
-    loads: list[int], groups: list[tuple[str, int, frozenset[str]]], cap: int
+    loads: list[int], groups: list[tuple[Like, int, frozenset[str]]], cap: int
 ) -> None:
     views = [node(str(number)) for number in range(len(loads))]
 
@@ -144,7 +148,8 @@ def test_shared_heap_places_as_a_heap_of_ones_own(
         made = {str(number): Load() for number in range(len(loads))}
         for number, tasks in enumerate(loads):
             for slot in range(tasks):
-                made[str(number)].add("abx"[slot % 3], str(slot), Resources())
+                like = Like("abx"[slot % 3], "12"[slot % 2])
+                made[str(number)].add(like, str(slot), Resources(), stays=slot % 4 > 0)
         return made
 
     assert placed(views, known(), groups, cap, shared=True) == placed(

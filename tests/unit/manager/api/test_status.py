@@ -19,7 +19,7 @@ from tests.unit.manager.api.cases import CALLER, declared, running
 SERVICE = {
     *("stack", "service", "phase", "reason", "strategy", "step", "steps", "weights"),
     *("revisions", "release", "commit", "owner", "hold", "override"),
-    *("rollout", "analyses", "features"),
+    *("rollout", "analyses", "features", "labels"),
 }
 REVISION = {"id", "role", "image", "desired", "running", "ready", "weight"}
 STACK = {"stack", "release", "commit", "seen_commit", "owner", "phase", "services"}
@@ -71,6 +71,18 @@ async def test_declared_and_overridden_numbers_are_both_shown() -> None:
         "by": "root@local",
         "at": "2023-11-14T22:13:20Z",
     }
+
+
+async def test_a_service_scaled_to_nothing_keeps_its_revision_and_its_labels() -> None:
+    async with Harness() as on:
+        spec = stack(service(deploy_labels={"team": "shop"}))
+        stable = (await declared(on, spec)).services["web"].revision
+        await on.put(ServiceState(stack="shop", service="web", stable=stable, counts={stable: 0}))
+        answer = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop/web"), CALLER)
+    [web] = answer.stacks[0].services
+    [row] = web.revisions
+    assert (row.id, row.role, row.desired, row.running, row.ready) == (stable, "stable", 0, 0, 0)
+    assert web.labels == {"team": "shop"}
 
 
 async def test_a_refused_revision_says_why() -> None:
