@@ -43,11 +43,19 @@ async def server(answers: Callable[[int], bytes], *, kept: bool = True) -> Async
         yield port
 
 
-async def sent(load: Load, seconds: float) -> Tally:
-    """What became of the requests of so many seconds."""
+async def begun(tally: Tally, count: int) -> None:
+    """Once so many requests were sent."""
+    for _ in range(1000):
+        if tally.sent >= count:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"only {tally.sent} were sent")
+
+
+async def sent(load: Load, count: int) -> Tally:
+    """What became of so many requests, or a few more."""
     async with load.running() as tally:
-        await asyncio.sleep(seconds)
-    assert tally.sent
+        await begun(tally, count)
     return tally
 
 
@@ -56,14 +64,14 @@ async def test_answers_resets_and_answers_of_others_are_told_apart() -> None:
         return {3: b"", 5: FOREIGN}.get(number, ANSWER)
 
     async with server(answers) as port:
-        tally = await sent(Load(Target("127.0.0.1", port), 100, KEPT), 0.2)
+        tally = await sent(Load(Target("127.0.0.1", port), 100, KEPT), 10)
     assert tally.answered == tally.sent - 2
     assert tally.versions == {"1": tally.answered}
     assert {lost.cause.split()[0] for lost in tally.lost} == {"IncompleteReadError", "503"}
 
 
 async def test_refused_connections_are_lost_and_known_as_refused() -> None:
-    tally = await sent(Load(Target("127.0.0.1", free_port()), 100, KEPT), 0.1)
+    tally = await sent(Load(Target("127.0.0.1", free_port()), 100, KEPT), 3)
     assert len(tally.lost) == tally.sent
     assert all(lost.refused for lost in tally.lost)
 
@@ -72,9 +80,9 @@ async def test_a_turn_counts_apart_what_is_sent_after_it() -> None:
     async with server(lambda _: ANSWER) as port:
         load = Load(Target("127.0.0.1", port), 100, KEPT)
         async with load.running() as before:
-            await asyncio.sleep(0.1)
+            await begun(before, 5)
             seen, after = before.sent, load.turn()
-            await asyncio.sleep(0.1)
+            await begun(after, 5)
     assert before.sent == seen == before.answered
     assert 0 < after.sent == after.answered
 
@@ -85,7 +93,7 @@ async def test_connections_that_were_closed_meanwhile(looks: bool) -> None:
     async with server(lambda _: ANSWER, kept=False) as port:
         load = Load(Target("127.0.0.1", port), 20, KEPT)
         load.looks = looks
-        tally = await sent(load, 0.3)
+        tally = await sent(load, 5)
     assert tally.answered
     assert bool(tally.lost) is not looks
 

@@ -200,8 +200,7 @@ class Soak:
 
 
 def soak(wanted: argparse.Namespace, cluster: Cluster) -> int:
-    """All runs; 1 when one was not good."""
-    cluster.up("--nodes", str(NODES))
+    """All runs on a cluster that is up; 1 when one was not good."""
     rows = cluster.must("node", "ls", "-o", "json").json
     hosts = {row["name"]: row["address"] for row in rows}
     made = Soak(cluster, hosts, wanted)
@@ -260,6 +259,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _asked_to_end)
     purge_abandoned()
     with place() as cluster:
+        cluster.up("--nodes", str(NODES))
         return soak(wanted, cluster)
 
 
