@@ -8,13 +8,15 @@ Used by the demo and by the tests that count lost requests.
 
 import asyncio
 import contextlib
-import datetime
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 BODY = b"x" * 100_000
 DEADLINE = 10.0
+TICK = 0.005
+MOST = 300
+"""Requests at once: when answers do not come, it waits for some before it sends more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,36 @@ class Mix:
     slow: int = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A request that was lost; times are the event loop's."""
+
+    kind: str
+    cause: str
+    begun: float
+    ended: float
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.cause}"
+
+    @property
+    def refused(self) -> bool:
+        """No connection was accepted for it."""
+        return "ConnectionRefusedError" in self.cause
+
+    @property
+    def late(self) -> bool:
+        """No answer came in time."""
+        return self.cause.startswith("TimeoutError")
+
+
 @dataclass(slots=True)
 class Tally:
     """What became of the requests."""
 
     sent: int = 0
     answered: int = 0
-    lost: list[str] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
     versions: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
@@ -84,6 +109,11 @@ class Connection:
         await self.reader.readline()
         return whole
 
+    @property
+    def closed(self) -> bool:
+        """Whether the other side has closed it."""
+        return self.reader.at_eof() or self.reader.exception() is not None
+
     def close(self) -> None:
         """Close it."""
         self.writer.close()
@@ -97,6 +127,14 @@ class Load:
         self.rate = rate
         self.mix = mix or Mix()
         self.tally = Tally()
+        self.carried = 0
+        """Requests that are not answered yet."""
+        self.looks = False
+        """Whether it drops kept connections that were closed meanwhile, as clients do. Otherwise
+        what it sends on one is lost."""
+        self.held_up = 0.0
+        """The longest time, in seconds, that the client itself had to wait for the processor."""
+        self._sent = 0
         self._kept: list[Connection] = []
         self._stopping = asyncio.Event()
 
@@ -109,37 +147,51 @@ class Load:
                 try:
                     yield self.tally
                 finally:
-                    self._stopping.set()
+                    self.stop()
                     await pump
         finally:
             for connection in self._kept:
                 connection.close()
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._stopping.set()
+
+    def turn(self) -> Tally:
+        """Count what is sent from now on apart; what was sent before stays where it was."""
+        self.tally, self.held_up = Tally(), 0.0
+        return self.tally
 
     async def _pump(self, group: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
         start = loop.time()
         while not self._stopping.is_set():
             due = int((loop.time() - start) * self.rate)
-            while self.tally.sent < due:
+            while self._sent < due and self.carried < MOST:
+                self._sent += 1
                 self.tally.sent += 1
-                group.create_task(self._one(self.tally.sent))
-            await asyncio.sleep(0.005)
+                self.carried += 1
+                group.create_task(self._one(self._kind(self._sent), self.tally))
+            looked = loop.time()
+            await asyncio.sleep(TICK)
+            self.held_up = max(self.held_up, loop.time() - looked - TICK)
 
-    async def _one(self, number: int) -> None:
-        kind = self._kind(number)
-        began = datetime.datetime.now(datetime.UTC)
+    async def _one(self, kind: str, tally: Tally) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         try:
             async with asyncio.timeout(DEADLINE):
                 status, headers, _ = await self._send(kind)
+            cause = "" if "x-version" in headers else f"{status} not from the application"
         except (OSError, EOFError, TimeoutError, ValueError, IndexError) as error:
-            text = f"{kind}: {type(error).__name__} {error}"[:200]
-            self.tally.lost.append(f"{text} (sent at {began:%H:%M:%S.%f})")
+            cause = f"{type(error).__name__} {error}"[:200]
+        finally:
+            self.carried -= 1
+        if cause:
+            tally.lost.append(Lost(kind, cause, begun, loop.time()))
             return
-        if "x-version" not in headers:
-            self.tally.lost.append(f"{kind}: {status} not from the application")
-            return
-        self.tally.answered += 1
-        self.tally.versions[headers.get("x-version", f"status {status}")] += 1
+        tally.answered += 1
+        tally.versions[headers["x-version"]] += 1
 
     def _kind(self, number: int) -> str:
         place = number * 37 % 100
@@ -153,7 +205,7 @@ class Load:
 
     async def _send(self, kind: str) -> tuple[int, dict[str, str], bytes]:
         fresh = kind == "new"
-        connection = None if fresh or not self._kept else self._kept.pop()
+        connection = None if fresh else self._idle()
         connection = connection or await Connection.connect(self.target)
         done = False
         try:
@@ -165,6 +217,14 @@ class Load:
                 self._kept.append(connection)
             else:
                 connection.close()
+
+    def _idle(self) -> Connection | None:
+        while self._kept:
+            connection = self._kept.pop()
+            if not (self.looks and connection.closed):
+                return connection
+            connection.close()
+        return None
 
     def _request(self, kind: str) -> tuple[str, bytes]:
         host = f"Host: {self.target.name}\r\n"

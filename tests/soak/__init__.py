@@ -1,0 +1,1 @@
+"""Rollouts again and again under load, with processes killed (`make soak`)."""
