@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 
 import msgspec
+import pytest
 
 from stackd.core.model.analysis import (
     Analysis,
@@ -276,6 +277,38 @@ def test_crashes_of_the_canary_count_from_when_the_analysis_began() -> None:
     scene.now += 10
     scene.turn()
     assert scene.verdict() is Verdict.FAIL
+
+
+@pytest.mark.parametrize("said", [None, CheckOutcome.ERROR, CheckOutcome.WAIT])
+@pytest.mark.parametrize("interval", [10.0, 3600.0])
+def test_a_source_that_never_answers_ends_the_step_at_its_time_limit(
+    said: CheckOutcome | None, interval: float
+) -> None:
+    check = Check(name="orders", kind=CheckKind.PROMETHEUS, url="http://x", query="up")
+    policy = msgspec.structs.replace(
+        QUICK,
+        compare=Compare(error_ratio=None, latency=None),
+        limits=Limits(error_rate=None, latency_p99=None),
+        checks=(check,),
+        interval=interval,
+        time_limit=45.0,
+    )
+    scene = Scene(steps=(Analyse(policy=policy),))
+    scene.rollout(judges=True)
+    looks = 0
+    while (wake_at := scene.turn().wake_at) is not None:
+        assert scene.runs["step 1"].state.verdict is Verdict.INCONCLUSIVE
+        assert scene.now < wake_at <= START + 45
+        scene.now, looks = wake_at, looks + 1
+        if said is not None:
+            result = CheckResult(name="orders", at=scene.now, outcome=said, text="no answer")
+            scene.answers.put((KEY, "r1", "step 1"), check, result)
+    judgement = scene.runs["step 1"].judgement
+    assert judgement is not None
+    assert (scene.now, judgement.final) == (START + 45, True)
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert judgement.reason.startswith("no verdict within 45s: check orders ")
+    assert looks == (5 if interval == 10.0 else 1)
 
 
 def test_a_source_that_is_down_is_never_a_pass_and_failures_in_a_row_fail() -> None:
