@@ -15,7 +15,7 @@ from stackd.core.model.stack import (
     Strategy,
     StrategyKind,
 )
-from tests.unit.core.spec.stacks import faults, service
+from tests.unit.core.spec.stacks import document, faults, loaded, service
 
 ALL = Amount(value=100, percent=True)
 VOLUME = "volumes: ['d:/d']\n"
@@ -242,6 +242,12 @@ def test_blue_green_is_judged_before_and_after_the_switch() -> None:
         ("", "preview: {host: a.b}, auto_promote: no", "preview needs requests that are seen"),
         ("", "post_promotion: {}", "add `app_protocol: http` to the port"),
         (HTTP, "post_promotion: {compare: {}}", "blue gets no request after the switch"),
+        (HTTP, "analysis: {}", "none reaches green before the switch, which ends the rollout"),
+        (
+            HTTP,
+            "post_promotion: {}, analysis: {compare: {}}",
+            "green gets no request before the switch and blue none after it",
+        ),
         (HTTP, "preview: {published: 80, host: a.b}", "green is reached at one place"),
         (
             HTTP.replace("80,", "80, published: 81,"),
@@ -257,6 +263,36 @@ def test_blue_green_is_judged_before_and_after_the_switch() -> None:
 )
 def test_faults_of_blue_green(ports: str, text: str, message: str) -> None:
     assert message in faults(f"{ports}deploy: {{strategy: {{type: blue-green, {text}}}}}")
+
+
+def test_beside_the_steps_of_blue_green_there_is_a_comparison_only_with_a_preview() -> None:
+    shown = "preview: {host: a.b}, auto_promote: no, analysis: {compare: {latency: {}}}"
+    found = service(f"{HTTP}deploy: {{strategy: {{type: blue-green, {shown}}}}}").strategy.analysis
+    assert found is not None
+    assert found.compare.latency is not None
+    after = "{type: blue-green, analysis: {}, post_promotion: {}}"
+    found = service(f"{HTTP}deploy: {{strategy: {after}}}").strategy.analysis
+    assert found == AnalysisPolicy(compare=Compare(error_ratio=None, latency=None))
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (
+            "{type: blue-green, post_promotion: {limits: {error_rate: 1%}, compare: {}}}",
+            "post_promotion.compare",
+        ),
+        (
+            "{type: canary, steps: [{set_weight: 100%}, {analysis: {compare: {}}}]}",
+            "steps[1].analysis.compare",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_where_it_stands(text: str, place: str) -> None:
+    (problem,) = loaded(document(f"{HTTP}deploy: {{strategy: {text}}}")).errors
+    assert problem.path == f"services.web.deploy.strategy.{place}"
+    assert "gets no request" in problem.text
+    assert "to compare with: use limits or checks" in problem.text
 
 
 def test_shadow() -> None:
