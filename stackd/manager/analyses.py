@@ -13,18 +13,23 @@ from msgspec.structs import replace
 
 from stackd.core import analysis
 from stackd.core.analysis import run as of_run
+from stackd.core.analysis import variants
 from stackd.core.model.analysis import Analysis, Check, CheckResult, Counters, Run
 from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids, earliest
 from stackd.core.model.record import Delete, ref
 from stackd.core.model.release import Stack
 from stackd.core.model.rollout import ServiceState
+from stackd.core.model.variants import Tried, Variants
 from stackd.core.model.world import World
 from stackd.core.rollout import asked
 from stackd.manager import concerned
 from stackd.manager.inbox import Inbox
 from stackd.manager.keyed import Keyed
 from stackd.manager.loop import ControlLoop
+
+COUNTED_EVERY = 2.0
+"""Seconds between two looks at what variants did."""
 
 _NONE = Counters(requests=0, errors=0)
 
@@ -66,6 +71,8 @@ class Analyses:
         self._bases: dict[tuple[str, str, str], Counters] = {}
         """What a run's counters are beyond what this leader has counted: what was stored when it
         took over, less what it had counted when the run began."""
+        self._stored: dict[tuple[str, str, str], tuple[Tried, Tried]] = {}
+        """The same of both variants (service, rollout, words of the goal)."""
 
     def loop(self) -> ControlLoop:
         """To be run by the leader."""
@@ -83,15 +90,37 @@ class Analyses:
             self._inbox.forget(key)
             self._answers.forget(key)
             self._bases = {place: base for place, base in self._bases.items() if place[0] != key}
+            self._stored = {place: base for place, base in self._stored.items() if place[0] != key}
             return draft.decision()
         self._answers.forget(key, found.rollout.id)
         if known is None or known.rollout != found.rollout.id:
             stack, name = key.split("/", 1)
             known = Analysis(stack=stack, service=name, rollout=found.rollout.id)
         runs, wake_at = self._looked(world, key, found, known, now)
-        if runs != known.runs:
-            draft.group([replace(known, runs=runs)], [ref(ServiceState, key)])
+        looked = replace(known, runs=runs)
+        if found.variants:
+            looked = replace(looked, variants=self._counted(key, found, known, now))
+            wake_at = earliest(wake_at, now + COUNTED_EVERY)
+        if looked != known:
+            draft.group([looked], [ref(ServiceState, key)])
         return draft.decision(wake_at)
+
+    def _counted(
+        self, key: str, found: asked.Wanted, known: Analysis, now: float
+    ) -> Variants | None:
+        """What both variants did, with what this leader has heard beyond what is stored; as it
+        was when that is hardly older than now."""
+        if known.variants is not None and now < known.variants.at + COUNTED_EVERY:
+            return known.variants
+        rollout, before = found.rollout, variants.going_on(known.variants, found.goal, now)
+        words = found.goal.words if found.goal is not None else ""
+        stable = self._inbox.tried(key, found.source, words)
+        target = self._inbox.tried(key, rollout.target, words)
+        place = (key, rollout.id, words)
+        if before is not known.variants:
+            self._stored[place] = (Tried().minus(stable), Tried().minus(target))
+        base = self._stored.setdefault(place, (before.stable, before.target))
+        return variants.counted(before, (base[0].plus(stable), base[1].plus(target)), now)
 
     def _looked(
         self, world: World, key: str, found: asked.Wanted, known: Analysis, now: float

@@ -171,7 +171,7 @@ def _services(manager: Manager, context: Context) -> _Services:
     images = ImageService(BlobStore(manager.layout.blobs), manager.private, needs)
     contents = Contents(context, manager.sealer)
     membership = _membership(manager, context, tokens)
-    inbox = Inbox(partial(_measured, tables))
+    inbox = Inbox(partial(_logged, tables))
     surroundings = Surroundings(
         node_of=partial(_node_of, manager.cluster.id),
         open_content=contents.open,
@@ -195,9 +195,9 @@ def _services(manager: Manager, context: Context) -> _Services:
     )
 
 
-def _measured(tables: Tables, key: str) -> bool:
+def _logged(tables: Tables, key: str) -> bool:
     entry = tables.world.get(TrafficEntry, key)
-    return entry is not None and entry.measured
+    return entry is not None and entry.logged
 
 
 def _handlers(manager: Manager, context: Context, services: _Services, source: Source) -> Handlers:

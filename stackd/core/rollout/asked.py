@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import Analyse, Strategy
+from stackd.core.model.stack import Analyse, Strategy, StrategyKind
+from stackd.core.model.variants import UserGoal
 from stackd.core.model.world import World
 from stackd.core.rollout import answers, steps
 from stackd.core.rollout.answers import BACKGROUND
@@ -55,6 +56,9 @@ class Wanted:
     rollout: Rollout
     source: RevisionId
     policies: Mapping[str, AnalysisPolicy]
+    variants: bool
+    """It shares out users between two revisions, and both are counted."""
+    goal: UserGoal | None
 
 
 def wanted(world: World, key: str) -> Wanted | None:
@@ -64,4 +68,6 @@ def wanted(world: World, key: str) -> Wanted | None:
     rollout = state.rollout if state is not None else None
     if spec is None or rollout is None or rollout.ended or rollout.source is None:
         return None
-    return Wanted(rollout, rollout.source, analyses(spec.strategy, rollout))
+    policy = spec.strategy
+    shared = policy.kind is StrategyKind.AB and rollout.phase in _LOOKED_AT and not rollout.full
+    return Wanted(rollout, rollout.source, analyses(policy, rollout), shared, policy.goal)

@@ -143,6 +143,7 @@ def service_status(world: World, head: Stack, service: str, now: float) -> Servi
         rollout=going,
         analyses=tuple(underway.analysis_rows(world, state)) if state else (),
         features=tuple(flag_rows(world, head.name, now, service)),
+        variants=underway.variants_row(world, state) if state else None,
     )
 
 

@@ -15,6 +15,7 @@ from stackd.core.model.stack import (
     Strategy,
     StrategyKind,
 )
+from stackd.core.model.variants import UserGoal
 from tests.unit.core.spec.stacks import document, faults, loaded, service
 
 ALL = Amount(value=100, percent=True)
@@ -312,6 +313,17 @@ def test_ab() -> None:
     found = service(f"{HTTP}deploy: {{strategy: {text}}}").strategy
     assert (found.match, found.split) == ((Matcher(cookie="group", exact="b"),), 2_000)
     assert found.analysis == AnalysisPolicy()
+    assert found.goal is None
+    goals = [
+        ("{path: /order}", UserGoal(path="/order")),
+        (
+            "{path_prefix: /thanks/, method: POST, status: 3xx}",
+            UserGoal(path_prefix="/thanks/", method="POST", status=3),
+        ),
+    ]
+    for text, goal in goals:
+        text = f"{{type: ab, split: 5%, goal: {text}}}"
+        assert service(f"{HTTP}deploy: {{strategy: {text}}}").strategy.goal == goal
     only = service(f"{HTTP}deploy: {{strategy: {{type: ab, split: 0.01%}}}}").strategy
     assert (only.match, only.split, only.analysis) == ((), 1, None)
 
@@ -324,6 +336,12 @@ def test_ab() -> None:
         ("type: shadow, analysis: {time_limit: 1h}", "remove time_limit"),
         ("type: shadow, auto_promote: no", "only blue-green has a switch: remove auto_promote"),
         ("type: shadow, split: 5%", "only ab splits users: remove split"),
+        ("type: shadow, goal: {path: /a}", "only ab compares what users do: remove goal"),
+        ("type: ab, split: 5%, goal: {}", "a goal is at one place: path, or path_prefix"),
+        ("type: ab, split: 5%, goal: {path: a}", "it starts with /"),
+        ("type: ab, split: 5%, goal: {path: /a?b}", "what follows a ? is not looked at"),
+        ("type: ab, split: 5%, goal: {path: /a, status: 200}", "use 2xx or 3xx or 4xx or 5xx"),
+        ("type: ab, split: 5%, goal: {path: /a, method: get}", "use GET or HEAD"),
         ("type: ab", "ab shares out nobody: add match, or a split of more than 0%"),
         ("type: ab, match: [], split: 0%", "ab shares out nobody"),
         ("type: ab, split: 5%, duration: 5m", "only shadow ends by time: remove duration"),
