@@ -48,7 +48,7 @@ test: check demo-image
 sim: setup
 	$(PYTEST) tests/scenarios tests/properties
 	$(PYTEST) tests/properties/test_analysis.py tests/properties/test_analysis_table.py \
-	  --hypothesis-profile deep --timeout 1800
+	  tests/properties/test_variants.py --hypothesis-profile deep --timeout 1800
 
 fuzz: setup
 	$(PYTEST) tests/properties --hypothesis-profile deep --timeout 3600

@@ -7,14 +7,17 @@ known is said again. No timer: what gathers while a message is being sent is the
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import msgspec
 
 from stackd.core.model.ids import NodeId
 from stackd.core.model.node import NodeReport, Notice
-from stackd.core.model.requests import Batch, Count, Measured
+from stackd.core.model.requests import Batch, Count, Measured, Variant
 from stackd.core.model.task import TaskStatus
 from stackd.wire.messages import REQUEST_BATCH, STATUS_BATCH, Report, Requests, Statuses
+
+T = TypeVar("T")
 
 BATCHES = 10_000
 """Most batches of requests that wait to be told: some minutes' worth."""
@@ -36,6 +39,7 @@ class Reporter:
         self._notices: deque[Notice] = deque(maxlen=NOTICES)
         self._batches: deque[Batch] = deque(maxlen=BATCHES)
         self._counts: deque[Count] = deque(maxlen=BATCHES)
+        self._variants: deque[Variant] = deque(maxlen=BATCHES)
         self._ready = asyncio.Event()
 
     @property
@@ -88,6 +92,7 @@ class Reporter:
         are dropped."""
         self._batches.extend(measured.batches)
         self._counts.extend(measured.counts)
+        self._variants.extend(measured.variants)
         self._ready.set()
 
     def resend(self) -> None:
@@ -106,16 +111,17 @@ class Reporter:
             if self._report_pending:
                 self._report_pending = False
                 return Report(self._whole())
-            if self._batches or self._counts:
+            if self._batches or self._counts or self._variants:
                 return Requests(self._measured())
             self._ready.clear()
             await self._ready.wait()
 
     def _measured(self) -> Measured:
-        some = min(len(self._batches), REQUEST_BATCH)
-        batches = tuple(self._batches.popleft() for _ in range(some))
-        some = min(len(self._counts), REQUEST_BATCH)
-        return Measured(batches=batches, counts=tuple(self._counts.popleft() for _ in range(some)))
+        return Measured(
+            batches=_some(self._batches),
+            counts=_some(self._counts),
+            variants=_some(self._variants),
+        )
 
     def _whole(self) -> NodeReport:
         return msgspec.structs.replace(
@@ -125,3 +131,8 @@ class Reporter:
             asked=self._asked,
             notices=tuple(self._notices),
         )
+
+
+def _some(waiting: deque[T]) -> tuple[T, ...]:
+    """The oldest, as many as a message may hold."""
+    return tuple(waiting.popleft() for _ in range(min(len(waiting), REQUEST_BATCH)))

@@ -1,4 +1,5 @@
-"""Gathers the requests of services that are being analysed, and hands them to the manager.
+"""Gathers the requests of services that are being analysed, counts those of services that are in
+an A/B rollout, and hands both to the manager.
 
 Fed by the access log of the ingress, emptied through `agent.reporter`. What waits is bounded: of
 what nobody fetches the oldest goes, and a restart loses what was not sent. Both only make an
@@ -11,7 +12,8 @@ from dataclasses import dataclass, field
 
 from stackd.aio.clock import Clock
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.requests import BATCH, Batch, Count, Measured, Request
+from stackd.core.model.requests import BATCH, Batch, Count, Measured, Request, Variant
+from stackd.core.model.variants import Tried
 from stackd.errors import StackdError
 
 _log = logging.getLogger(__name__)
@@ -47,10 +49,15 @@ class Requests:
         self._clock = clock
         self._open: dict[_Key, _Open] = {}
         self._whole: list[Batch] = []
+        self._tried: dict[tuple[str, str, RevisionId, str], Tried] = {}
         self._sequence = 0
 
     def take(self, request: Request) -> None:
         """One more request has ended."""
+        if request.counted and not request.shadow:
+            self._count(request)
+        if not request.judged:
+            return
         name = f"{request.instance or '-'}{'/shadow' if request.shadow else ''}"
         key = (request.stack, request.service, request.revision, name)
         now = self._clock.now()
@@ -68,6 +75,19 @@ class Requests:
         if len(found.seconds) >= BATCH:
             self._whole.append(self._batch(key, found))
             found.seconds, found.failed = [], []
+
+    def _count(self, request: Request) -> None:
+        key = (request.stack, request.service, request.revision, request.goal)
+        more = Tried(requests=1, errors=int(request.failed), goals=int(request.reached))
+        self._tried[key] = self._tried.get(key, Tried()).plus(more)
+
+    def _variants(self) -> tuple[Variant, ...]:
+        """What was counted since the last report."""
+        tried, self._tried = self._tried, {}
+        return tuple(
+            Variant(stack=stack, service=service, revision=revision, goal=goal, tried=sums)
+            for (stack, service, revision, goal), sums in tried.items()
+        )
 
     def _batch(self, key: _Key, found: _Open) -> Batch:
         """The sequence follows the clock, so that it grows also over a restart."""
@@ -99,8 +119,9 @@ class Requests:
                     _log.warning("the ingress cannot be asked for its counters: %s", error)
                 self._forget()
             whole, self._whole = self._whole, []
-            if whole or grown:
-                self._send(Measured(batches=tuple(whole), counts=tuple(grown)))
+            variants = self._variants()
+            if whole or grown or variants:
+                self._send(Measured(batches=tuple(whole), counts=tuple(grown), variants=variants))
 
     def _forget(self) -> None:
         limit = self._clock.now() - FORGET

@@ -23,6 +23,8 @@ from stackd.core.model.api import (
     StackStatus,
     StatusAnswer,
     TaskRow,
+    VariantRow,
+    VariantsRow,
 )
 
 _ICONS = {
@@ -34,10 +36,18 @@ _ICONS = {
     "rolling_back": "⚠",
     "progressing": "◌",
     "inconclusive": "◌",
+    "better": "✔",
+    "worse": "✖",
     "pending": "◷",
     "paused": "॥",
 }
-_VERDICTS = {"pass": "green", "fail": "red", "inconclusive": "blue"}
+_VERDICTS = {
+    "pass": "green",
+    "fail": "red",
+    "inconclusive": "blue",
+    "better": "green",
+    "worse": "red",
+}
 _ACTIVE = ("waiting", "progressing", "paused", "rolling_back")
 
 
@@ -94,6 +104,10 @@ def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
             leaf = branch.add(_analysis(analysis))
             for line in _figures(analysis):
                 leaf.add(line)
+        if service.variants is not None:
+            leaf = branch.add(_goal(service.variants))
+            for variant in service.variants.variants:
+                leaf.add(_variant(variant))
     for flag in service.features:
         branch.add(_feature(flag))
     for hold in service.hold:
@@ -179,11 +193,41 @@ def _reading(reading: Reading) -> Text:
     text = Text(f"{what}: canary {_share(reading.canary)}, stable {_share(reading.stable)}")
     ratio = reading.ratio
     if ratio is not None and math.isfinite(ratio.value):
-        high = f"{ratio.high:.3g}" if math.isfinite(ratio.high) else "∞"
-        text.append(f", {ratio.value:.3g} times [{ratio.low:.3g}, {high}]")
+        text.append(f", {_times(ratio)}")
     worse = f"; evidence of worse {reading.evidence:.3g} of {reading.fails_at:g}"
     text.append(f"{worse}, of no worse {reading.fine:.3g} of {reading.passes_at:g}", style="dim")
     return text
+
+
+def _goal(row: VariantsRow) -> Text:
+    """The verdict on the goal, and what is still missing to it."""
+    text = Text("variants  ", style="bold")
+    goal = row.goal
+    if goal is None:
+        return text.append(f"counted since {row.since}", style="dim")
+    text.append(f"goal {clean(goal.words)}  ")
+    text.append(_state(goal.verdict), style=_VERDICTS.get(goal.verdict, ""))
+    if goal.ratio is not None and math.isfinite(goal.ratio.value):
+        text.append(f"  {_times(goal.ratio)} stable's rate")
+    if goal.requests_left is not None:
+        text.append(f"; about {goal.requests_left:,} more requests", style="yellow")
+    weighed = f"; evidence of better {goal.better:.3g}, of worse {goal.worse:.3g}"
+    text.append(f"{weighed} of {goal.decides_at:g}", style="dim")
+    return text
+
+
+def _variant(row: VariantRow) -> Text:
+    text = Text(f"{row.role} {row.revision}: {row.requests:,} requests")
+    text.append(f", failed {_share(row.error_rate)}")
+    if row.goal_rate is not None:
+        text.append(f", reached the goal {_share(row.goal_rate)}")
+    return text
+
+
+def _times(ratio: Span) -> str:
+    """A ratio with its 99 % interval."""
+    high = f"{ratio.high:.3g}" if math.isfinite(ratio.high) else "∞"
+    return f"{ratio.value:.3g} times [{ratio.low:.3g}, {high}]"
 
 
 def _share(found: Span) -> str:

@@ -14,7 +14,8 @@ from stackd.core.model.analysis import Analysis, Check
 from stackd.core.model.release import Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.world import World
-from stackd.manager.analyses import Answers, wanted
+from stackd.core.rollout import asked
+from stackd.manager.analyses import Answers
 from stackd.manager.checks import Subject, ask
 from stackd.manager.loop import Context
 
@@ -48,11 +49,11 @@ class Checks:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _keep(
-        self, group: asyncio.TaskGroup, asked: Mapping[tuple[_Place, Check], "_Asked"]
+        self, group: asyncio.TaskGroup, wanted: Mapping[tuple[_Place, Check], "_Asked"]
     ) -> None:
-        for name in [name for name in self._tasks if name not in asked]:
+        for name in [name for name in self._tasks if name not in wanted]:
             self._tasks.pop(name).cancel()
-        for name, one in asked.items():
+        for name, one in wanted.items():
             if name not in self._tasks:
                 self._tasks[name] = group.create_task(self._again(*name, one))
 
@@ -74,7 +75,7 @@ def _asked(world: World) -> dict[tuple[_Place, Check], _Asked]:
     """Every check of every analysis that has no final answer yet."""
     found: dict[tuple[_Place, Check], _Asked] = {}
     for key in world.moving():
-        want = wanted(world, key)
+        want = asked.wanted(world, key)
         for at, policy in want.policies.items() if want else ():
             assert want is not None, "it has policies"
             if _over(world, key, want.rollout.id, at):

@@ -11,18 +11,23 @@ from msgspec.structs import replace
 
 from stackd.core.model.analysis import Counters
 from stackd.core.model.requests import Batch, Measured
+from stackd.core.model.variants import Tried
 
 BATCHES = 20_000
 """Most that wait for one service; the oldest go first."""
 
+VARIANTS = 100
+"""Most revisions and goals of which sums are kept for one service; the oldest go first."""
+
 
 class Inbox:
-    """`wanted`: whether a service (`STACK/SERVICE`) is measured at all."""
+    """`wanted`: whether requests to a service (`STACK/SERVICE`) are told at all."""
 
     def __init__(self, wanted: Callable[[str], bool]) -> None:
         self._wanted = wanted
         self._batches: dict[str, deque[Batch]] = {}
         self._counters: dict[str, dict[str, Counters]] = defaultdict(dict)
+        self._tried: dict[str, dict[tuple[str, str], Tried]] = defaultdict(dict)
 
     def put(self, node: str, measured: Measured) -> None:
         """`node` (by its certificate) saw these: each node's requests to a task are a sequence
@@ -38,6 +43,18 @@ class Inbox:
                     requests=before.requests + count.requests,
                     errors=before.errors + count.errors,
                 )
+
+        for variant in measured.variants:
+            if self._wanted(variant.key):
+                known = self.tried(variant.key, variant.revision, variant.goal)
+                sums = self._tried[variant.key]
+                sums[variant.revision, variant.goal] = known.plus(variant.tried)
+                if len(sums) > VARIANTS:
+                    del sums[next(iter(sums))]
+
+    def tried(self, key: str, revision: str, goal: str) -> Tried:
+        """The sum of what a variant did since this manager leads, for a goal (its words)."""
+        return self._tried.get(key, {}).get((revision, goal), Tried())
 
     def batches(self, key: str) -> tuple[Batch, ...]:
         """What waits for a service, in the order in which it came."""
@@ -57,3 +74,4 @@ class Inbox:
         """Nothing of the service is analysed any more."""
         self._batches.pop(key, None)
         self._counters.pop(key, None)
+        self._tried.pop(key, None)

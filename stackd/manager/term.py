@@ -55,7 +55,7 @@ def begin(manager: Manager, context: Context) -> Term:
     images = ImageService(BlobStore(manager.layout.blobs), manager.private, needs)
     contents = Contents(context, manager.sealer)
     membership = _membership(manager, context, tokens)
-    inbox = Inbox(partial(_measured, tables))
+    inbox = Inbox(partial(_logged, tables))
     surroundings = Surroundings(
         node_of=partial(_node_of, manager.cluster.id),
         open_content=contents.open,
@@ -88,9 +88,9 @@ def _membership(manager: Manager, context: Context, tokens: Tokens) -> Membershi
     return Membership(context, authority, manager.cluster.id)
 
 
-def _measured(tables: Tables, key: str) -> bool:
+def _logged(tables: Tables, key: str) -> bool:
     entry = tables.world.get(TrafficEntry, key)
-    return entry is not None and entry.measured
+    return entry is not None and entry.logged
 
 
 def _node_of(cluster: str, uri: str) -> str:

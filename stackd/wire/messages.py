@@ -160,7 +160,10 @@ def agent_message(frame: agent_pb2.AgentMessage) -> AgentMessage:
             return Renew(frame.renew.csr)
         case "requests":
             measured = codec.decode(frame.requests, Measured)
-            if max(len(measured.batches), len(measured.counts)) > REQUEST_BATCH:
+            if (
+                max(map(len, (measured.batches, measured.counts, measured.variants)))
+                > REQUEST_BATCH
+            ):
                 raise Refused(f"More than {REQUEST_BATCH} batches of requests in one message.")
             return Requests(measured)
         case other:

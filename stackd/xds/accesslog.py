@@ -1,19 +1,21 @@
 """Envoy's stream of access log entries, read as requests of revisions.
 
-Served beside ADS by `server`. Ports of measured services log all their requests (`proxy` switches
+Served beside ADS by `server`. Ports of logged services log all their requests (`proxy` switches
 that on and off by a runtime value, so that no listener changes); those of other services on the
 same ports are passed over here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
+from envoy.config.core.v3 import base_pb2
 from envoy.service.accesslog.v3 import als_pb2
 
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.requests import Request
 from stackd.core.model.traffic import TrafficEntry
+from stackd.core.model.variants import UserGoal
 from stackd.xds.render import clusters
 from stackd.xds.render.listeners import GRPC_STATUS
 
@@ -29,6 +31,7 @@ _FAULTS = (
 )
 _SWITCHED = 101
 _SERVER_ERROR = 500
+_FAULTS_FROM = 5
 
 Take = Callable[[Request], None]
 
@@ -39,15 +42,14 @@ class AccessLog:
     def __init__(self, take: Take) -> None:
         self._take = take
         self._tasks: dict[tuple[str, str], str] = {}
-        self._measured: frozenset[str] = frozenset()
+        self._logged: Mapping[str, TrafficEntry] = {}
 
     def entries(self, entries: Sequence[TrafficEntry]) -> None:
         """The table as it is now."""
-        self._measured = frozenset(e.key for e in entries if e.measured)
+        self._logged = {entry.key: entry for entry in entries if entry.logged}
         self._tasks = {
             (entry.key, clusters.address(entry, endpoint)): endpoint.task
-            for entry in entries
-            if entry.measured
+            for entry in self._logged.values()
             for endpoint in entry.endpoints
         }
 
@@ -69,12 +71,13 @@ class AccessLog:
         return als_pb2.StreamAccessLogsResponse()
 
     def read(self, line: Any) -> Request | None:
-        """None for what says nothing of a measured revision: its client went away, it became a
+        """None for what says nothing of a logged revision: its client went away, it became a
         socket, or the ingress answered itself."""
         common, response = line.common_properties, line.response
         parts = common.upstream_cluster.split("/")
         key = "/".join(parts[:2])
-        if key not in self._measured:
+        entry = self._logged.get(key)
+        if entry is None:
             return None
         flags = common.response_flags
         code = response.response_code.value
@@ -82,6 +85,7 @@ class AccessLog:
             return None
         address = common.upstream_remote_address.socket_address.address
         began = common.start_time
+        failed = _failed(code, flags, response)
         return Request(
             stack=parts[0],
             service=parts[1],
@@ -89,9 +93,21 @@ class AccessLog:
             instance=self._tasks.get((key, address), address),
             began=began.seconds + began.nanos / 1e9,
             seconds=common.duration.seconds + common.duration.nanos / 1e9,
-            failed=_failed(code, flags, response),
+            failed=failed,
             shadow=len(parts) > 5,
+            judged=entry.measured,
+            counted=entry.counted,
+            goal=entry.goal.words if entry.goal is not None else "",
+            reached=_reached(entry.goal, line.request, code, failed=failed),
         )
+
+
+def _reached(goal: UserGoal | None, request: Any, code: int, *, failed: bool) -> bool:
+    """A failed answer is none of success, whatever its status says (gRPC, a reset)."""
+    if goal is None or (failed and goal.status < _FAULTS_FROM):
+        return False
+    method = base_pb2.RequestMethod.Name(request.request_method)
+    return goal.reached(method, request.original_path or request.path, code)
 
 
 def _failed(code: int, flags: Any, response: Any) -> bool:

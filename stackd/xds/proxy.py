@@ -164,11 +164,11 @@ class EnvoyProxy:
                 self._doubt.set()
 
     async def _switch_logs(self) -> None:
-        """Ports of measured services log their requests, the others do not. What an Envoy could
+        """Ports of logged services log their requests, the others do not. What an Envoy could
         not be told now it is told by `_tend`."""
         ports = {p.published: False for e in self._entries for p in effective.ports(e)}
         for entry in self._entries:
-            ports.update({p.published: True for p in effective.ports(entry) if entry.measured})
+            ports.update({p.published: True for p in effective.ports(entry) if entry.logged})
         wanted = {listeners.logs(port): 100 if logged else 0 for port, logged in ports.items()}
         for session in self._server.sessions:
             fresh = {k: v for k, v in wanted.items() if session.runtime.get(k) != v}

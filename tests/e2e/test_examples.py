@@ -11,10 +11,12 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +64,13 @@ class Examples:
         assert isinstance(found, dict)
         return found
 
+    def ask(self, port: int, headers: dict[str, str]) -> None:
+        """A POST through a published port of the files, with these headers."""
+        url = f"http://127.0.0.1:{self.ports[port]}/"
+        request = urllib.request.Request(url, b"x", headers, method="POST")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 200
+
 
 @pytest.fixture(scope="module")
 def deployed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examples]:
@@ -101,8 +110,21 @@ def test_ab(deployed: Examples) -> None:
     found = cluster.status("ab/web")
     assert found["steps"][found["step"]] == "pause until promoted"
     assert sorted(found["weights"].values()) == [2000, 8000]
+    for number in range(6):
+        deployed.ask(8109, {"x-group": "b"} if number % 2 else {"x-group": "a"})
+    until(lambda: sum(row["requests"] for row in tried(cluster)) == 6, "each request is counted")
+    target = next(row for row in tried(cluster) if row["role"] == "target")
+    assert target["requests"] >= 3
+    assert target["goals"] == target["requests"]
+    assert cluster.status("ab/web")["variants"]["goal"]["words"] == "POST / 2xx"
     assert cluster.run("promote", "ab/web", "--wait").code == 0
     assert {deployed.get(8109)["version"] for _ in range(20)} == {"2"}
+
+
+def tried(cluster: Cluster) -> list[dict[str, Any]]:
+    """What either variant of `ab` did."""
+    found = cluster.status("ab/web")["variants"]
+    return found["variants"] if found else []
 
 
 def test_anchors(deployed: Examples) -> None:

@@ -5,10 +5,12 @@ import contextlib
 
 import pytest
 from aiohttp import ClientError, ClientSession, ClientTimeout
+from msgspec.structs import replace
 
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.requests import Request
 from stackd.core.model.traffic import Steering, TrafficEntry
+from stackd.core.model.variants import UserGoal
 from tests.host import ingress
 from tests.host.ingress import Lab, entry, http
 
@@ -44,6 +46,19 @@ async def test_each_request_tells_its_revision_task_time_and_whether_it_failed()
         assert [r.failed for r in found] == [False, False, True, False]
         assert [r.seconds > 1.9 for r in found] == [False, False, False, True]
         assert found[0].began < found[3].began < found[0].began + 60
+
+
+async def test_each_request_of_a_variant_is_counted_and_tells_whether_it_reached_the_goal() -> None:
+    async with ingress.lab() as lab:
+        both = await table(lab, weights={"r1": 10000, "r2": 0})
+        goal = UserGoal(path="/", method="GET")
+        await lab.proxy.apply([replace(e, measured=False, counted=True, goal=goal) for e in both])
+        for path in ("/", "/?from=mail", "/other", "/fail"):
+            await ingress.status(lab.port, path)
+        found = await logged(lab, 4)
+        assert [(r.revision, r.counted, r.judged) for r in found] == [("r1", True, False)] * 4
+        assert [r.reached for r in found] == [True, True, False, False]
+        assert {r.goal for r in found} == {"GET / 2xx"}
 
 
 async def test_timeouts_and_resets_are_failures_clients_that_leave_are_not_counted() -> None:

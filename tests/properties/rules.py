@@ -5,8 +5,10 @@ One look a minute at the counts so far; each rule says whether it takes the cana
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 from statistics import NormalDist, median
 
@@ -139,3 +141,100 @@ def sprt(run: list[Minute]) -> int:
         if is_fine(evidence):
             return 0
     return 0
+
+
+def fisher(alpha: float) -> Rule:
+    """Fisher's exact test, one-sided, at each look."""
+
+    @cache
+    def test(bad: int, count: int, other: int, rest: int) -> bool:
+        if bad * rest <= other * count:
+            return False
+        failed = bad + other
+        whole = _log_choose(count + rest, failed)
+        tail = range(bad, min(failed, count) + 1)
+        chances = (_log_choose(count, n) + _log_choose(rest, failed - n) - whole for n in tail)
+        return sum(map(math.exp, chances)) < alpha
+
+    return cumulative(test)
+
+
+def _log_choose(count: int, chosen: int) -> float:
+    return math.lgamma(count + 1) - math.lgamma(chosen + 1) - math.lgamma(count - chosen + 1)
+
+
+def bayes(sure: float) -> Rule:
+    """The canary's rate is above stable's with this probability; Jeffreys' prior for both."""
+    odds = [n * 0.06 - 14 for n in range(234)]
+    shares = [(-math.log1p(math.exp(-at)), -math.log1p(math.exp(at))) for at in odds]
+
+    @cache
+    def density(bad: int, count: int) -> list[float]:
+        """Of the log odds of the rate, each at its place in `odds`; their sum is 1."""
+        each = [math.exp((bad + 0.5) * p + (count - bad + 0.5) * q) for p, q in shares]
+        total = sum(each)
+        return [value / total for value in each]
+
+    @cache
+    def test(bad: int, count: int, other: int, rest: int) -> bool:
+        below = less = 0.0
+        for ours, theirs in zip(density(bad, count), density(other, rest), strict=True):
+            less += theirs * (below + ours / 2)
+            below += ours
+        return 1 - less > sure
+
+    return cumulative(test)
+
+
+FEWEST = 5
+"""Points of each side before the rule on rates says anything."""
+_Z98 = NormalDist().inv_cdf(0.99)
+
+
+def shifted(run: list[Minute]) -> int:
+    """Kayenta's rule on the rates of single minutes: the 98 % interval of the Hodges-Lehmann shift
+    is above a quarter of the shift."""
+    for minute in range(FEWEST, len(run) + 1):
+        ours = [bad / CANARY for bad, _ in run[:minute]]
+        theirs = [bad / STABLE for _, bad in run[:minute]]
+        if _is_high(ours, theirs):
+            return minute
+    return 0
+
+
+def _is_high(ours: Sequence[float], theirs: Sequence[float]) -> bool:
+    """The lower end of the interval is where the rank sum, corrected, is `_Z98` deviations over
+    its mean; the shift is where it is at its mean. Both fall as the shift that is taken grows. With
+    few points the interval is `whole`: it begins at the least difference of two of them."""
+    if sum(ours) <= sum(theirs):
+        return False
+    low, high = min(ours) - max(theirs), max(ours) - min(theirs)
+    whole = _deviations(ours, theirs, low) <= _Z98
+    if low <= 0 if whole else _deviations(ours, theirs, 0.0) <= _Z98:
+        return False
+    lower = low
+    for _ in range(10):
+        middle = (low + high) / 2
+        if _deviations(ours, theirs, middle) > 0:
+            low = middle
+        else:
+            high = middle
+    tolerated = (low + high) / 8
+    return lower > tolerated if whole else _deviations(ours, theirs, tolerated) > _Z98
+
+
+def _deviations(ours: Sequence[float], theirs: Sequence[float], shift: float) -> float:
+    """The rank sum of `ours` less `shift`, in standard deviations from its mean."""
+    moved = [value - shift for value in ours]
+    sizes = Counter([*moved, *theirs])
+    ranks, before = dict[float, float](), 0
+    for value in sorted(sizes):
+        ranks[value] = before + (sizes[value] + 1) / 2
+        before += sizes[value]
+    n, m = len(ours), len(theirs)
+    off = sum(ranks[value] for value in moved) - n * (n + m + 1) / 2
+    tied = sum(size**3 - size for size in sizes.values()) / ((n + m) * (n + m - 1))
+    variance = n * m / 12 * (n + m + 1 - tied)
+    if variance <= 0 or not off:
+        return 0.0
+    return (off - math.copysign(0.5, off)) / math.sqrt(variance)

@@ -11,11 +11,14 @@ from hypothesis import settings
 
 from tests.properties.rules import (
     Rule,
+    bayes,
     cell,
     disjoint,
+    fisher,
     mixture,
     promotion,
     recordings,
+    shifted,
     sprt,
     threshold,
 )
@@ -44,6 +47,18 @@ TABLE: dict[str, tuple[Rule, Row]] = {
     "99 % success, 10 misses": (
         threshold(10),
         ((0.002, None), (0, None), (0.72, 13), (1.0, 10), (0.08, 14)),
+    ),
+    "Kayenta on each minute's rate": (
+        shifted,
+        ((0.002, None), (0, None), (0.47, 8), (0.99, 5), (0.045, None)),
+    ),
+    "Fisher at 5 %": (
+        fisher(0.05),
+        ((0.11, None), (0.04, None), (0.99, 3), (1.0, 1), (0.998, 3)),
+    ),
+    "Bayes at 95 %": (
+        bayes(0.95),
+        ((0.20, None), (0.16, None), (0.996, 2), (1.0, 1), (0.999, 2)),
     ),
     "Wilson 95 % disjoint": (
         disjoint(0.95),

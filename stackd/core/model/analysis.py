@@ -13,6 +13,7 @@ import msgspec
 
 from stackd.core.model.ids import RevisionId, service_key
 from stackd.core.model.record import Record, Value
+from stackd.core.model.variants import Variants
 
 
 class Verdict(enum.StrEnum):
@@ -349,6 +350,8 @@ class Analysis(Record, frozen=True, kw_only=True):
     """The rollout's id."""
     runs: Mapping[str, Run] = msgspec.field(default_factory=dict)
     """By place: `background`, `step N` (from 1), `pre_promotion`, `post_promotion`."""
+    variants: Variants | None = None
+    """What both variants of an A/B rollout did."""
 
     @property
     def key(self) -> str:

@@ -1,5 +1,5 @@
 """Requests as the ingress of a node saw them: what agents tell managers of services that are
-being analysed.
+being analysed, or are in an A/B rollout.
 
 Made by `xds.accesslog` and `agent.requests`, kept by `manager.inbox`, cut to the blocks of an
 analysis by `core.analysis.blocks`. Times are seconds.
@@ -7,6 +7,7 @@ analysis by `core.analysis.blocks`. Times are seconds.
 
 from stackd.core.model.ids import RevisionId, service_key
 from stackd.core.model.record import Value
+from stackd.core.model.variants import Tried
 
 BATCH = 10
 """Requests of a batch."""
@@ -27,6 +28,14 @@ class Request(Value, frozen=True, kw_only=True):
     """5xx, timeout, reset."""
     shadow: bool = False
     """Mirrored: its answer went nowhere."""
+    judged: bool = True
+    """It is looked at by an analysis."""
+    counted: bool = False
+    """It is counted for its variant of an A/B rollout."""
+    goal: str = ""
+    """Words of the goal that is declared."""
+    reached: bool = False
+    """It reaches the goal."""
 
 
 class Batch(Value, frozen=True, kw_only=True):
@@ -66,8 +75,25 @@ class Count(Value, frozen=True, kw_only=True):
         return service_key(self.stack, self.service)
 
 
+class Variant(Value, frozen=True, kw_only=True):
+    """Requests to one revision of a service that is in an A/B rollout."""
+
+    stack: str
+    service: str
+    revision: RevisionId
+    goal: str = ""
+    """Words of the goal that `tried.goals` counts."""
+    tried: Tried
+
+    @property
+    def key(self) -> str:
+        """Of the service."""
+        return service_key(self.stack, self.service)
+
+
 class Measured(Value, frozen=True, kw_only=True):
     """What one node saw since it last said so."""
 
     batches: tuple[Batch, ...] = ()
     counts: tuple[Count, ...] = ()
+    variants: tuple[Variant, ...] = ()

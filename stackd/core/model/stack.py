@@ -9,6 +9,7 @@ from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.container import ContainerSpec
 from stackd.core.model.feature import Feature
 from stackd.core.model.record import Value
+from stackd.core.model.variants import UserGoal
 
 MAX_TASKS = 100_000
 """The most tasks of a service, declared or set by hand."""
@@ -234,6 +235,8 @@ class Strategy(Value, frozen=True, kw_only=True):
     """A/B: requests that match any of these go to the new revision."""
     split: int = 0
     """A/B: share of the users who get the new revision, 0..10000."""
+    goal: UserGoal | None = None
+    """A/B: what users are to do; None = variants are only counted."""
     scale_down_delay: float = 30.0
     """How long the replaced revision stays ready to take over again, where it stays whole until
     then."""

@@ -14,6 +14,7 @@ from stackd.core.model.feature import Feature
 from stackd.core.model.ids import RevisionId, TaskId, service_key
 from stackd.core.model.record import Record, Value
 from stackd.core.model.stack import AppProtocol, Matcher, Preview, Route
+from stackd.core.model.variants import UserGoal
 
 TOTAL = 10_000
 """All of the traffic, as a weight."""
@@ -87,6 +88,10 @@ class TrafficEntry(Record, frozen=True, kw_only=True):
     """Key of the current version of the secret with the certificate (`secret/NAME/VERSION`)."""
     measured: bool = False
     """Its requests are told to the manager one by one, for an analysis."""
+    counted: bool = False
+    """Its requests are counted for each revision, for an A/B rollout."""
+    goal: UserGoal | None = None
+    """Which of the counted requests reach it."""
     ports: tuple[IngressPort, ...] = ()
     route: Route | None = None
     listening: bool = True
@@ -100,3 +105,8 @@ class TrafficEntry(Record, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return service_key(self.stack, self.service)
+
+    @property
+    def logged(self) -> bool:
+        """Whether the ingress tells of each of its requests."""
+        return self.measured or self.counted

@@ -5,10 +5,14 @@ the answers at the places named here.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from stackd.core.model.analysis import AnalysisPolicy
-from stackd.core.model.rollout import Rollout, RolloutPhase
-from stackd.core.model.stack import Analyse, Strategy
+from stackd.core.model.ids import RevisionId
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
+from stackd.core.model.stack import Analyse, Strategy, StrategyKind
+from stackd.core.model.variants import UserGoal
+from stackd.core.model.world import World
 from stackd.core.rollout import answers, steps
 from stackd.core.rollout.answers import BACKGROUND
 
@@ -43,3 +47,27 @@ def analyses(policy: Strategy, rollout: Rollout) -> Mapping[str, AnalysisPolicy]
             at = answers.place(rollout.step, current.called, rollout.attempt)
             found[at] = current.policy
     return found
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the rollout of a service asks for now: place -> policy."""
+
+    rollout: Rollout
+    source: RevisionId
+    policies: Mapping[str, AnalysisPolicy]
+    variants: bool
+    """It shares out users between two revisions, and both are counted."""
+    goal: UserGoal | None
+
+
+def wanted(world: World, key: str) -> Wanted | None:
+    """None when no rollout is under way that has something to be compared with."""
+    stack, name = key.split("/", 1)
+    state, spec = world.get(ServiceState, key), world.declared(stack, name)
+    rollout = state.rollout if state is not None else None
+    if spec is None or rollout is None or rollout.ended or rollout.source is None:
+        return None
+    policy = spec.strategy
+    shared = policy.kind is StrategyKind.AB and rollout.phase in _LOOKED_AT and not rollout.full
+    return Wanted(rollout, rollout.source, analyses(policy, rollout), shared, policy.goal)

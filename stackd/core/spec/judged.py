@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.stack import StrategyKind
+from stackd.core.model.traffic import TOTAL
 from stackd.core.spec import analysis, steps
 from stackd.core.spec.analysis import AnalysisSection, CompareSection
 from stackd.core.spec.strategy import At, StrategySection
@@ -21,8 +22,9 @@ class Wanted:
     at: At
     section: AnalysisSection
     lacks: str = ""
-    alone: bool = False
-    """The replaced revision gets no requests with which those of the new one could be compared."""
+    alone: str = ""
+    """Why the replaced revision gets no requests meanwhile with which those of the new one could
+    be compared; '' when it does."""
 
     def build(self, *, measured: bool) -> AnalysisPolicy:
         """The policy. `measured`: requests to the service are seen one by one.
@@ -32,10 +34,6 @@ class Wanted:
         """
         section = self.section
         if measured and self.alone:
-            if section.compare is not None:
-                raise ValueError(
-                    "blue gets no request after the switch to compare with: use limits or checks"
-                )
             section = section.model_copy(update={"compare": CompareSection()})
         if measured and self.lacks:
             return analysis.build(section, measured=False, lacks=self.lacks)
@@ -47,22 +45,40 @@ _UNREACHED = (
     "put set_weight, match or mirror before it, or use checks"
 )
 _UNSEEN = "and none reaches green before the switch: add `preview`, or use checks"
+_NEVER_SEEN = (
+    "and none reaches green before the switch, which ends the rollout: "
+    "add `preview` or `post_promotion`, or use checks"
+)
+_SWITCHED = "blue gets no request after the switch to compare with"
+_NEVER_BOTH = "green gets no request before the switch and blue none after it, to compare"
+_WHOLE = "stable gets no request at 100% to compare with"
 
 
 def analyses(section: StrategySection) -> Iterator[Wanted]:
     """Every analysis of a strategy."""
     if section.analysis is not None or section.type == StrategyKind.SHADOW:
-        yield Wanted(("analysis",), section.analysis or AnalysisSection())
+        yield _background(section, section.analysis or AnalysisSection())
     if section.pre_promotion is not None:
         lacks = _UNSEEN if section.preview is None else ""
         yield Wanted(("pre_promotion",), section.pre_promotion, lacks)
     if section.post_promotion is not None:
-        yield Wanted(("post_promotion",), section.post_promotion, alone=True)
+        yield Wanted(("post_promotion",), section.post_promotion, alone=_SWITCHED)
     todo = section.steps or ()
     for number, step in enumerate(todo):
         if step.analysis is not None:
             lacks = "" if steps.reached(todo[:number]) else _UNREACHED
-            yield Wanted(("steps", number, "analysis"), step.analysis, lacks)
+            whole = any(before.set_weight == TOTAL for before in todo[:number])
+            alone = _WHOLE if whole else ""
+            yield Wanted(("steps", number, "analysis"), step.analysis, lacks, alone)
+
+
+def _background(section: StrategySection, policy: AnalysisSection) -> Wanted:
+    """The analysis beside all steps."""
+    if section.type != StrategyKind.BLUE_GREEN or section.preview is not None:
+        return Wanted(("analysis",), policy)
+    if section.post_promotion is None:
+        return Wanted(("analysis",), policy, lacks=_NEVER_SEEN)
+    return Wanted(("analysis",), policy, alone=_NEVER_BOTH)
 
 
 def faults(section: StrategySection, http: str) -> Iterator[tuple[At, str]]:
@@ -70,6 +86,9 @@ def faults(section: StrategySection, http: str) -> Iterator[tuple[At, str]]:
     requests that are seen one by one; '' when they are."""
     for number, text in steps.faults(section.steps or (), http):
         yield ("steps", number), text
+    for wanted in analyses(section):
+        if wanted.alone and wanted.section.compare is not None and not http:
+            yield (*wanted.at, "compare"), f"{wanted.alone}: use limits or checks"
     if section.type in (StrategyKind.SHADOW, StrategyKind.AB) and http:
         yield ("type",), f"{section.type} needs requests that are seen one by one: {http}"
     if section.preview is not None and http:

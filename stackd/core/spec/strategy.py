@@ -15,7 +15,7 @@ from stackd.core.model.stack import (
     Strategy,
     StrategyKind,
 )
-from stackd.core.spec import matchers, steps
+from stackd.core.spec import goals, matchers, steps
 from stackd.core.spec.analysis import AnalysisSection
 from stackd.core.spec.fields import (
     Duration,
@@ -29,6 +29,7 @@ from stackd.core.spec.fields import (
     seconds,
     whole,
 )
+from stackd.core.spec.goals import GoalSection
 from stackd.core.spec.matchers import Matches
 from stackd.core.spec.routes import Host
 from stackd.core.spec.steps import MAX_STEPS, AmountText, StepSection, Weight, amount
@@ -79,6 +80,7 @@ class StrategySection(Section):
     duration: Annotated[float, seconds(1, 7 * 86400, "1s to 7d")] | None = None
     match: Matches | None = None
     split: Weight | None = None
+    goal: GoalSection | None = None
 
 
 def _named(data: Any) -> Any:
@@ -122,7 +124,7 @@ _ALL = Amount(value=100, percent=True)
 _SWITCH = "only blue-green has a switch"
 _GREEN = ("auto_promote", "auto_promote_after", "preview", "pre_promotion", "post_promotion")
 _MIRROR = ("mirror", "duration")
-_VARIANT = ("match", "split")
+_VARIANT = ("match", "split", "goal")
 _STEPPED = ("steps", "scale_down_delay", "analysis", "group", *_GREEN, *_MIRROR, *_VARIANT)
 _FOREIGN_KEYS = {
     StrategyKind.ROLLING: _STEPPED,
@@ -147,6 +149,7 @@ _WHY = {
     "duration": "only shadow ends by time",
     "match": "only ab goes by a match as a whole, canary has it as a step",
     "split": "only ab splits users",
+    "goal": "only ab compares what users do",
 }
 
 
@@ -211,7 +214,8 @@ def _own(
         case StrategyKind.AB:
             if not section.match and not section.split:
                 raise ValueError("ab shares out nobody: add match, or a split of more than 0%")
-            return {**found, "match": matchers.build(section.match or ())}
+            goal = goals.build(section.goal) if section.goal is not None else None
+            return {**found, "match": matchers.build(section.match or ()), "goal": goal}
         case StrategyKind.ROLLING | StrategyKind.RECREATE:
             return found
         case never:

@@ -17,8 +17,8 @@ from stackd.core.model.network import Network, ServiceAddresses
 from stackd.core.model.node import NodeStatus
 from stackd.core.model.record import Delete, Ref, ref
 from stackd.core.model.release import ContentHead, ContentKind, Stack
-from stackd.core.model.rollout import ServiceState
-from stackd.core.model.stack import ServiceSpec
+from stackd.core.model.rollout import Rollout, ServiceState
+from stackd.core.model.stack import ServiceSpec, StrategyKind
 from stackd.core.model.states import Leaving, NodeState, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.traffic import Endpoint, EndpointState, IngressPort, Steering, TrafficEntry
@@ -116,21 +116,25 @@ def entry(world: World, key: str, networks: Mapping[str, Network]) -> TrafficEnt
     endpoints = _endpoints(world, views, have)
     state = world.get(ServiceState, key)
     wanted = dict(state.weights) if state else {}
+    going = _going(state)
+    ab = spec is not None and spec.strategy.kind is StrategyKind.AB
+    counted = ab and going is not None and going.source is not None
     base = msgspec.structs.replace(
         base,
         endpoints=endpoints,
         weights=wanted or effective.shares(effective.ready_counts(endpoints)),
         steering=state.steering if state else Steering(),
-        measured=_measured(spec, state),
+        measured=going is not None and spec is not None and spec.strategy.analysed,
+        counted=counted,
+        goal=spec.strategy.goal if spec is not None and counted else None,
     )
     return msgspec.structs.replace(base, listening=_listening(views, base))
 
 
-def _measured(spec: ServiceSpec | None, state: ServiceState | None) -> bool:
-    """An analysis may look at a rollout that has not ended."""
+def _going(state: ServiceState | None) -> Rollout | None:
+    """The rollout that has not ended: an analysis may look at it, its variants are counted."""
     rollout = state.rollout if state else None
-    going = rollout is not None and not rollout.ended
-    return going and spec is not None and spec.strategy.analysed
+    return rollout if rollout is not None and not rollout.ended else None
 
 
 def _endpoints(

@@ -144,6 +144,7 @@ def service_status(world: World, head: Stack, service: str, now: float) -> Servi
         analyses=tuple(underway.analysis_rows(world, state)) if state else (),
         features=tuple(flag_rows(world, head.name, now, service)),
         labels=dict(spec.deploy_labels) if spec else {},
+        variants=underway.variants_row(world, state) if state else None,
     )
 
 

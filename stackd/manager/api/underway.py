@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from stackd.core.analysis import variants
 from stackd.core.model.analysis import Analysis, Run
-from stackd.core.model.api import AnalysisRow, RolloutRow
+from stackd.core.model.api import AnalysisRow, RolloutRow, VariantsRow
 from stackd.core.model.event import Event
 from stackd.core.model.rollout import Rollout, ServiceState
 from stackd.core.model.stack import Analyse
@@ -76,6 +77,14 @@ def analysis_rows(world: World, state: ServiceState) -> Iterator[AnalysisRow]:
         return
     for place, run in sorted(found.runs.items(), key=lambda item: (len(item[0]), item[0])):
         yield _analysis(place, run)
+
+
+def variants_row(world: World, state: ServiceState) -> VariantsRow | None:
+    """What both sides of the rollout that `rollout_row` shows did; None unless it is A/B."""
+    found, rollout = world.get(Analysis, state.key), state.rollout
+    if found is None or rollout is None or found.rollout != rollout.id or not found.variants:
+        return None
+    return variants.shown(found.variants, rollout.source or "", rollout.target)
 
 
 def _analysis(place: str, run: Run) -> AnalysisRow:

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from stackd.agent.requests import Requests
 from stackd.aio.clock import ManualClock
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.requests import Count, Measured, Request
+from stackd.core.model.variants import Tried
 from stackd.errors import Unavailable
 
 
@@ -53,6 +55,26 @@ async def test_ten_requests_of_an_instance_are_a_batch_the_rest_waits() -> None:
     assert mine[0].seconds == tuple(number / 100 for number in range(10))
     assert mine[0].sequence < mine[1].sequence
     assert [c.requests for measured in found for c in measured.counts] == [30]
+
+
+async def test_variants_are_counted_from_the_first_request_on_and_told_within_a_second() -> None:
+    clock, sent = ManualClock(), list[Measured]()
+    requests = Requests(sent.append, clock)
+    counted: dict[str, Any] = {"judged": False, "counted": True, "goal": "/order 2xx"}
+    for number in range(12):
+        requests.take(request(number, reached=number < 5, **counted))
+    requests.take(request(0, revision=RevisionId("r2"), **counted))
+    requests.take(request(0, shadow=True, **counted))
+    requests.take(request(0))
+    found = await reported(requests, clock, sent)
+    first = found[0]
+    assert first.batches == ()
+    assert {v.revision: v.tried for v in first.variants} == {
+        "r1": Tried(requests=12, errors=1, goals=5),
+        "r2": Tried(requests=1),
+    }
+    assert {(v.key, v.goal) for v in first.variants} == {("shop/web", "/order 2xx")}
+    assert [m.variants for m in found[1:]] == [()]
 
 
 async def test_sequences_grow_over_a_restart() -> None:

@@ -11,12 +11,15 @@ from stackd.core.model.analysis import Metric, Reading, Span
 from stackd.core.model.api import (
     AnalysisRow,
     FlagRow,
+    GoalRow,
     RevisionRow,
     RolloutRow,
     ServiceStatus,
     StackStatus,
     StatusAnswer,
     TaskRow,
+    VariantRow,
+    VariantsRow,
 )
 
 OLD, NEW = "a" * 12, "b" * 12
@@ -219,3 +222,60 @@ def test_toggles_with_what_is_declared_and_what_is_set() -> None:
     lines = drawn(msgspec.structs.replace(SERVICE, features=(flag, old)))
     assert "feature cart 25% set by ann, declared 10%  plan is pro: 100%" in lines
     assert "feature dark 100%  stale" in lines
+
+
+VARIANTS = VariantsRow(
+    since="2023-11-14T22:13:20Z",
+    at="2023-11-14T22:20:00Z",
+    variants=(
+        VariantRow(
+            revision=OLD,
+            role="stable",
+            requests=4000,
+            errors=8,
+            error_rate=Span(value=0.002, low=0.001, high=0.004),
+            goals=160,
+            goal_rate=Span(value=0.04, low=0.033, high=0.049),
+        ),
+        VariantRow(
+            revision=NEW,
+            role="target",
+            requests=1000,
+            errors=0,
+            error_rate=Span(value=0.0, low=0.0, high=0.007),
+            goals=50,
+            goal_rate=Span(value=0.05, low=0.035, high=0.071),
+        ),
+    ),
+    goal=GoalRow(
+        words="POST /order 2xx",
+        verdict="inconclusive",
+        ratio=Span(value=1.25, low=0.8, high=1.9),
+        better=1.3,
+        worse=0.2,
+        decides_at=200,
+        requests_left=9000,
+    ),
+)
+
+
+def test_both_variants_and_the_verdict_on_the_goal() -> None:
+    seen = drawn(msgspec.structs.replace(SERVICE, variants=VARIANTS))
+    at = seen.index(
+        "variants  goal POST /order 2xx  ◌ inconclusive  1.25 times [0.8, 1.9] stable's rate; "
+        "about 9,000 more requests; evidence of better 1.3, of worse 0.2 of 200"
+    )
+    assert seen[at + 1 : at + 3] == [
+        f"stable {OLD}: 4,000 requests, failed 0.20% [0.10%, 0.40%], "
+        "reached the goal 4.00% [3.30%, 4.90%]",
+        f"target {NEW}: 1,000 requests, failed 0.00% [0.00%, 0.70%], "
+        "reached the goal 5.00% [3.50%, 7.10%]",
+    ]
+
+
+def test_variants_without_a_goal_are_counted() -> None:
+    first = msgspec.structs.replace(VARIANTS.variants[1], goal_rate=None)
+    row = msgspec.structs.replace(VARIANTS, goal=None, variants=(first,))
+    seen = drawn(msgspec.structs.replace(SERVICE, variants=row))
+    at = seen.index("variants  counted since 2023-11-14T22:13:20Z")
+    assert seen[at + 1] == f"target {NEW}: 1,000 requests, failed 0.00% [0.00%, 0.70%]"

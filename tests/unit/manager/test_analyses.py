@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 
 import msgspec
+import pytest
 
 from stackd.core.model.analysis import (
     Analysis,
@@ -23,7 +24,7 @@ from stackd.core.model.ids import NodeId, RevisionId, TaskId
 from stackd.core.model.node import Node, NodeStatus
 from stackd.core.model.record import Delete, Put
 from stackd.core.model.release import Release, ServiceRelease, Stack
-from stackd.core.model.requests import Batch, Count, Measured
+from stackd.core.model.requests import Batch, Count, Measured, Variant
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import (
     Analyse,
@@ -35,8 +36,9 @@ from stackd.core.model.stack import (
 )
 from stackd.core.model.states import NodeState, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.variants import GoalVerdict, Tried, UserGoal
 from stackd.core.model.world import World
-from stackd.manager.analyses import Analyses, Answers
+from stackd.manager.analyses import COUNTED_EVERY, Analyses, Answers
 from stackd.manager.inbox import Inbox
 
 KEY = "shop/web"
@@ -49,6 +51,9 @@ QUICK = AnalysisPolicy(
     min_requests=50,
     interval=10.0,
 )
+
+
+GOAL = UserGoal(path="/order", method="POST")
 
 
 class Scene:
@@ -66,7 +71,8 @@ class Scene:
         self.rollout()
 
     def strategy(self, **fields: object) -> None:
-        policy = msgspec.structs.replace(Strategy(kind=StrategyKind.CANARY), **fields)
+        values = {"kind": StrategyKind.CANARY, **fields}
+        policy = msgspec.structs.replace(Strategy(), **values)
         spec = ServiceSpec(name="web", container=ContainerSpec(image="x"), strategy=policy)
         release = Release(
             stack="shop",
@@ -95,6 +101,23 @@ class Scene:
                 else:
                     self.world.remove(change.ref.table, change.ref.key)
         return decision
+
+    def tried(
+        self, revision: RevisionId, requests: int, goals: int = 0, goal: str = GOAL.words
+    ) -> None:
+        """What a node counted of a variant."""
+        tried = Tried(requests=requests, goals=goals, errors=requests // 100)
+        told = Variant(stack="shop", service="web", revision=revision, goal=goal, tried=tried)
+        self.inbox.put("n1", Measured(variants=(told,)))
+
+    def counted(self) -> tuple[Tried, Tried]:
+        """What is stored of both variants, a look later."""
+        self.now += COUNTED_EVERY
+        self.turn()
+        found = self.world.get(Analysis, KEY)
+        assert found is not None
+        assert found.variants is not None
+        return found.variants.stable, found.variants.target
 
     def answered(self, revision: RevisionId, requests: int, errors: int = 0) -> None:
         """So many requests to one task, the errors spread out."""
@@ -278,6 +301,38 @@ def test_crashes_of_the_canary_count_from_when_the_analysis_began() -> None:
     assert scene.verdict() is Verdict.FAIL
 
 
+@pytest.mark.parametrize("said", [None, CheckOutcome.ERROR, CheckOutcome.WAIT])
+@pytest.mark.parametrize("interval", [10.0, 3600.0])
+def test_a_source_that_never_answers_ends_the_step_at_its_time_limit(
+    said: CheckOutcome | None, interval: float
+) -> None:
+    check = Check(name="orders", kind=CheckKind.PROMETHEUS, url="http://x", query="up")
+    policy = msgspec.structs.replace(
+        QUICK,
+        compare=Compare(error_ratio=None, latency=None),
+        limits=Limits(error_rate=None, latency_p99=None),
+        checks=(check,),
+        interval=interval,
+        time_limit=45.0,
+    )
+    scene = Scene(steps=(Analyse(policy=policy),))
+    scene.rollout(judges=True)
+    looks = 0
+    while (wake_at := scene.turn().wake_at) is not None:
+        assert scene.runs["step 1"].state.verdict is Verdict.INCONCLUSIVE
+        assert scene.now < wake_at <= START + 45
+        scene.now, looks = wake_at, looks + 1
+        if said is not None:
+            result = CheckResult(name="orders", at=scene.now, outcome=said, text="no answer")
+            scene.answers.put((KEY, "r1", "step 1"), check, result)
+    judgement = scene.runs["step 1"].judgement
+    assert judgement is not None
+    assert (scene.now, judgement.final) == (START + 45, True)
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert judgement.reason.startswith("no verdict within 45s: check orders ")
+    assert looks == (5 if interval == 10.0 else 1)
+
+
 def test_a_source_that_is_down_is_never_a_pass_and_failures_in_a_row_fail() -> None:
     check = Check(name="smoke", kind=CheckKind.HTTP, url="http://x", failures=2)
     only = AnalysisPolicy(
@@ -301,3 +356,62 @@ def test_a_source_that_is_down_is_never_a_pass_and_failures_in_a_row_fail() -> N
         scene.turn()
         assert scene.verdict() is verdict, outcome
         scene.now += 10
+
+
+def test_both_variants_are_counted_without_an_analysis_as_soon_as_requests_come() -> None:
+    scene = Scene(kind=StrategyKind.AB, split=2000)
+    scene.tried(OLD, 500, goal="")
+    decision = scene.turn()
+    assert decision.wake_at == START + COUNTED_EVERY
+    assert scene.counted() == (Tried(), Tried())
+    scene.tried(NEW, 1, goal="")
+    scene.tried(OLD, 300, goal="")
+    assert scene.counted() == (Tried(requests=300, errors=3), Tried(requests=1))
+    assert scene.runs == {}
+    assert scene.turn().commits == ()
+
+
+def test_counts_of_variants_survive_lost_commits_and_another_leader() -> None:
+    scene = Scene(kind=StrategyKind.AB, split=2000, goal=GOAL)
+    scene.turn()
+    for n in (1, 2, 3):
+        scene.tried(OLD, 50, 5)
+        scene.tried(NEW, 40, 8)
+        scene.now += COUNTED_EVERY
+        scene.turn(commits=False)
+        assert scene.counted() == (
+            Tried(requests=n * 50, goals=n * 5),
+            Tried(requests=n * 40, goals=n * 8),
+        )
+        scene.inbox = Inbox(lambda key: True)
+        scene.analyses = Analyses(scene.inbox, scene.answers)
+
+
+def test_an_edited_goal_is_counted_anew_and_a_decided_one_stands() -> None:
+    scene = Scene(kind=StrategyKind.AB, split=5000, goal=GOAL)
+    scene.turn()
+    scene.tried(OLD, 2000, 100)
+    scene.tried(NEW, 2000, 300)
+    scene.counted()
+    found = scene.world.get(Analysis, KEY)
+    assert found is not None
+    assert found.variants is not None
+    assert found.variants.verdict is GoalVerdict.BETTER
+    other = UserGoal(path_prefix="/thanks")
+    scene.strategy(kind=StrategyKind.AB, split=5000, goal=other)
+    scene.tried(OLD, 2000, 100)
+    assert scene.counted() == (Tried(), Tried())
+    scene.tried(OLD, 7, 1, goal=other.words)
+    assert scene.counted() == (Tried(requests=7, goals=1), Tried())
+    found = scene.world.get(Analysis, KEY)
+    assert found is not None
+    assert found.variants is not None
+    assert found.variants.verdict is GoalVerdict.INCONCLUSIVE
+
+
+def test_only_a_rollout_that_shares_out_users_is_counted() -> None:
+    for fields in ({"full": True}, {"phase": RolloutPhase.ROLLING_BACK}):
+        scene = Scene(kind=StrategyKind.AB, split=2000)
+        scene.rollout(**fields)
+        scene.tried(NEW, 5, goal="")
+        assert scene.turn().commits == ()

@@ -1,9 +1,12 @@
 """What nodes told waits, bounded, until it is judged."""
 
+from msgspec.structs import replace
+
 from stackd.core.model.analysis import Counters
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.requests import Batch, Count, Measured
-from stackd.manager.inbox import BATCHES, Inbox
+from stackd.core.model.requests import Batch, Count, Measured, Variant
+from stackd.core.model.variants import Tried
+from stackd.manager.inbox import BATCHES, VARIANTS, Inbox
 
 R1 = RevisionId("r1")
 
@@ -47,6 +50,25 @@ def test_the_oldest_go_and_what_is_judged() -> None:
     assert [b.sequence for b in found.batches("shop/web")] == list(range(BATCHES, BATCHES + 5))
     found.forget("shop/web")
     assert found.batches("shop/web") == ()
+
+
+def test_variants_add_up_for_each_goal_and_are_bounded() -> None:
+    found = inbox()
+    told = Variant(
+        stack="shop", service="web", revision=R1, goal="a", tried=Tried(requests=4, goals=1)
+    )
+    other = replace(told, goal="b")
+    found.put("n1", Measured(variants=(told, other, replace(told, service="api"))))
+    found.put("n2", Measured(variants=(told,)))
+    assert found.tried("shop/web", R1, "a") == Tried(requests=8, goals=2)
+    assert found.tried("shop/web", R1, "b") == Tried(requests=4, goals=1)
+    assert found.tried("shop/api", R1, "a") == Tried()
+    many = tuple(replace(told, goal=f"g{n}") for n in range(VARIANTS))
+    found.put("n1", Measured(variants=many))
+    assert found.tried("shop/web", R1, "a") == Tried()
+    assert found.tried("shop/web", R1, "g0") == Tried(requests=4, goals=1)
+    found.forget("shop/web")
+    assert found.tried("shop/web", R1, "g0") == Tried()
 
 
 def test_counts_add_up_over_nodes() -> None:

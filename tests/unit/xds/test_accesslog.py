@@ -4,6 +4,7 @@ import pytest
 from envoy.data.accesslog.v3 import accesslog_pb2
 
 from stackd.core.model.requests import Request
+from stackd.core.model.variants import UserGoal
 from stackd.xds.accesslog import AccessLog
 from tests.unit.xds.render.test_table import endpoint, entry
 
@@ -74,6 +75,39 @@ def test_server_errors_timeouts_and_resets_are_failures(code: int, flag: str) ->
 @pytest.mark.parametrize("code", [200, 204, 301, 404, 499])
 def test_other_answers_are_not(code: int) -> None:
     assert not read(code).failed
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "reached"),
+    [
+        ({"request_method": "POST", "path": "/order?a=1"}, 201, True),
+        ({"request_method": "POST", "path": "/rewritten", "original_path": "/order"}, 201, True),
+        ({"request_method": "GET", "path": "/order"}, 200, False),
+        ({"request_method": "POST", "path": "/order"}, 500, False),
+        ({"request_method": "POST", "path": "/other"}, 200, False),
+    ],
+)
+def test_variants_and_their_goal(request_: dict[str, str], code: int, reached: bool) -> None:
+    goal = UserGoal(path="/order", method="POST")
+    log = AccessLog(lambda request: None)
+    log.entries([entry(endpoint(1), counted=True, goal=goal)])
+    line = accesslog_pb2.HTTPAccessLogEntry(
+        common_properties={"upstream_cluster": CLUSTER},
+        request=request_,
+        response={"response_code": {"value": code}},
+    )
+    found = log.read(line)
+    assert found is not None
+    assert (found.counted, found.judged, found.goal) == (True, False, "POST /order 2xx")
+    assert found.reached is reached
+    line.common_properties.response_flags.upstream_remote_reset = True
+    broken = log.read(line)
+    assert broken is not None
+    assert not broken.reached
+    log.entries([entry(endpoint(1), measured=True)])
+    judged = log.read(line)
+    assert judged is not None
+    assert (judged.counted, judged.judged, judged.reached) == (False, True, False)
 
 
 @pytest.mark.parametrize("where", ["response_headers", "response_trailers"])

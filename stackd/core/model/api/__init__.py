@@ -52,6 +52,7 @@ from stackd.core.model.api.status import (
     AnalysisRow,
     EventRow,
     EventsRequest,
+    GoalRow,
     HistoryRow,
     HistoryRows,
     RevisionRow,
@@ -63,6 +64,8 @@ from stackd.core.model.api.status import (
     StatusAnswer,
     TaskRow,
     TaskRows,
+    VariantRow,
+    VariantsRow,
     WhyAnswer,
 )
 from stackd.core.model.api.things import (
@@ -116,6 +119,7 @@ __all__ = [
     "FlagRow",
     "FlagRows",
     "FreezeRequest",
+    "GoalRow",
     "HistoryRow",
     "HistoryRows",
     "ImageRequest",
@@ -162,6 +166,8 @@ __all__ = [
     "TokenRequest",
     "TokenRow",
     "TokenRows",
+    "VariantRow",
+    "VariantsRow",
     "VolumeRow",
     "VolumeRows",
     "WaitAnswer",

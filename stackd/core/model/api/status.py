@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from stackd.core.model.analysis import Reading
+from stackd.core.model.analysis import Reading, Span
 from stackd.core.model.api.base import Answer
 from stackd.core.model.api.flags import FlagRow
 from stackd.core.model.record import Value
@@ -62,6 +62,46 @@ class AnalysisRow(Answer, frozen=True, kw_only=True):
     """Name -> its newest answer."""
 
 
+class VariantRow(Answer, frozen=True, kw_only=True):
+    """One side of an A/B rollout, as of `VariantsRow.at`."""
+
+    revision: str
+    role: str
+    """`stable` or `target`."""
+    requests: int
+    errors: int
+    error_rate: Span
+    goals: int
+    """Requests that reached the goal."""
+    goal_rate: Span | None
+    """None without a goal."""
+
+
+class GoalRow(Answer, frozen=True, kw_only=True):
+    """Whether users of the target reach the goal more often than those of stable."""
+
+    words: str
+    verdict: str
+    """`better`, `worse` or `inconclusive`."""
+    ratio: Span | None
+    """The target's rate against stable's; None while nobody reached it."""
+    better: float
+    """E that they do: the verdict is there at `decides_at`."""
+    worse: float
+    decides_at: float
+    requests_left: int | None
+    """To a verdict, if all goes on as it did; None = cannot be told."""
+
+
+class VariantsRow(Answer, frozen=True, kw_only=True):
+    """What both sides of the A/B rollout in `RolloutRow` did."""
+
+    since: str
+    at: str
+    variants: tuple[VariantRow, ...]
+    goal: GoalRow | None
+
+
 class ServiceStatus(Answer, frozen=True, kw_only=True):
     """`status STACK/SERVICE -o json`."""
 
@@ -87,6 +127,8 @@ class ServiceStatus(Answer, frozen=True, kw_only=True):
     features: tuple[FlagRow, ...] = ()
     labels: Mapping[str, str] = {}
     """`deploy.labels`: those of the service; its containers have others."""
+    variants: VariantsRow | None = None
+    """Of an A/B rollout."""
 
 
 class StackStatus(Answer, frozen=True, kw_only=True):

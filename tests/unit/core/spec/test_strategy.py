@@ -15,7 +15,8 @@ from stackd.core.model.stack import (
     Strategy,
     StrategyKind,
 )
-from tests.unit.core.spec.stacks import faults, service
+from stackd.core.model.variants import UserGoal
+from tests.unit.core.spec.stacks import document, faults, loaded, service
 
 ALL = Amount(value=100, percent=True)
 VOLUME = "volumes: ['d:/d']\n"
@@ -242,6 +243,12 @@ def test_blue_green_is_judged_before_and_after_the_switch() -> None:
         ("", "preview: {host: a.b}, auto_promote: no", "preview needs requests that are seen"),
         ("", "post_promotion: {}", "add `app_protocol: http` to the port"),
         (HTTP, "post_promotion: {compare: {}}", "blue gets no request after the switch"),
+        (HTTP, "analysis: {}", "none reaches green before the switch, which ends the rollout"),
+        (
+            HTTP,
+            "post_promotion: {}, analysis: {compare: {}}",
+            "green gets no request before the switch and blue none after it",
+        ),
         (HTTP, "preview: {published: 80, host: a.b}", "green is reached at one place"),
         (
             HTTP.replace("80,", "80, published: 81,"),
@@ -257,6 +264,36 @@ def test_blue_green_is_judged_before_and_after_the_switch() -> None:
 )
 def test_faults_of_blue_green(ports: str, text: str, message: str) -> None:
     assert message in faults(f"{ports}deploy: {{strategy: {{type: blue-green, {text}}}}}")
+
+
+def test_beside_the_steps_of_blue_green_there_is_a_comparison_only_with_a_preview() -> None:
+    shown = "preview: {host: a.b}, auto_promote: no, analysis: {compare: {latency: {}}}"
+    found = service(f"{HTTP}deploy: {{strategy: {{type: blue-green, {shown}}}}}").strategy.analysis
+    assert found is not None
+    assert found.compare.latency is not None
+    after = "{type: blue-green, analysis: {}, post_promotion: {}}"
+    found = service(f"{HTTP}deploy: {{strategy: {after}}}").strategy.analysis
+    assert found == AnalysisPolicy(compare=Compare(error_ratio=None, latency=None))
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (
+            "{type: blue-green, post_promotion: {limits: {error_rate: 1%}, compare: {}}}",
+            "post_promotion.compare",
+        ),
+        (
+            "{type: canary, steps: [{set_weight: 100%}, {analysis: {compare: {}}}]}",
+            "steps[1].analysis.compare",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_where_it_stands(text: str, place: str) -> None:
+    (problem,) = loaded(document(f"{HTTP}deploy: {{strategy: {text}}}")).errors
+    assert problem.path == f"services.web.deploy.strategy.{place}"
+    assert "gets no request" in problem.text
+    assert "to compare with: use limits or checks" in problem.text
 
 
 def test_shadow() -> None:
@@ -276,6 +313,17 @@ def test_ab() -> None:
     found = service(f"{HTTP}deploy: {{strategy: {text}}}").strategy
     assert (found.match, found.split) == ((Matcher(cookie="group", exact="b"),), 2_000)
     assert found.analysis == AnalysisPolicy()
+    assert found.goal is None
+    goals = [
+        ("{path: /order}", UserGoal(path="/order")),
+        (
+            "{path_prefix: /thanks/, method: POST, status: 3xx}",
+            UserGoal(path_prefix="/thanks/", method="POST", status=3),
+        ),
+    ]
+    for text, goal in goals:
+        text = f"{{type: ab, split: 5%, goal: {text}}}"
+        assert service(f"{HTTP}deploy: {{strategy: {text}}}").strategy.goal == goal
     only = service(f"{HTTP}deploy: {{strategy: {{type: ab, split: 0.01%}}}}").strategy
     assert (only.match, only.split, only.analysis) == ((), 1, None)
 
@@ -288,6 +336,12 @@ def test_ab() -> None:
         ("type: shadow, analysis: {time_limit: 1h}", "remove time_limit"),
         ("type: shadow, auto_promote: no", "only blue-green has a switch: remove auto_promote"),
         ("type: shadow, split: 5%", "only ab splits users: remove split"),
+        ("type: shadow, goal: {path: /a}", "only ab compares what users do: remove goal"),
+        ("type: ab, split: 5%, goal: {}", "a goal is at one place: path, or path_prefix"),
+        ("type: ab, split: 5%, goal: {path: a}", "it starts with /"),
+        ("type: ab, split: 5%, goal: {path: /a?b}", "what follows a ? is not looked at"),
+        ("type: ab, split: 5%, goal: {path: /a, status: 200}", "use 2xx or 3xx or 4xx or 5xx"),
+        ("type: ab, split: 5%, goal: {path: /a, method: get}", "use GET or HEAD"),
         ("type: ab", "ab shares out nobody: add match, or a split of more than 0%"),
         ("type: ab, match: [], split: 0%", "ab shares out nobody"),
         ("type: ab, split: 5%, duration: 5m", "only shadow ends by time: remove duration"),

@@ -16,6 +16,7 @@ from stackd.core.model.stack import AppProtocol, Port, Route, Strategy, Strategy
 from stackd.core.model.states import Leaving, NodeState, TaskState
 from stackd.core.model.task import TaskDesired, TaskStatus
 from stackd.core.model.traffic import TrafficEntry
+from stackd.core.model.variants import UserGoal
 from stackd.core.traffic import table
 from tests.fakes.traffic import KEY, NET, Town
 
@@ -49,6 +50,25 @@ def test_requests_are_measured_while_a_rollout_that_is_analysed_goes_on() -> Non
         town.turn_table()
         seen.append(town.entry.measured)
     assert seen == [False, True, False]
+
+
+def test_users_of_both_variants_are_counted_while_they_are_shared_out() -> None:
+    town = Town()
+    town.task("a", "r1")
+    goal = UserGoal(path="/order")
+    going = Rollout(id="x", target=RevisionId("r2"), source=RevisionId("r1"))
+    seen = []
+    for kind, rollout in (
+        (StrategyKind.AB, going),
+        (StrategyKind.AB, replace(going, source=None)),
+        (StrategyKind.AB, replace(going, ended=5.0)),
+        (StrategyKind.CANARY, going),
+    ):
+        town.declare(strategy=Strategy(kind=kind, goal=goal))
+        town.put(ServiceState(stack="shop", service="web", rollout=rollout))
+        town.turn_table()
+        seen.append((town.entry.counted, town.entry.goal, town.entry.measured, town.entry.logged))
+    assert seen == [(True, goal, False, True), *[(False, None, False, False)] * 3]
 
 
 def test_the_certificate_is_the_current_version_of_its_secret() -> None:

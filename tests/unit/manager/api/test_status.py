@@ -19,7 +19,7 @@ from tests.unit.manager.api.cases import CALLER, declared, running
 SERVICE = {
     *("stack", "service", "phase", "reason", "strategy", "step", "steps", "weights"),
     *("revisions", "release", "commit", "owner", "hold", "override"),
-    *("rollout", "analyses", "features", "labels"),
+    *("rollout", "analyses", "features", "labels", "variants"),
 }
 REVISION = {"id", "role", "image", "desired", "running", "ready", "weight"}
 STACK = {"stack", "release", "commit", "seen_commit", "owner", "phase", "services"}

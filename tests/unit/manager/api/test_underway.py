@@ -23,8 +23,9 @@ from stackd.core.model.ids import RevisionId
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import Analyse, Matcher, Preview, SetWeight, Strategy, StrategyKind
 from stackd.core.model.traffic import Steering
+from stackd.core.model.variants import Tried, UserGoal, Variants
 from stackd.core.model.world import World
-from stackd.manager.api.underway import analysis_rows, rollout_row
+from stackd.manager.api.underway import analysis_rows, rollout_row, variants_row
 from tests.fakes.stacks import NOW, deployed, put, service, stack
 
 OLD, NEW = RevisionId("a" * 12), RevisionId("b" * 12)
@@ -140,3 +141,24 @@ def test_analyses_of_this_rollout_only() -> None:
     assert first.checks == {"smoke": "pass: 200"}
     assert (second.place, second.readings, second.at) == ("step 10", (), "")
     assert list(analysis_rows(found, state(id="r2"))) == []
+
+
+def test_what_both_variants_did_is_that_of_this_rollout() -> None:
+    found = world()
+    assert variants_row(found, state()) is None
+    counts = Variants(
+        goal=UserGoal(path="/order"),
+        since=NOW,
+        at=NOW,
+        stable=Tried(requests=30, goals=3),
+        target=Tried(requests=10, goals=1),
+    )
+    put(found, Analysis(stack="shop", service="web", rollout="r1", variants=counts))
+    row = variants_row(found, state())
+    assert row is not None
+    assert [(v.revision, v.role, v.requests) for v in row.variants] == [
+        (OLD, "stable", 30),
+        (NEW, "target", 10),
+    ]
+    assert row.goal is not None
+    assert variants_row(found, state(id="r2")) is None
