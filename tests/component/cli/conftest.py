@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.component.cli.manager import Manager, serving
+from tests.component.cli.manager import SPEC, Manager, serving
 from tests.component.cli.shell import Shell
-
-SPEC = "services: {web: {image: 'web:1'}}\n"
 
 
 @pytest_asyncio.fixture

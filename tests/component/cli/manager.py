@@ -48,6 +48,7 @@ from stackd.wire.control import Caller, ControlServer, Method
 
 HOSTILE = "\x1b[31mred\x07\x9b\r"
 ESCAPED = "\\x1b[31mred\\x07\\x9b\\x0d"
+SPEC = "services: {web: {image: 'web:1'}}\n"
 SERVICE = ServiceStatus(
     stack="shop",
     service="web",
