@@ -22,7 +22,7 @@ from stackd.core.model.stack import ServiceSpec, StackSpec
 from stackd.core.plan import records
 from stackd.core.plan.make import Declaration, Plan, make_plan
 from stackd.core.rollout import freezing
-from stackd.errors import Conflict, Refused, StackdError, Stale, Unavailable
+from stackd.errors import Conflict, Refused, StackdError, Stale, Unavailable, Unknown
 from stackd.manager.contents import Contents, NewContent
 from stackd.manager.loop import Context
 
@@ -299,7 +299,7 @@ class Deployer:
         """Ask for a stack's removal; the loops do it and then forget the stack."""
         head = self._tables.world.get(Stack, stack)
         if head is None:
-            raise Refused(f"There is no stack {stack}.", "See: stackd ls")
+            raise Unknown(f"There is no stack {stack}.", "See: stackd ls")
         gone = msgspec.structs.replace(head, removing=True, remove_volumes=volumes)
         event = Event(
             id=next(self._context.ids),
