@@ -23,7 +23,7 @@ from stackd.wire.control_client import ControlClient, listens
 
 T = TypeVar("T")
 GONE = "While the cluster is up it is back in seconds, else: stackd up. See logs/manager.log of it."
-PATIENCE = 20.0
+PATIENCE = 30.0
 """Seconds for which a manager that is to come is waited for: its supervisor pauses for at most 10
 before it starts it again."""
 AGAIN = 0.1
@@ -60,7 +60,7 @@ def layout_of(where: Target) -> ClusterLayout:
 async def connected(where: Target, shown: Progress | None = None) -> AsyncIterator[ControlClient]:
     """A client of the cluster's manager; one that is about to lead again is waited for, which is
     said in `shown`. Raises Refused when the cluster is not up, Unavailable when its manager does
-    not come within 20 s. What it is used for raises Unreachable when the manager goes."""
+    not come within 30 s. What it is used for raises Unreachable when the manager goes."""
     layout = layout_of(where)
     if not listens(layout.control_socket):
         async with contextlib.nullcontext(shown) if shown else progress(TAKING_OVER) as told:
