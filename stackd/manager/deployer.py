@@ -173,9 +173,10 @@ class Deployer:
             cause=request.cause,
         )
         number = records.next_number(self._tables.world, plan.stack)
-        await self._tables.commit(
-            records.release(self._tables.world, plan, stamp), self._context.fence
-        )
+        declared = records.release(self._tables.world, plan, stamp)
+        relies = records.relied(self._tables.world, plan)
+        declared = msgspec.structs.replace(declared, relies=relies)
+        await self._tables.commit(declared, self._context.fence)
         return Deployed(number, True, plan, planned.notes, planned.failed)
 
     async def _nothing_changed(self, request: Deploy, plan: Plan) -> None:
