@@ -59,6 +59,10 @@ class Unavailable(StackdError):
         self.retry_after = retry_after
 
 
+class Unreachable(Unavailable):
+    """Nobody is there, or has gone before it answered: what was asked may have been done."""
+
+
 class Rejected(StackdError):
     """This cannot run here: the task fails with this cause, another node may do."""
 

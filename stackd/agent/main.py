@@ -112,6 +112,7 @@ async def run_agent(layout: NodeLayout) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    process.show_on_signal()
     async with AsyncExitStack() as stack:
         agent = await _assemble(layout, settings, stack)
         _write_pid(layout)

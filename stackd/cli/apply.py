@@ -51,7 +51,8 @@ def register(app: typer.Typer) -> None:
             override=override,
         )
         doing = f"Resolving the images of {bundle.spec.name} and planning"
-        answer = call(target, "Apply", request, ApplyAnswer, doing)
+        # What is declared already is no change; but with it done, `plan` would be stale.
+        answer = call(target, "Apply", request, ApplyAnswer, doing, twice=not plan)
         if output == "json":
             for note in answer.notes:
                 print(clean(note), file=sys.stderr)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from stackd.cli.connect import client, run
+from stackd.cli.connect import connected, run
 from stackd.cli.options import where
 from stackd.cli.output import print_error
 from stackd.cli.target import Target
@@ -77,7 +77,7 @@ async def _session(target: Target, first: ExecFrame) -> int:
         loop.add_signal_handler(signal.SIGWINCH, _resized, frames)
     reader = asyncio.ensure_future(read_input(STDIN, frames))
     try:
-        async with client(target) as connection:
+        async with connected(target) as connection:
             async for frame in connection.bidi("Exec", _drain(frames), ExecFrame):
                 if frame.code is not None:
                     return frame.code

@@ -13,7 +13,7 @@ import typer
 from rich.live import Live
 
 from stackd.aio.tasks import together
-from stackd.cli.connect import call, client, run
+from stackd.cli.connect import AGAIN, call, connected, run
 from stackd.cli.drawing import draw
 from stackd.cli.options import Output, checked_output, where
 from stackd.cli.output import print_json
@@ -29,7 +29,7 @@ from stackd.core.model.api import (
     TaskRows,
     Text,
 )
-from stackd.errors import StackdError, Unavailable
+from stackd.errors import StackdError, Unreachable
 from stackd.wire.control_client import ControlClient
 
 _KEYS = "p promote   a abort   q quit"
@@ -99,7 +99,7 @@ class _Screen:
             self._shown = (answer, await self._connection.call("Ps", self._request, TaskRows))
             self._draw()
             await asyncio.sleep(0.2)
-        raise Unavailable("The manager has ended the status.")
+        raise Unreachable("The manager has ended the status.")
 
     def _draw(self) -> None:
         if self._shown is not None:
@@ -130,10 +130,19 @@ class _Screen:
 
 
 async def follow(target: Target, name: str) -> None:
-    """Redraw until Ctrl-C, or until `q` where a service is watched at a terminal."""
+    """Redraw until Ctrl-C, or until `q` where a service is watched at a terminal; when the manager
+    goes meanwhile, with the next one."""
+    while True:
+        try:
+            return await _watched(target, name)
+        except Unreachable:
+            await asyncio.sleep(AGAIN)
+
+
+async def _watched(target: Target, name: str) -> None:
     keyed = "/" in name and os.isatty(STDIN) and sys.stdout.isatty()
     pressed = keys(STDIN) if keyed else _none()
-    async with client(target) as connection:
+    async with connected(target) as connection:
         with (
             unbuffered(STDIN) if keyed else contextlib.nullcontext(),
             Live(console=pages(), auto_refresh=False, screen=False) as live,

@@ -44,7 +44,8 @@ def register(app: typer.Typer) -> None:
         context: typer.Context,
         name: Annotated[str, typer.Option("--name", help="What events call its bearer.")],
         scope: Annotated[
-            list[str], typer.Option("--scope", help="read, deploy, promote, abort; repeated.")
+            list[str],
+            typer.Option("--scope", help="read, deploy, promote, abort, flags, approve; repeated."),
         ],
         stack: Annotated[
             list[str], typer.Option("--stack", help="A stack; repeated. '*' is every stack.")

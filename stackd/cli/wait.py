@@ -1,16 +1,21 @@
 """`stackd wait`, and the waiting that every `--wait` shares. Exit codes: docs/ci.md."""
 
+import asyncio
 import sys
+import time
 from typing import Annotated
 
+import msgspec
 import typer
 
-from stackd.cli.connect import client, run
+from stackd.cli.connect import AGAIN, connected, run
 from stackd.cli.options import Output, Timeout, checked_output, duration, where
 from stackd.cli.output import clean, print_json
 from stackd.cli.target import Target
 from stackd.core.model.api import WaitAnswer, WaitRequest
-from stackd.errors import Refused
+from stackd.errors import Refused, Unreachable
+
+TIMED_OUT = 4
 
 
 def register(app: typer.Typer) -> None:
@@ -59,14 +64,27 @@ def wait_for(target: Target, request: WaitRequest, output: str, method: str = "W
 
 
 async def _follow(target: Target, request: WaitRequest, method: str) -> WaitAnswer:
-    last = WaitAnswer(code=4, text="no answer")
-    shown = ""
-    async with client(target) as connection:
-        async for answer in connection.stream(method, request, WaitAnswer):
-            last = answer
-            if answer.code >= 0:
-                break
-            if answer.text != shown:
-                shown = answer.text
-                print(clean(f"{request.name}: {shown}"), file=sys.stderr)
-    return last
+    """The last answer. When the manager goes meanwhile, the next one is asked for the rest."""
+    end = time.monotonic() + request.timeout
+    asked, shown = request, ""
+    while True:
+        try:
+            async with connected(target) as connection:
+                async for answer in connection.stream(method, asked, WaitAnswer):
+                    if answer.code >= 0:
+                        return answer if asked is request else _of_all(answer, request)
+                    if answer.text != shown:
+                        shown = answer.text
+                        print(clean(f"{request.name}: {shown}"), file=sys.stderr)
+        except Unreachable:
+            print(f"{request.name}: the manager has gone; waiting goes on", file=sys.stderr)
+        await asyncio.sleep(AGAIN)
+        asked = msgspec.structs.replace(request, timeout=max(0.0, end - time.monotonic()))
+
+
+def _of_all(answer: WaitAnswer, request: WaitRequest) -> WaitAnswer:
+    """The answer to what was asked for the rest of the time, told of the whole."""
+    if answer.code != TIMED_OUT:
+        return answer
+    text = f"not within {request.timeout:g}s: {answer.text.partition(': ')[2]}"
+    return msgspec.structs.replace(answer, text=text)

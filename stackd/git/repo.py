@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stackd.aio import proc
-from stackd.errors import Refused, StackdError, Unavailable
+from stackd.errors import Refused, StackdError, Unavailable, Unknown
 from stackd.git.answers import translate
 from stackd.git.environment import LOCAL_TIMEOUT, NETWORK_TIMEOUT, Git
 from stackd.git.remote import Remote, followed, ls_remote
@@ -146,7 +146,7 @@ class GitRepo:
             done = await self._local("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
         found = done.stdout.decode().strip() if done is not None and not done.code else ""
         if not COMMIT.fullmatch(found):
-            raise Refused(
+            raise Unknown(
                 f"The repository has no commit {commit[:40]!r} that was fetched.",
                 "Give an id that `git log` shows on the branch that is followed.",
             )

@@ -64,8 +64,20 @@ async def keep(program: Program, before: Callable[[], Awaitable[None]] = nothing
 
 def running(program: Program) -> int | None:
     """A pidfd of the program if it runs. The caller closes it."""
-    pid = read_pid(program.pid_file)
-    return pidfds.open_named(pid, program.word) if pid else None
+    return _open(program.pid_file, program.word)
+
+
+def alive(pid_file: Path, word: str) -> bool:
+    """Whether the process of a pid file runs; `word` is one of its arguments."""
+    handle = _open(pid_file, word)
+    if handle is not None:
+        os.close(handle)
+    return handle is not None
+
+
+def _open(pid_file: Path, word: str) -> int | None:
+    pid = read_pid(pid_file)
+    return pidfds.open_named(pid, word) if pid else None
 
 
 def read_pid(path: Path) -> int:

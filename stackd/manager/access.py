@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import secrets
 
-from stackd.core.model.access import EVERY_STACK, ApiToken
+from stackd.core.model.access import EVERY_STACK, ApiToken, Scope
 from stackd.core.model.api import TokenCreated, TokenCreateRequest, TokenRow, TokenRows
 from stackd.core.model.draft import Draft
 from stackd.core.model.ids import OBJECT_NAME, STACK_NAME
@@ -92,6 +92,11 @@ class Access:
             raise Refused("A token without a scope grants nothing.", "Give --scope, e.g. read.")
         if not request.stacks:
             raise Refused("A token needs stacks.", "Name each with --stack; '*' is every stack.")
+        if Scope.APPROVE in request.scopes and EVERY_STACK not in request.stacks:
+            raise Refused(
+                "A commit that is approved may declare any stack.",
+                "Give --stack '*' with --scope approve.",
+            )
         for stack in request.stacks:
             if stack != EVERY_STACK and not STACK_NAME.fullmatch(stack):
                 raise Refused(f"{stack!r} is not a stack's name.", "See: stackd ls")

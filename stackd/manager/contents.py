@@ -21,7 +21,7 @@ from stackd.core.model.release import (
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.task import Task
 from stackd.core.model.world import TaskView, World
-from stackd.errors import Refused
+from stackd.errors import Refused, Unknown
 from stackd.manager.loop import Context
 from stackd.store.seal import Sealer
 
@@ -136,7 +136,7 @@ class Contents:
         world = self._tables.world
         head = world.get(ContentHead, f"{kind}/{name}")
         if head is None:
-            raise Refused(f"There is no {kind} {name}.", f"See: stackd {kind} ls")
+            raise Unknown(f"There is no {kind} {name}.", f"See: stackd {kind} ls")
         if version:
             return await self._revoke(head, version, by)
         users = used_by(world, kind, name)
@@ -157,7 +157,7 @@ class Contents:
         key = f"{head.kind}/{head.name}/{version}"
         found = self._tables.world.get(ContentVersion, key)
         if found is None:
-            raise Refused(
+            raise Unknown(
                 f"{head.kind} {head.name} has no version {version}.",
                 f"See: stackd {head.kind} inspect {head.name}",
             )

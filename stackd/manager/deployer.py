@@ -20,7 +20,7 @@ from stackd.core.model.stack import StackSpec
 from stackd.core.plan import records
 from stackd.core.plan.make import Declaration, Plan, make_plan
 from stackd.core.rollout import freezing
-from stackd.errors import Conflict, Refused, Stale, Unavailable
+from stackd.errors import Conflict, Refused, Stale, Unavailable, Unknown
 from stackd.manager.contents import Contents, NewContent
 from stackd.manager.digests import Digests, Resolver
 from stackd.manager.loop import Context
@@ -120,9 +120,10 @@ class Deployer:
             cause=request.cause,
         )
         number = records.next_number(self._tables.world, plan.stack)
-        await self._tables.commit(
-            records.release(self._tables.world, plan, stamp), self._context.fence
-        )
+        declared = records.release(self._tables.world, plan, stamp)
+        relies = records.relied(self._tables.world, plan)
+        declared = msgspec.structs.replace(declared, relies=relies)
+        await self._tables.commit(declared, self._context.fence)
         return Deployed(number, True, plan, planned.notes, planned.failed)
 
     async def _nothing_changed(self, request: Deploy, plan: Plan) -> None:
@@ -168,7 +169,7 @@ class Deployer:
         """Ask for a stack's removal; the loops do it and then forget the stack."""
         head = self._tables.world.get(Stack, stack)
         if head is None:
-            raise Refused(f"There is no stack {stack}.", "See: stackd ls")
+            raise Unknown(f"There is no stack {stack}.", "See: stackd ls")
         gone = msgspec.structs.replace(head, removing=True, remove_volumes=volumes)
         event = Event(
             id=next(self._context.ids),

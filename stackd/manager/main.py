@@ -71,6 +71,7 @@ async def run_manager(layout: ClusterLayout, cluster: ClusterFile) -> None:
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, stop.set)
+    process.show_on_signal()
     clock = SystemClock()
     os.umask(0o077)
     (layout.manager / "ca").mkdir(mode=0o700, parents=True, exist_ok=True)

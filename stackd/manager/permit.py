@@ -16,12 +16,17 @@ NODE_METHODS = frozenset({"Session", "Blob", "Tunnel"})
 ROOT_METHODS = frozenset(method_shapes())
 
 
-_SEEN = frozenset({"Status", "List", "Ps", "Why", "Wait", "History", "Events"})
+_SEEN = frozenset(
+    {"Status", "List", "Ps", "Why", "Wait", "History", "Events", "FlagList", "RepoList"}
+)
+_DEPLOYS = frozenset({"ApplyFiles", "PlanFiles", "Scale", "Retry", "Freeze", "Unfreeze", "FlagSet"})
 SCOPES: Mapping[Scope, frozenset[str]] = {
     Scope.READ: _SEEN,
-    Scope.DEPLOY: _SEEN | {"ApplyFiles", "PlanFiles", "Scale", "Retry", "Freeze", "Unfreeze"},
+    Scope.DEPLOY: _SEEN | _DEPLOYS,
     Scope.PROMOTE: _SEEN | {"Promote", "Resume"},
     Scope.ABORT: _SEEN | {"Abort", "Pause", "Rollback"},
+    Scope.FLAGS: _SEEN | {"FlagSet"},
+    Scope.APPROVE: _SEEN | {"Approve"},
 }
 """What the bearer of a token with a scope may call."""
 

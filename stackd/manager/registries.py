@@ -11,7 +11,7 @@ from stackd.aio.clock import Clock
 from stackd.core.model.api import LoginRequest, RegistryRows, Text
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.registry import RegistryLogin
-from stackd.errors import Refused
+from stackd.errors import Refused, Unknown
 from stackd.registry.reference import check_host
 from stackd.registry.skopeo import Access
 from stackd.store.seal import Sealer
@@ -75,7 +75,7 @@ class Registries:
         """Forget a registry. Raises Refused when it is not known."""
         host = check_host(host)
         if self.tables.world.get(RegistryLogin, host) is None:
-            raise Refused(f"There is no login for {host}.", "See: stackd registry ls")
+            raise Unknown(f"There is no login for {host}.", "See: stackd registry ls")
         gone = Delete(ref=ref(RegistryLogin, host))
         await self.tables.commit(Changes(changes=(gone,)), self.fence)
         return Text(text=f"Logged out of {host}.")

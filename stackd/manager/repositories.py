@@ -17,7 +17,7 @@ from stackd.core.model.release import Stack
 from stackd.core.model.source import Forge, Repository, RepositoryStatus, Revert
 from stackd.core.model.times import rfc3339
 from stackd.core.rollout.refused import words
-from stackd.errors import Conflict, Refused
+from stackd.errors import Conflict, Refused, Unknown
 from stackd.git.environment import Credential
 from stackd.git.urls import Address, Scheme, check_ref, check_url
 from stackd.git.watch import git_folder
@@ -208,7 +208,7 @@ class Repositories:
     def _known(self, name: str) -> Repository:
         found = self.tables.world.get(Repository, name)
         if found is None:
-            raise Refused(f"There is no repository {name}.", "See: stackd repo ls")
+            raise Unknown(f"There is no repository {name}.", "See: stackd repo ls")
         return found
 
 

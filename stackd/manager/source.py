@@ -14,7 +14,7 @@ from typing import NoReturn
 from stackd.aio.loop import Bell
 from stackd.core.model.api import CompareAnswer, CompareRequest
 from stackd.core.model.source import Repository, RepositoryStatus
-from stackd.errors import Corrupt, Refused, StackdError
+from stackd.errors import Corrupt, Refused, StackdError, Unknown
 from stackd.git.environment import Credential, Git
 from stackd.git.repo import GitRepo, forget_mirrors
 from stackd.git.urls import check_url
@@ -125,7 +125,7 @@ class Source:
     def _worker(self, name: str) -> _Worker:
         worker = self._workers.get(name)
         if worker is None:
-            raise Refused(f"There is no repository {name}.", "See: stackd repo ls")
+            raise Unknown(f"There is no repository {name}.", "See: stackd repo ls")
         return worker
 
     async def approve(self, name: str, plan: str, by: str) -> str:

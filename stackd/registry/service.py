@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stackd.errors import Refused
+from stackd.errors import Refused, Unknown
 from stackd.registry import manifest
 from stackd.registry.archive import Loader
 from stackd.registry.blobs import BlobStore
@@ -210,7 +210,7 @@ class ImageService:
     def _kept(self, image: str) -> LocalName:
         found = self._names.get(parse(image))
         if found is None:
-            raise Refused(f"There is no image {image} here.", "See `stackd image ls`.")
+            raise Unknown(f"There is no image {image} here.", "See `stackd image ls`.")
         return found
 
     def _info(self, item: LocalName) -> ImageInfo:

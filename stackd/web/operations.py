@@ -17,6 +17,7 @@ from stackd.errors import Refused
 
 STACK = "/v1/stacks/{stack}"
 SERVICE = STACK + "/services/{service}"
+REPOSITORY = "/v1/repositories/{repository}"
 _MOVING = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.ROLLING_BACK, Phase.PENDING})
 
 
@@ -154,6 +155,22 @@ def _seen() -> tuple[Operation, ...]:
             *(("tail",), Take.ALL),
         ),
         Operation(
+            *("listAllFlags", "GET", "/v1/flags", "FlagList", name, api.FlagRows),
+            "The feature toggles of all stacks, as they act now.",
+        ),
+        Operation(
+            *("listFlags", "GET", f"{STACK}/flags", "FlagList", name, api.FlagRows),
+            "The feature toggles of a stack, as they act now.",
+        ),
+        Operation(
+            *("listServiceFlags", "GET", f"{SERVICE}/flags", "FlagList", name, api.FlagRows),
+            "The feature toggles of a service, as they act now.",
+        ),
+        Operation(
+            *("listRepositories", "GET", "/v1/repositories", "RepoList", name, api.RepoRows),
+            "The repositories that are followed, and what waits for approval in them.",
+        ),
+        Operation(
             *("waitStack", "GET", f"{STACK}/wait", "Wait", api.WaitRequest, api.WaitAnswer),
             f"Waits for a release or commit of a stack, at most `timeout` seconds. {_CODES}",
             *(("release", "commit", "timeout"), Take.LAST),
@@ -168,13 +185,14 @@ def _seen() -> tuple[Operation, ...]:
 
 def _act() -> tuple[Operation, ...]:
     files, rollout, said = api.FilesRequest, api.RolloutRequest, api.RolloutAnswer
-    freeze = api.FreezeRequest
+    freeze, flag = api.FreezeRequest, api.FlagRequest
     given = ("files", "beside", "variables", "plan_hash", "pull", "override")
     return (
         Operation(
             *("planStack", "POST", f"{STACK}/plan", "PlanFiles", files, api.PlanAnswer),
-            "What applying these stack files would do.",
-            ("files", "beside", "variables", "pull"),
+            "What applying these stack files would do; with `simulate` also how its rollouts "
+            "would go, played in virtual time.",
+            ("files", "beside", "variables", "pull", "simulate"),
         ),
         Operation(
             *("applyStack", "POST", f"{STACK}/apply", "ApplyFiles", files, api.ApplyAnswer),
@@ -201,6 +219,16 @@ def _act() -> tuple[Operation, ...]:
             *("scale", "POST", f"{SERVICE}/scale", "Scale", api.ScaleRequest, api.Text),
             "Overrides the declared number of tasks; null goes back to it.",
             ("replicas",),
+        ),
+        Operation(
+            *("setFlag", "POST", f"{SERVICE}/flags/{{feature}}", "FlagSet", flag, api.Text),
+            "Sets the share of a feature toggle, in 1/100 %; null goes back to what is declared.",
+            ("share",),
+        ),
+        Operation(
+            *("approve", "POST", f"{REPOSITORY}/approve", "Approve", api.ApproveRequest, api.Text),
+            "Deploys the commit that waits in a repository, if its plan still has this hash.",
+            ("plan",),
         ),
         Operation(
             *("freeze", "POST", f"{STACK}/freeze", "Freeze", freeze, api.Text),

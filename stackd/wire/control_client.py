@@ -1,6 +1,7 @@
 """The control API from the command line's side: typed calls that raise the manager's own errors."""
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,18 @@ from stackd.wire.gen import control_pb2
 
 T = TypeVar("T")
 PEER = "The manager"
+PROBE_SECONDS = 1.0
+
+
+def listens(path: Path) -> bool:
+    """Whether somebody takes connections on the socket at `path`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_SECONDS)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 class ControlClient:

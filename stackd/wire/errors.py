@@ -19,6 +19,7 @@ _CODES: tuple[tuple[type[errors.StackdError], grpc.StatusCode], ...] = (
     (errors.Conflict, grpc.StatusCode.ABORTED),
     (errors.Unavailable, grpc.StatusCode.UNAVAILABLE),
     (errors.Rejected, grpc.StatusCode.FAILED_PRECONDITION),
+    (errors.Unknown, grpc.StatusCode.NOT_FOUND),
     (errors.Refused, grpc.StatusCode.PERMISSION_DENIED),
     (errors.Corrupt, grpc.StatusCode.DATA_LOSS),
 )
@@ -54,7 +55,7 @@ def from_failure(failure: failure_pb2.Failure) -> errors.StackdError:
     match failure.kind:
         case "InvalidSpec":
             return errors.InvalidSpec([_from_problem(item) for item in failure.problems])
-        case "Unavailable":
+        case "Unavailable" | "Unreachable":
             return errors.Unavailable(cause, remedy, failure.retry_after)
         case "Conflict":
             return errors.Conflict(cause, remedy)
@@ -62,6 +63,10 @@ def from_failure(failure: failure_pb2.Failure) -> errors.StackdError:
             return errors.Rejected(cause, remedy)
         case "Corrupt":
             return errors.Corrupt(cause, remedy)
+        case "Unknown":
+            return errors.Unknown(cause, remedy)
+        case "Stale":
+            return errors.Stale(cause, remedy)
         case _:
             return errors.Refused(cause, remedy)
 
@@ -99,7 +104,7 @@ def from_rpc(error: grpc.aio.AioRpcError, peer: str) -> errors.StackdError:
     text = (error.details() or "no reason given").rpartition(" error: ")[2].rstrip(".")
     match error.code():
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-            return errors.Unavailable(f"{peer} does not answer: {text}.")
+            return errors.Unreachable(f"{peer} does not answer: {text}.")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.Unavailable(f"{peer} did not answer in time.")
         case grpc.StatusCode.UNIMPLEMENTED:

@@ -19,11 +19,15 @@ from stackd.core.model.access import Scope
 from stackd.core.model.api import TokenCreateRequest
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
+from stackd.core.model.source import Repository, RepositoryStatus
+from stackd.errors import Refused, Stale, Unknown
 from stackd.manager.access import Access
 from stackd.manager.api.deploying import DeployApi
 from stackd.manager.api.events import EventApi
+from stackd.manager.api.flags import FlagApi
 from stackd.manager.api.freezing import FreezeApi
 from stackd.manager.api.history import HistoryApi
+from stackd.manager.api.repositories import RepositoryApi
 from stackd.manager.api.rollouts import RolloutApi
 from stackd.manager.api.stacks import StackApi
 from stackd.manager.api.status import StatusApi
@@ -34,6 +38,7 @@ from stackd.manager.deployer import Deployer
 from stackd.manager.door import Door
 from stackd.manager.loop import Context
 from stackd.manager.methods import Handlers, methods
+from stackd.manager.repositories import Repositories
 from stackd.manager.standing import Standing
 from stackd.store.seal import Sealer
 from stackd.web import api, http
@@ -50,18 +55,42 @@ OTHER = RevisionId("b" * 12)
 FILES = {"stack.yml": "services: {web: {image: 'web:1', command: [new]}}"}
 
 
+TOGGLE = "features: {cart: {rollout: 10%}}"
+TOGGLED = {"stack.yml": f"services: {{web: {{image: 'web:1', {TOGGLE}}}}}"}
+
+
+class Waiting:
+    """A source in which one commit waits for approval, in the repository `ops`."""
+
+    def __init__(self) -> None:
+        self.approved: list[str] = []
+
+    async def approve(self, name: str, plan: str, by: str) -> str:
+        if name != "ops":
+            raise Unknown(f"There is no repository {name}.", "See: stackd repo ls")
+        if self.approved:
+            raise Refused("Nothing waits for approval in ops.", "See: stackd repo ls")
+        if plan != "3f2a91bc04de":
+            raise Stale(f"Plan {plan} is stale.", "Look at it again.")
+        self.approved.append(by)
+        return "c" * 40
+
+
 def handlers(on: Harness) -> Handlers:
     """Those that the API reaches are real; of the others there is only the class."""
     contents = Contents(on.context, Sealer(b"k" * 32))
     resolver = FakeResolver({"web:1": digest("a")})
     deployer = Deployer(on.context, contents, resolver)
+    repositories = Repositories(on.tables, None, Sealer(b"k" * 32), on.clock)
     hints = typing.get_type_hints(Handlers)
     bare = {f.name: hints[f.name].__new__(hints[f.name]) for f in fields(Handlers)}
     real: dict[str, Any] = {
         "deploying": DeployApi(on.tables, deployer, typing.cast(Any, None)),
         "events": EventApi(on.tables),
+        "flags": FlagApi(on.context),
         "freezing": FreezeApi(on.context),
         "history": HistoryApi(on.tables),
+        "repositories": RepositoryApi(repositories, deployer, typing.cast(Any, Waiting())),
         "rollouts": RolloutApi(on.context),
         "stacks": StackApi(on.context, deployer),
         "status": StatusApi(on.tables, on.clock),
@@ -263,6 +292,63 @@ async def test_stack_files_are_refused_with_every_problem_and_its_place() -> Non
         check("/v1/stacks/{stack}/plan", "post", answered)
 
 
+async def test_a_plan_is_played_in_virtual_time() -> None:
+    async with Harness() as on, served(on) as shop:
+        await shop.allow(Scope.DEPLOY)
+        before = on.world.revision
+        plain = await shop.post("/v1/stacks/shop/plan", {"files": FILES})
+        assert plain.body["simulation"] is None
+        played = await shop.post("/v1/stacks/shop/plan", {"files": FILES, "simulate": True})
+        check("/v1/stacks/{stack}/plan", "post", played)
+        found = played.body["simulation"]
+        assert found["duration"] > 0
+        assert any(step["object"] == "shop/web" for step in found["steps"])
+        assert on.world.revision == before
+        given = {"files": FILES, "simulate": True}
+        assert (await shop.post("/v1/stacks/shop/apply", given)).status == 400
+
+
+async def test_toggles_are_listed_and_set() -> None:
+    async with Harness() as on, served(on) as shop:
+        await shop.allow(Scope.DEPLOY)
+        assert (await shop.post("/v1/stacks/shop/apply", {"files": TOGGLED})).status == 200
+        await shop.allow(Scope.FLAGS)
+        place = "/v1/stacks/shop/services/web/flags"
+        done = await shop.post(f"{place}/cart", {"share": 2500})
+        check("/v1/stacks/{stack}/services/{service}/flags/{feature}", "post", done)
+        assert done.body["text"] == "shop/web/cart: 25% instead of the declared 10%."
+        for path in ("/v1/stacks/shop/flags", place):
+            [row] = (await shop.get(path)).body["flags"]
+            assert (row["feature"], row["share"], row["declared"]) == ("cart", 2500, 1000)
+        assert row["override"]["by"] == "token:ci1"
+        assert (await shop.post(f"{place}/cart", {"share": None})).status == 200
+        for share in (-1, 10_001, "5%"):
+            assert (await shop.post(f"{place}/cart", {"share": share})).status == 400
+        assert (await shop.post(f"{place}/nosuch", {"share": 1})).status == 404
+        assert (await shop.post("/v1/stacks/shop/services/web/scale")).status == 403
+
+
+async def test_who_may_approve_lets_a_commit_go() -> None:
+    async with Harness() as on, served(on) as shop:
+        repository = Repository(name="ops", url="https://git.example/ops.git", manual=True)
+        status = RepositoryStatus(name="ops", waiting="c" * 40, plan="3f2a91bc04de")
+        await on.put(repository, status)
+        await shop.allow(Scope.DEPLOY, Scope.PROMOTE, stacks=("*",))
+        path, plan = "/v1/repositories/ops/approve", {"plan": "3f2a91bc04de"}
+        [row] = (await shop.get("/v1/repositories")).body["repositories"]
+        assert (row["waiting"], row["plan"]) == ("c" * 40, plan["plan"])
+        refused = await shop.post(path, plan)
+        assert (refused.status, refused.body["remedy"]) == (403, "This needs scope approve.")
+        await shop.allow(Scope.APPROVE, stacks=("*",))
+        assert (await shop.post(path, {"plan": "other"})).status == 409
+        assert (await shop.post(path)).status == 400
+        assert (await shop.post("/v1/repositories/nosuch/approve", plan)).status == 404
+        done = await shop.post(path, plan)
+        check("/v1/repositories/{repository}/approve", "post", done)
+        assert done.body["text"] == "ops: commit cccccccccccc is approved and being deployed."
+        assert (await shop.post(path, plan)).status == 409
+
+
 async def test_freezes_scales_and_their_ends() -> None:
     async with Harness() as on, served(on) as shop:
         await shop.allow(Scope.DEPLOY)
@@ -282,6 +368,25 @@ async def test_what_is_not_there_or_not_documented_is_told_as_a_problem() -> Non
             ("GET", "/v1/stacks/nosuch", None, 404),
             ("GET", "/v1/stacks/shop/services/nosuch", None, 404),
             ("GET", "/v1/nosuch", None, 404),
+            ("GET", "/v1/stacks/nosuch/wait", None, 404),
+            ("GET", "/v1/stacks/nosuch/why", None, 404),
+            ("GET", "/v1/stacks/nosuch/flags", None, 404),
+            ("GET", "/v1/stacks/shop/services/nosuch/flags", None, 404),
+            ("GET", "/v1/stacks/nosuch/history", None, 404),
+            ("GET", "/v1/stacks/nosuch/tasks", None, 404),
+            ("POST", "/v1/stacks/nosuch/freeze", b'{"reason": "x"}', 404),
+            ("POST", "/v1/stacks/nosuch/unfreeze", None, 404),
+            ("POST", "/v1/stacks/nosuch/rollback", None, 404),
+            ("POST", "/v1/stacks/shop/rollback", b'{"to": "77"}', 404),
+            ("POST", "/v1/stacks/shop/rollback", None, 409),
+            ("POST", "/v1/stacks/shop/services/nosuch/scale", b'{"replicas": 1}', 404),
+            ("POST", "/v1/stacks/nosuch/services/web/scale", b'{"replicas": 1}', 404),
+            ("POST", "/v1/stacks/shop/services/web/scale", b'{"replicas": -1}', 409),
+            ("POST", "/v1/stacks/shop/services/web/rollback", b'{"to": "nosuch"}', 404),
+            *(
+                ("POST", f"/v1/stacks/shop/services/nosuch/{verb}", None, 404)
+                for verb in ("promote", "resume", "pause", "abort", "retry", "rollback")
+            ),
             ("DELETE", "/v1/stacks/shop", None, 405),
             ("GET", "/v1/stacks/shop/wait?timeout=soon", None, 400),
             ("GET", "/v1/stacks/shop?name=other", None, 400),

@@ -26,7 +26,9 @@ from stackd.errors import (
     Refused,
     Rejected,
     StackdError,
+    Stale,
     Unavailable,
+    Unknown,
 )
 from stackd.manager.permit import permit
 from stackd.wire.control import Caller, ControlServer, Method
@@ -37,6 +39,8 @@ ERRORS: dict[str, StackdError] = {
     "unavailable": Unavailable("Not there.", "Wait.", retry_after=7.5),
     "rejected": Rejected("Not here."),
     "refused": Refused("Nö: not allowed.", "Ask."),
+    "stale": Stale("Another one.", "Look."),
+    "unknown": Unknown("There is none.", "See ls."),
     "corrupt": Corrupt("Broken."),
 }
 

@@ -75,10 +75,20 @@ class Cluster:
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def trouble(self) -> str:
-        """What there is, and the ends of the logs: for a command that did not end."""
-        tasks = _preloaded(["--data", str(self.data), "ps", "--all"], "", dict(os.environ)).out
+        """What there is, where manager and agents stand, and the ends of the logs: for a command
+        that did not end."""
+        for file in (self.run_folder / "manager.pid", *self.run_folder.glob("*/agent.pid")):
+            with contextlib.suppress(OSError, ValueError):
+                pid = int(file.read_text())
+                if self.id.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGUSR2)
+        time.sleep(1)
+        told = []
+        for words in (("ps", "--all"), ("events", "--tail", "50")):
+            with contextlib.suppress(Late):
+                told.append(_preloaded(["--data", str(self.data), *words], "", {**os.environ}).out)
         logs = sorted((self.data / "logs").glob("*.log"))
-        return "\n".join((tasks, *(f"{log.name}: {log.read_text()[-3000:]}" for log in logs)))
+        return "\n".join((*told, *(f"{log.name}: {log.read_text()[-20_000:]}" for log in logs)))
 
     def must(self, *arguments: str, stdin: str | None = None) -> Ran:
         """Run and expect success."""
@@ -144,7 +154,8 @@ def _preloaded(argv: list[str], stdin: str, env: dict[str, str]) -> Ran:
         out, err = pool.submit(_all, command.stdout), pool.submit(_all, command.stderr)
     code = command.code()
     if not late.is_alive():
-        raise Late(f"stackd {' '.join(argv)}: not within {TIMEOUT:g}s")
+        said = f"{out.result()}{err.result()}"
+        raise Late(f"stackd {' '.join(argv)}: not within {TIMEOUT:g}s; it said:\n{said}")
     late.cancel()
     return Ran(code, out.result(), err.result())
 

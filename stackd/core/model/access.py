@@ -11,11 +11,15 @@ class Scope(enum.StrEnum):
 
     READ = "read"
     DEPLOY = "deploy"
-    """Declare, plan, scale, retry, freeze."""
+    """Declare, plan, scale, retry, freeze, set toggles."""
     PROMOTE = "promote"
     """Let a rollout go on: promote, resume."""
     ABORT = "abort"
     """Stop a rollout or take it back: abort, pause, rollback."""
+    FLAGS = "flags"
+    """Set the share of feature toggles that stacks declare."""
+    APPROVE = "approve"
+    """Let a commit go that waits in a repository. It may declare any stack: only for `*`."""
 
 
 EVERY_STACK = "*"

@@ -229,11 +229,11 @@ def _address(draft: Draft, book: _Book, view: TaskView) -> None:
     task, status = view.task, view.status
     revision = book.world.get(Revision, f"{task.stack}/{task.service}/{task.revision}")
     release = book.world.release(task.stack)
-    if revision is None:
-        return
     addresses: dict[str, str] = {}
     problem = book.problems.get(service_key(task.stack, task.service), "")
-    for attachment in revision.container.networks:
+    if revision is None:
+        problem = f"revision {task.revision} is not stored"
+    for attachment in revision.container.networks if revision else ():
         network = _network(book, task.stack, release, attachment.network)
         if network is None or network.name in book.problems:
             spec = release.spec.networks.get(attachment.network) if release else None

@@ -5,14 +5,17 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from stackd.core.model.event import Event
-from stackd.core.model.record import Change, Changes, Delete, Put, Value, ref
+from stackd.core.model.record import Change, Changes, Delete, Put, Ref, Value, ref
 from stackd.core.model.release import Digest, Override, Release, Revision, Stack
 from stackd.core.model.world import World
 from stackd.core.plan.changes import ClearOverride, describe
 from stackd.core.plan.make import Plan
+from stackd.errors import Conflict
 
 BATCH = 40
 """Records per preparatory commit; a transaction takes 100 places."""
+RELIED = 60
+"""Most revisions that a release relies on."""
 
 
 class Stamp(Value, frozen=True, kw_only=True):
@@ -36,6 +39,22 @@ def preparation(world: World, plan: Plan, digests: Sequence[Digest]) -> Iterator
     wanted += [Put(record=d) for d in digests if world.get(Digest, d.key) != d]
     for start in range(0, len(wanted), BATCH):
         yield Changes(changes=tuple(wanted[start : start + BATCH]))
+
+
+def relied(world: World, plan: Plan) -> tuple[Ref, ...]:
+    """Revisions of the plan that no release names yet. One that was there before may have been
+    unused for so long that it is forgotten at this very moment, and tasks of it would wait for
+    ever. Raises Conflict when one has gone."""
+    named = {
+        (name, part.revision)
+        for known in world.all(Release)
+        if known.stack == plan.stack
+        for name, part in known.services.items()
+    }
+    found = [r for r in plan.revisions if (r.service, r.id) not in named]
+    if any(world.get(Revision, revision.key) is None for revision in found):
+        raise Conflict("A revision has been forgotten meanwhile.", "Try again.")
+    return tuple(ref(Revision, revision.key) for revision in found[:RELIED])
 
 
 def release(world: World, plan: Plan, stamp: Stamp) -> Changes:

@@ -21,7 +21,7 @@ from stackd.core.rollout.ending import turn_back
 from stackd.core.rollout.pauses import ACTIVE, pause_left, promotable
 from stackd.core.rollout.service import begin
 from stackd.core.rollout.weighted import passed
-from stackd.errors import Refused
+from stackd.errors import Refused, Unknown
 
 Renew = Callable[[World, Revision], tuple[Revision, Sequence[str]]]
 """What is deployed in place of a revision that names revoked contents, and a sentence for each
@@ -62,7 +62,7 @@ def _place(world: World, stack: str, service: str) -> _Place:
     release = world.release(stack)
     declared = release.services.get(service) if release else None
     if release is None or declared is None:
-        raise Refused(f"{key} is not declared.", f"See the services of it: stackd ps {stack}.")
+        raise Unknown(f"{key} is not declared.", f"See the services of it: stackd ps {stack}.")
     state = world.get(ServiceState, key)
     if state is None:
         raise Refused(f"{key} has not been looked at yet.", "Try again in a moment.")
@@ -283,7 +283,7 @@ def _proven(world: World, place: _Place, left: str | None, to: str) -> RevisionI
         found = next((r for r in candidates if r.startswith(to)), None)
         if found is None:
             known = ", ".join(candidates) or "none"
-            raise Refused(
+            raise Unknown(
                 f"{to} is not a revision of {place.name} that has run in full before.",
                 f"Those that have: {known}.",
             )

@@ -14,7 +14,7 @@ from stackd.core.model.release import Hold, Release, Revision, Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.world import World
 from stackd.core.rollout.commands import Asked
-from stackd.errors import Refused
+from stackd.errors import Refused, Unknown
 
 
 def rollback_stack(world: World, stack: str, asked: Asked, to: int = 0) -> Changes:
@@ -23,14 +23,15 @@ def rollback_stack(world: World, stack: str, asked: Asked, to: int = 0) -> Chang
     head = world.get(Stack, stack)
     now = world.release(stack)
     if head is None or now is None:
-        raise Refused(f"Stack {stack} does not exist or is being removed.", "See: stackd ls.")
+        raise Unknown(f"Stack {stack} does not exist or is being removed.", "See: stackd ls.")
     kept = sorted((r for r in world.all(Release) if r.stack == stack), key=lambda r: -r.number)
     older = [r for r in kept if r.number < now.number and r.services != now.services]
     chosen = next((r for r in kept if r.number == to), None) if to else next(iter(older), None)
     if chosen is None or chosen.number == now.number:
         numbers = ", ".join(str(r.number) for r in kept if r.number != now.number) or "none"
         what = f"release {to}" if to else "an earlier release that differs"
-        raise Refused(f"Stack {stack} cannot go back to {what}.", f"Releases kept: {numbers}.")
+        kind = Unknown if to and chosen is None else Refused
+        raise kind(f"Stack {stack} cannot go back to {what}.", f"Releases kept: {numbers}.")
     draft = Draft(asked.now, asked.ids, asked.by)
     fresh, notes = _renewed(world, chosen, asked)
     text = "; ".join((f"release {now.number} -> {chosen.number}, by {asked.by}", *notes))

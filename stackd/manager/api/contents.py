@@ -4,7 +4,7 @@ from stackd.core.model.api import ContentRequest, ContentRow, ContentRows, Text
 from stackd.core.model.ids import OBJECT_NAME
 from stackd.core.model.release import ContentHead, ContentKind, ContentVersion
 from stackd.core.model.times import rfc3339
-from stackd.errors import Refused
+from stackd.errors import Refused, Unknown
 from stackd.manager.contents import Contents, NewContent, used_by
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller
@@ -39,7 +39,7 @@ class ContentApi:
         kind = ContentKind(request.kind)
         head = self._tables.world.get(ContentHead, f"{kind}/{request.name}")
         if head is None:
-            raise Refused(f"There is no {kind} {request.name}.", f"See: stackd {kind} ls")
+            raise Unknown(f"There is no {kind} {request.name}.", f"See: stackd {kind} ls")
         return ContentRows(items=(self._row(head, show=request.show),))
 
     async def remove(self, request: ContentRequest, caller: Caller) -> Text:

@@ -87,7 +87,12 @@ class DeployApi:
     async def plan_files(self, request: FilesRequest, caller: Caller) -> PlanAnswer:
         """What `apply_files` would do."""
         bundle = _rendered(request)
-        asked = PlanRequest(spec=bundle.spec, contents=bundle.contents, pull=request.pull)
+        asked = PlanRequest(
+            spec=bundle.spec,
+            contents=bundle.contents,
+            pull=request.pull,
+            simulate=request.simulate,
+        )
         return await self.plan(asked, caller)
 
     async def plan_repository(self, request: PlanRequest, caller: Caller) -> PlansAnswer:

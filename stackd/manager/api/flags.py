@@ -10,7 +10,7 @@ from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Release, Stack
 from stackd.core.model.times import rfc3339
 from stackd.core.model.world import World
-from stackd.errors import Refused
+from stackd.errors import Unknown
 from stackd.manager.api import names
 from stackd.manager.loop import Context
 from stackd.wire.control import Caller
@@ -44,7 +44,7 @@ class FlagApi:
         spec = world.declared(stack, service)
         feature = spec.features.get(name) if spec else None
         if feature is None:
-            raise Refused(f"{place} declares no feature {name}.", f"See: stackd flag ls {place}")
+            raise Unknown(f"{place} declares no feature {name}.", f"See: stackd flag ls {place}")
         declared = request.share is None or request.share == feature.share
         override = FeatureOverride(
             stack=stack,

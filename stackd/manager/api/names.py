@@ -117,7 +117,7 @@ def node_of(world: World, name: str) -> Node:
     for node in world.all(Node):
         if name in (node.name, node.id):
             return node
-    raise Refused(f"There is no node {name}.", "See: stackd node ls")
+    raise Unknown(f"There is no node {name}.", "See: stackd node ls")
 
 
 def node_name(world: World, node_id: str) -> str:

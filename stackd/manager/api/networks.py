@@ -20,7 +20,7 @@ from stackd.core.model.release import Release
 from stackd.core.model.task import Task
 from stackd.core.model.times import rfc3339
 from stackd.core.model.world import World
-from stackd.errors import Refused
+from stackd.errors import Refused, Unknown
 from stackd.manager.api import names
 from stackd.store.tables import Fence, Tables
 from stackd.wire.control import Caller
@@ -70,7 +70,7 @@ class NetworkApi:
         for network in self._tables.world.all(Network):
             if name in (network.name, network.id):
                 return network
-        raise Refused(f"There is no network {name}.", "See: stackd network ls")
+        raise Unknown(f"There is no network {name}.", "See: stackd network ls")
 
 
 def _used(world: World, network: str) -> int:
@@ -113,7 +113,7 @@ class VolumeApi:
         world = self._tables.world
         found = [v for v in world.all(VolumeBinding) if v.name == request.name]
         if not found:
-            raise Refused(f"There is no volume {request.name}.", "See: stackd volume ls")
+            raise Unknown(f"There is no volume {request.name}.", "See: stackd volume ls")
         return VolumeRows(volumes=tuple(_volume_row(world, v) for v in found))
 
     async def remove(self, request: NameRequest, caller: Caller) -> Text:
@@ -121,7 +121,7 @@ class VolumeApi:
         world = self._tables.world
         found = [v for v in world.all(VolumeBinding) if v.name == request.name]
         if not found:
-            raise Refused(f"There is no volume {request.name}.", "See: stackd volume ls")
+            raise Unknown(f"There is no volume {request.name}.", "See: stackd volume ls")
         users = volume_users(world, request.name)
         if users:
             raise Refused(

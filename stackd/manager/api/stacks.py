@@ -18,7 +18,7 @@ from stackd.core.model.release import Override, Stack
 from stackd.core.model.source import Repository, RepositoryStatus
 from stackd.core.model.stack import MAX_TASKS, Mode
 from stackd.core.rollout.phase import stack_phase
-from stackd.errors import Refused
+from stackd.errors import Refused, Unknown
 from stackd.manager.api import names
 from stackd.manager.deployer import Deployer
 from stackd.manager.loop import Context
@@ -111,7 +111,7 @@ class StackApi:
         world = self._tables.world
         stack = names.stack_of(world, request.name)
         if world.get(Repository, request.repo) is None:
-            raise Refused(f"There is no repository {request.repo}.", "See: stackd repo ls")
+            raise Unknown(f"There is no repository {request.repo}.", "See: stackd repo ls")
         owned = msgspec.structs.replace(
             stack,
             owner=f"repo:{request.repo}",

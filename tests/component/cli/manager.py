@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from stackd.aio.layout import ClusterLayout
 from stackd.core.model.api import (
     ApplyAnswer,
@@ -207,7 +209,7 @@ class Manager:
 
     async def _events(self, request: EventsRequest, caller: Caller) -> AsyncIterator[EventRow]:
         yield EVENT
-        yield EVENT
+        yield msgspec.structs.replace(EVENT, id="e2")
 
     async def _exec(
         self, frames: AsyncIterator[ExecFrame], caller: Caller

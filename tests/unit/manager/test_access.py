@@ -69,6 +69,7 @@ async def test_a_token_ends_by_itself_and_by_hand() -> None:
         ({"scopes": ()}, "grants nothing"),
         ({"stacks": ()}, "needs stacks"),
         ({"stacks": ("Shop",)}, "is not a stack's name"),
+        ({"scopes": (Scope.APPROVE,)}, "may declare any stack"),
         ({"seconds": 0.0}, "expires within 366 days"),
         ({"seconds": 1e9}, "expires within 366 days"),
         ({"seconds": float("nan")}, "expires within 366 days"),

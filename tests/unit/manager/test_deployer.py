@@ -8,7 +8,7 @@ import pytest
 
 from stackd.core.model.container import Grant
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.record import Changes
+from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import (
     ContentHead,
     ContentKind,
@@ -247,6 +247,32 @@ class Contended:
         if self.times >= 0:
             raise Conflict("Somebody else was faster.")
         return await self._tables.commit(changes, fence)
+
+
+class Forgetful(Contended):
+    """The tables of a store whose unused revisions go right before a release is written."""
+
+    async def commit(self, changes: Changes, fence: Fence | None = None) -> int:
+        released = any(
+            isinstance(c, Put) and isinstance(c.record, Release) for c in changes.changes
+        )
+        self.times -= released
+        if released and self.times >= 0:
+            prepared = self._tables.prepare(changes, fence)
+            for revision in list(self.world.all(Revision)):
+                gone = Delete(ref=ref(Revision, revision.key))
+                await self._tables.commit(Changes(changes=(gone,)))
+            return await self._tables.submit(prepared)
+        return await self._tables.commit(changes, fence)
+
+
+async def test_a_revision_that_is_forgotten_before_its_release_is_written_anew() -> None:
+    async with Harness() as on:
+        await on.put(*node())
+        one = deployer(on, FakeResolver({"web:1": A}), Forgetful(on, 1))
+        assert (await one.deploy(request(stack(service())))).changed
+        assert image_of(on) == f"web@{A}"
+        assert len(on.events("release.created")) == 1
 
 
 @pytest.mark.parametrize(("times", "done"), [(0, True), (4, True), (5, False)])

@@ -56,7 +56,12 @@ def token(*scopes: Scope, stacks: tuple[str, ...] = ("shop",)) -> ApiToken:
 def test_every_token_may_look_and_only_what_its_scope_says(scope: Scope) -> None:
     for method in SCOPES[Scope.READ]:
         permit_token(token(scope), method, "shop")
-    own = {"deploy": "ApplyFiles", "promote": "Promote", "abort": "Abort"}
+    own = {
+        "deploy": "ApplyFiles",
+        "promote": "Promote",
+        "abort": "Abort",
+        "approve": "Approve",
+    }
     for name, method in own.items():
         if name == scope.value:
             permit_token(token(scope), method, "shop")
@@ -64,6 +69,17 @@ def test_every_token_may_look_and_only_what_its_scope_says(scope: Scope) -> None
             with pytest.raises(Refused, match=f"has scope {scope} only") as refused:
                 permit_token(token(scope), method, "shop")
             assert refused.value.remedy == f"This needs scope {name}."
+
+
+def test_a_toggle_is_set_by_who_may_set_toggles_or_declare_them() -> None:
+    for scope in (Scope.FLAGS, Scope.DEPLOY):
+        permit_token(token(scope), "FlagSet", "shop")
+    for scope in (Scope.READ, Scope.PROMOTE, Scope.ABORT, Scope.APPROVE):
+        with pytest.raises(Refused, match=f"has scope {scope} only") as refused:
+            permit_token(token(scope), "FlagSet", "shop")
+        assert refused.value.remedy == "This needs scope deploy or flags."
+    with pytest.raises(Refused, match="has scope flags only"):
+        permit_token(token(Scope.FLAGS), "Scale", "shop")
 
 
 def test_scopes_add_up() -> None:

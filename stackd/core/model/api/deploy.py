@@ -47,6 +47,8 @@ class FilesRequest(Value, frozen=True, kw_only=True):
     plan_hash: str = ""
     pull: bool = False
     override: bool = False
+    simulate: bool = False
+    """Of a plan: play its rollouts in virtual time, too."""
 
     def __repr__(self) -> str:
         return f"FilesRequest({self.name})"

@@ -1,9 +1,12 @@
 """What is asked and told of feature toggles."""
 
 from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
 
 from stackd.core.model.api.base import Answer
-from stackd.core.model.feature import FeatureValue
+from stackd.core.model.feature import WHOLE, FeatureValue
 from stackd.core.model.record import Value
 
 
@@ -12,7 +15,7 @@ class FlagRequest(Value, frozen=True, kw_only=True):
 
     name: str
     """STACK/SERVICE/FEATURE."""
-    share: int | None = None
+    share: Annotated[int, msgspec.Meta(ge=0, le=WHOLE)] | None = None
     """0..10000."""
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from stackd.core.model.container import Attachment, ContainerSpec
 from stackd.core.model.network import Network, ServiceAddresses
+from stackd.core.model.release import Revision
 from stackd.core.model.stack import NetworkSpec, Port, ServiceSpec
 from stackd.core.model.states import TaskState
 from stackd.core.network import allocate, ipam
@@ -79,6 +80,17 @@ def test_a_network_that_cannot_be_made_says_so_on_the_task() -> None:
     sim.advance(5)
     (view,) = sim.world.tasks_of("shop", "web")
     assert view.status.error == "network far is external and does not exist"
+
+
+def test_a_revision_that_is_not_there_is_said_on_the_task() -> None:
+    sim = Simulation(1)
+    sim.deploy("shop", {"web": (networked(), "a")})
+    for revision in list(sim.world.all(Revision)):
+        sim.world.remove(Revision.TABLE, revision.key)
+    sim.advance(5)
+    (view,) = sim.world.tasks_of("shop", "web")
+    assert view.status.state is TaskState.NEW
+    assert view.status.error == f"revision {view.task.revision} is not stored"
 
 
 def test_networks_of_two_stacks_do_not_overlap() -> None:

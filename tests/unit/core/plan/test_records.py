@@ -4,12 +4,13 @@ import msgspec
 import pytest
 
 from stackd.core.model.event import Event
-from stackd.core.model.record import Changes, Delete, Put, Record
+from stackd.core.model.record import Changes, Delete, Put, Record, ref
 from stackd.core.model.release import Digest, Override, Release, Revision, Stack
 from stackd.core.model.stack import StackSpec
 from stackd.core.model.world import World
 from stackd.core.plan import records
 from stackd.core.plan.make import make_plan
+from stackd.errors import Conflict
 from tests.fakes.stacks import NOW, commit, declare, deployed, digest, head, put, service, stack
 
 STAMP = records.Stamp(at=NOW, by="root@local", event="e1", commit="c" * 40, path="a.yml")
@@ -44,6 +45,20 @@ def test_preparation_writes_only_what_is_new_in_small_commits() -> None:
     assert [len(b.changes) for b in batches] == [40, 10]
     world = commit(World(), plan)
     assert list(records.preparation(world, plan, ())) == []
+
+
+def test_a_release_relies_on_revisions_that_no_release_names_and_they_must_be_there() -> None:
+    old, new = stack(service(), service("db")), stack(service(replicas=3), service("db"))
+    plan = make_plan(World(), declare(old))
+    with pytest.raises(Conflict, match="forgotten meanwhile"):
+        records.relied(World(), plan)
+    world = put(World(), *plan.revisions)
+    assert records.relied(world, plan) == tuple(ref(Revision, r.key) for r in plan.revisions)
+    world = commit(World(), plan)
+    assert records.relied(world, make_plan(world, declare(new))) == ()
+    many = stack(*(service(f"s{n}") for n in range(100)))
+    plan = make_plan(World(), declare(many))
+    assert len(records.relied(put(World(), *plan.revisions), plan)) == records.RELIED
 
 
 def test_digests_are_written_when_they_differ() -> None:
