@@ -159,7 +159,7 @@ class Soak:
                 service.ends(0)
             case "rolled back":
                 service.rollback()
-                service.ends(0)
+                service.ends(2)
                 service.first(self.first[run.strategy])
             case _:
                 service.deploy(3, self.made)
