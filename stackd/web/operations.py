@@ -107,9 +107,8 @@ _CODES = (
 )
 
 
-def _seen() -> tuple[Operation, ...]:
+def _running() -> tuple[Operation, ...]:
     name, why = api.NameRequest, api.WhyAnswer
-    events, rows = api.EventsRequest, tuple[api.EventRow, ...]
     return (
         Operation("listStacks", "GET", "/v1/stacks", "List", name, api.StackRows, "All stacks."),
         Operation(
@@ -140,6 +139,12 @@ def _seen() -> tuple[Operation, ...]:
         Operation("listTasks", "GET", f"{STACK}/tasks", "Ps", name, api.TaskRows, "Its tasks."),
         Operation("whyStack", "GET", f"{STACK}/why", "Why", name, why, "What is in the way."),
         Operation("whyService", "GET", f"{SERVICE}/why", "Why", name, why, "What is in the way."),
+    )
+
+
+def _told() -> tuple[Operation, ...]:
+    name, events, rows = api.NameRequest, api.EventsRequest, tuple[api.EventRow, ...]
+    return (
         Operation(
             *("listReleases", "GET", f"{STACK}/history", "History", name, api.HistoryRows),
             "The kept releases of a stack, newest first.",
@@ -183,9 +188,8 @@ def _seen() -> tuple[Operation, ...]:
     )
 
 
-def _act() -> tuple[Operation, ...]:
-    files, rollout, said = api.FilesRequest, api.RolloutRequest, api.RolloutAnswer
-    freeze, flag = api.FreezeRequest, api.FlagRequest
+def _deployed() -> tuple[Operation, ...]:
+    files, flag = api.FilesRequest, api.FlagRequest
     given = ("files", "beside", "variables", "plan_hash", "pull", "override")
     return (
         Operation(
@@ -198,22 +202,6 @@ def _act() -> tuple[Operation, ...]:
             *("applyStack", "POST", f"{STACK}/apply", "ApplyFiles", files, api.ApplyAnswer),
             "Declares a stack; answers once it is committed.",
             given,
-        ),
-        *(
-            Operation(verb, "POST", f"{SERVICE}/{verb}", rpc, rollout, answer, text, fields)
-            for verb, rpc, answer, text, fields in (
-                ("promote", "Promote", api.Text, "Goes on past a pause.", ("full",)),
-                ("resume", "Resume", api.Text, "Goes on with a paused rollout.", ()),
-                ("pause", "Pause", api.Text, "Stops a rollout where it is.", ()),
-                ("abort", "Abort", said, "Gives a rollout up; its revision is held.", ()),
-                ("retry", "Retry", api.Text, "Lifts a hold and rolls out again.", ()),
-                ("rollback", "Rollback", said, "Back to a revision proven before.", ("to",)),
-            )
-        ),
-        Operation(
-            *("rollbackStack", "POST", f"{STACK}/rollback", "Rollback", rollout, said),
-            "Back to a release kept before.",
-            ("to",),
         ),
         Operation(
             *("scale", "POST", f"{SERVICE}/scale", "Scale", api.ScaleRequest, api.Text),
@@ -229,6 +217,28 @@ def _act() -> tuple[Operation, ...]:
             *("approve", "POST", f"{REPOSITORY}/approve", "Approve", api.ApproveRequest, api.Text),
             "Deploys the commit that waits in a repository, if its plan still has this hash.",
             ("plan",),
+        ),
+    )
+
+
+def _steered() -> tuple[Operation, ...]:
+    rollout, said, freeze = api.RolloutRequest, api.RolloutAnswer, api.FreezeRequest
+    return (
+        *(
+            Operation(verb, "POST", f"{SERVICE}/{verb}", rpc, rollout, answer, text, fields)
+            for verb, rpc, answer, text, fields in (
+                ("promote", "Promote", api.Text, "Goes on past a pause.", ("full",)),
+                ("resume", "Resume", api.Text, "Goes on with a paused rollout.", ()),
+                ("pause", "Pause", api.Text, "Stops a rollout where it is.", ()),
+                ("abort", "Abort", said, "Gives a rollout up; its revision is held.", ()),
+                ("retry", "Retry", api.Text, "Lifts a hold and rolls out again.", ()),
+                ("rollback", "Rollback", said, "Back to a revision proven before.", ("to",)),
+            )
+        ),
+        Operation(
+            *("rollbackStack", "POST", f"{STACK}/rollback", "Rollback", rollout, said),
+            "Back to a release kept before.",
+            ("to",),
         ),
         Operation(
             *("freeze", "POST", f"{STACK}/freeze", "Freeze", freeze, api.Text),
@@ -251,5 +261,5 @@ def _act() -> tuple[Operation, ...]:
     )
 
 
-OPERATIONS = (*_seen(), *_act())
+OPERATIONS = (*_running(), *_told(), *_deployed(), *_steered())
 """In the order in which they are documented."""

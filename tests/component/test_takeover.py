@@ -32,7 +32,8 @@ from stackd.core.model.cluster import ClusterFile
 from stackd.host import cluster
 from stackd.manager.permit import permit
 from stackd.wire.control import Caller, ControlServer, Method
-from tests.component.test_cli import EVENT, SPEC, Shell
+from tests.component.cli.manager import EVENT, SPEC
+from tests.component.cli.shell import Shell
 
 pytestmark = pytest.mark.host  # sockets are in /run/stackd
 LASTING = "import time; time.sleep(600)"
