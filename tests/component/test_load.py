@@ -22,9 +22,11 @@ async def server(answers: Callable[[int], bytes], *, kept: bool = True) -> Async
     """Says to its n-th request what `answers(n)` is, b'' = closes, as it does without `kept` after
     each answer; yields its port."""
     asked = 0
+    serving = set[asyncio.Task[None] | None]()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal asked
+        serving.add(asyncio.current_task())
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             answer = ANSWER
             while answer:
@@ -41,6 +43,7 @@ async def server(answers: Callable[[int], bytes], *, kept: bool = True) -> Async
     port = free_port()
     async with await asyncio.start_server(serve, "127.0.0.1", port):
         yield port
+        await asyncio.gather(*(task for task in serving if task))
 
 
 async def begun(tally: Tally, count: int) -> None:
