@@ -22,12 +22,12 @@ async def server(answers: Callable[[int], bytes], *, kept: bool = True) -> Async
     """Says to its n-th request what `answers(n)` is, b'' = closes, as it does without `kept` after
     each answer; yields its port."""
     asked = 0
-    serving: set[asyncio.Task[None] | None] = set()
+    serving = set[asyncio.Task[None] | None]()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal asked
         serving.add(asyncio.current_task())
-        try:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             answer = ANSWER
             while answer:
                 await reader.readuntil(b"\r\n\r\n")
@@ -36,20 +36,14 @@ async def server(answers: Callable[[int], bytes], *, kept: bool = True) -> Async
                 writer.write(answer)
                 if not kept:
                     break
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
     port = free_port()
     async with await asyncio.start_server(serve, "127.0.0.1", port):
         yield port
-    tasks = [task for task in serving if task is not None]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(task for task in serving if task))
 
 
 async def begun(tally: Tally, count: int) -> None:

@@ -22,7 +22,7 @@ class Moves:
     text: str
     waits: int
     """Times that somebody has to promote; it is half-way at the last one. 0: it waits for nobody
-    and is half-way when a task of the new revision is ready."""
+    and is half-way when the new revision has a task."""
     shown: bool = True
     """Whether users see the new revision half-way."""
     away: bool = False
@@ -137,16 +137,18 @@ class Service:
 
     def half_way(self) -> None:
         if not self.moves.waits:
-            until(self._one_is_ready, "a task of the new revision is ready")
+            until(self._has_begun, "the new revision has a task")
         for number in range(self.moves.waits):
             if number:
                 self.promote()
             self.ends(3)
 
-    def _one_is_ready(self) -> bool:
+    def _has_begun(self) -> bool:
+        """Whether a task of the new revision is ready; of one that is away meanwhile, wanted."""
         status = self._status()
         target = (status["rollout"] or {}).get("target")
-        return any(row["ready"] for row in status["revisions"] if row["id"] == target)
+        count = "desired" if self.moves.away else "ready"
+        return any(row[count] for row in status["revisions"] if row["id"] == target)
 
     def tasks(self) -> set[str]:
         """The ids of its tasks."""
