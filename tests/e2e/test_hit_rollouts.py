@@ -15,9 +15,10 @@ from tests.e2e.test_nodes import broken, on, placed
 
 pytestmark = pytest.mark.e2e
 
-QUICK = ["manager", "node2/agent", "node2"]
+QUICK = ["manager", "node2/agent"]
 VICTIMS = [
     *QUICK,
+    "node2",
     "node1/agent",
     "node2/spawner",
     "node2/envoy-keeper",
