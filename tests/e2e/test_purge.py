@@ -190,9 +190,14 @@ def test_a_reboot_of_the_machine(fresh: Cluster) -> None:
 def reboot(cluster: Cluster) -> None:
     """Kill all of it, then take away what does not survive a reboot."""
     name = cluster.id
-    for process in truth.processes(cluster).values():
-        process.kill()
-    until(lambda: not truth.mentions(name), "all processes have ended")
+
+    def ended() -> bool:
+        """Nothing is left, also of what was started meanwhile by what was killed last."""
+        for process in truth.processes(cluster).values():
+            process.kill()
+        return not truth.mentions(name)
+
+    until(ended, "all processes have ended")
     for line in reversed(sorted(truth.traces(name)["mounts"], key=lambda line: line.split()[4])):
         subprocess.run(["umount", "-l", line.split()[4]], check=False, capture_output=True)
     subprocess.run(["rm", "-rf", str(cluster.run_folder)], check=True)
