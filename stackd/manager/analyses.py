@@ -5,7 +5,7 @@ what is known and the newest answer.
 leader's memory only. Rollouts read the answers and act; this loop changes nothing but `Analysis`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -25,15 +25,15 @@ from stackd.core.model.analysis import (
 )
 from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids, earliest
-from stackd.core.model.ids import RevisionId
+from stackd.core.model.ids import RevisionId, service_key
 from stackd.core.model.node import Node, NodeStatus
 from stackd.core.model.record import Delete, ref
 from stackd.core.model.release import Stack
 from stackd.core.model.requests import BATCH, Batch
-from stackd.core.model.rollout import Rollout, ServiceState
+from stackd.core.model.rollout import FeatureState, Rollout, ServiceState
 from stackd.core.model.states import Health, NodeState, TaskState
 from stackd.core.model.world import TaskView, World
-from stackd.core.rollout import asked
+from stackd.core.rollout import asked, places
 from stackd.manager import concerned
 from stackd.manager.inbox import Inbox
 from stackd.manager.keyed import Keyed
@@ -52,21 +52,39 @@ def _less(one: Counters, other: Counters) -> Counters:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the rollout of a service asks for now: place -> policy."""
+    """What the rollout of a service, or of a toggle of it, asks for now: place -> policy."""
 
+    key: str
+    """Of the `Analysis`."""
     rollout: Rollout
+    canary: RevisionId
+    """Whose requests and tasks are judged: for a toggle all of the service."""
     source: RevisionId
+    """With what they are compared; '' = with nothing."""
     policies: Mapping[str, AnalysisPolicy]
 
 
-def wanted(world: World, key: str) -> Wanted | None:
-    """None when no rollout is under way that has something to be compared with."""
+def wanted(world: World, service: str) -> list[Wanted]:
+    """What is asked for at `STACK/SERVICE`: nothing of a rollout without something to go back
+    to."""
+    stack, name = service.split("/", 1)
+    names = [name, *places.toggles(world, stack, name)]
+    found = (_wanted(world, service, service_key(stack, one)) for one in names)
+    return [one for one in found if one is not None]
+
+
+def _wanted(world: World, service: str, key: str) -> Wanted | None:
     stack, name = key.split("/", 1)
-    state, spec = world.get(ServiceState, key), world.declared(stack, name)
+    state, part = places.state_of(world, key), places.declared(world.release(stack), name)
     rollout = state.rollout if state is not None else None
-    if spec is None or rollout is None or rollout.ended or rollout.source is None:
+    if part is None or rollout is None or rollout.ended or rollout.source is None:
         return None
-    return Wanted(rollout, rollout.source, asked.analyses(spec.strategy, rollout))
+    policies = asked.analyses(part.spec.strategy, rollout)
+    if not isinstance(state, FeatureState):
+        return Wanted(key, rollout, rollout.target, rollout.source, policies)
+    runs = world.get(ServiceState, service)
+    all_of_it = runs.stable if runs is not None else None
+    return Wanted(key, rollout, all_of_it or RevisionId(""), RevisionId(""), policies)
 
 
 @dataclass(frozen=True)
@@ -85,7 +103,7 @@ def begin(found: Wanted, at: str, batches: Sequence[Batch], now: float) -> Run:
     """An analysis that starts now. How many requests its blocks hold follows from what stable did
     before."""
     state = analysis.begin(
-        found.rollout.target,
+        found.canary,
         found.source,
         now,
         background=asked.background(at),
@@ -151,28 +169,39 @@ def doubts(world: World, since: float) -> tuple[str, ...]:
     return tuple(f"node {name} is not heard" for name in names)
 
 
+Place = tuple[str, str, str]
+"""Key of the `Analysis`, rollout, place of the analysis."""
+
+
+def concerns(service: str, key: str) -> bool:
+    """`key` is that of the service, or of a toggle of it."""
+    return key == service or key.startswith(f"{service}/")
+
+
 @dataclass
 class Answers:
-    """Newest answers of checks: (service, rollout, place) -> name -> results. Filled by
+    """Newest answers of checks: place -> name -> results. Filled by
     `manager.checking`."""
 
-    found: dict[tuple[str, str, str], dict[str, list[CheckResult]]] = field(default_factory=dict)
+    found: dict[Place, dict[str, list[CheckResult]]] = field(default_factory=dict)
 
-    def put(self, place: tuple[str, str, str], check: Check, result: CheckResult) -> None:
+    def put(self, place: Place, check: Check, result: CheckResult) -> None:
         """One more answer; the last few are kept until they are judged."""
         mine = self.found.setdefault(place, {}).setdefault(check.name, [])
         mine.append(result)
         del mine[: -2 * check.failures - 2]
 
-    def of(self, place: tuple[str, str, str]) -> list[CheckResult]:
+    def of(self, place: Place) -> list[CheckResult]:
         """All that is kept of an analysis."""
         return [r for results in self.found.get(place, {}).values() for r in results]
 
-    def forget(self, key: str, rollout: str = "") -> None:
-        """Those of other rollouts of the service are over."""
-        gone = [place for place in self.found if place[0] == key and place[1] != rollout]
-        for place in gone:
-            del self.found[place]
+    def keep(self, service: str, going: Collection[tuple[str, str]]) -> None:
+        """Of a service and its toggles only the rollouts in `going` (key and id) have not
+        ended."""
+        mine = [place for place in self.found if concerns(service, place[0])]
+        for place in mine:
+            if place[:2] not in going:
+                del self.found[place]
 
 
 class Analyses:
@@ -181,78 +210,93 @@ class Analyses:
     def __init__(self, inbox: Inbox, answers: Answers) -> None:
         self._inbox = inbox
         self._answers = answers
-        self._bases: dict[tuple[str, str, str], Counters] = {}
+        self._bases: dict[Place, Counters] = {}
         """What a run's counters are beyond what this leader has counted: what was stored when it
         took over, less what it had counted when the run began."""
 
     def loop(self) -> ControlLoop:
         """To be run by the leader."""
-        watches = (ServiceState, Stack, Analysis)
+        watches = (ServiceState, FeatureState, Stack, Analysis)
         return ControlLoop("analyses", watches, Keyed(concerned.services, self.decide))
 
-    def decide(self, world: World, key: str, now: float, ids: Ids) -> Decision:
-        """Look at what is due of one service."""
+    def decide(self, world: World, service: str, now: float, ids: Ids) -> Decision:
+        """Look at what is due of one service and its toggles."""
         draft = Draft(now, ids)
-        known = world.get(Analysis, key)
-        if world.get(ServiceState, key) is None and known is not None:
-            draft.group([Delete(ref=ref(Analysis, key))], [ref(ServiceState, key)])
-        found = wanted(world, key)
-        if found is None:
-            self._inbox.forget(key)
-            self._answers.forget(key)
-            self._bases = {place: base for place, base in self._bases.items() if place[0] != key}
+        if world.get(ServiceState, service) is None and world.get(Analysis, service) is not None:
+            draft.group([Delete(ref=ref(Analysis, service))], [ref(ServiceState, service)])
+        found = wanted(world, service)
+        going = {(one.key, one.rollout.id) for one in found}
+        self._answers.keep(service, going)
+        self._bases = {
+            place: base
+            for place, base in self._bases.items()
+            if place[:2] in going or not concerns(service, place[0])
+        }
+        if not found:
+            self._inbox.forget(service)
             return draft.decision()
-        self._answers.forget(key, found.rollout.id)
+        self._drop(world, service, found)
+        wakes = [self._look(world, service, one, draft) for one in found]
+        return draft.decision(earliest(*wakes))
+
+    def _look(self, world: World, service: str, found: Wanted, draft: Draft) -> float | None:
+        """Look at what is due of one rollout; when the next look is."""
+        stack, name = found.key.split("/", 1)
+        known = world.get(Analysis, found.key)
         if known is None or known.rollout != found.rollout.id:
-            stack, name = key.split("/", 1)
             known = Analysis(stack=stack, service=name, rollout=found.rollout.id)
-        runs, wake_at = self._looked(world, key, found, known, now)
+        runs, wake_at = self._looked(world, service, found, known.runs, draft.now)
         if runs != known.runs:
-            draft.group([replace(known, runs=runs)], [ref(ServiceState, key)])
-        return draft.decision(wake_at)
+            table = FeatureState if found.key != service else ServiceState
+            draft.group([replace(known, runs=runs)], [ref(table, found.key)])
+        return wake_at
 
     def _looked(
-        self, world: World, key: str, found: Wanted, known: Analysis, now: float
+        self, world: World, service: str, found: Wanted, known: Mapping[str, Run], now: float
     ) -> tuple[dict[str, Run], float | None]:
         """The runs after this look, and when the next one is due."""
-        runs = dict(known.runs)
+        runs = dict(known)
         wake_at: float | None = None
-        self._drop(key, found, runs)
         for at, policy in found.policies.items():
             run = runs.get(at)
             if run is not None and run.state.final:
                 continue
             due = 0.0 if run is None else run.at + policy.interval
             if due <= now:
-                place = (key, found.rollout.id, at)
+                place = (found.key, found.rollout.id, at)
                 if run is None:
-                    run = begin(found, at, self._inbox.batches(key), now)
-                    counted = self._inbox.counters(key, run.state.canary)
+                    run = begin(found, at, self._inbox.batches(service), now)
+                    counted = self._inbox.counters(service, run.state.canary)
                     self._bases[place] = _less(_NONE, counted)
-                heard = self._heard(world, place, run)
+                heard = self._heard(world, service, place, run)
                 run = runs[at] = look(policy, run, heard, now)
                 due = now + policy.interval
             if run is None or not run.state.final:
                 wake_at = earliest(wake_at, due)
         return runs, wake_at
 
-    def _heard(self, world: World, place: tuple[str, str, str], run: Run) -> Heard:
-        key = place[0]
-        stack, name = key.split("/", 1)
+    def _heard(self, world: World, service: str, place: Place, run: Run) -> Heard:
+        stack, name = service.split("/", 1)
         state = run.state
-        now = self._inbox.counters(key, state.canary)
+        now = self._inbox.counters(service, state.canary)
         base = self._bases.setdefault(place, state.counters or _NONE)
         return Heard(
-            batches=self._inbox.batches(key),
+            batches=self._inbox.batches(service),
             counters=_less(now, _less(_NONE, base)),
             checks=self._answers.of(place),
             faults=faults(world.tasks_of(stack, name), state),
             doubts=doubts(world, state.started),
         )
 
-    def _drop(self, key: str, found: Wanted, runs: Mapping[str, Run]) -> None:
+    def _drop(self, world: World, service: str, found: Sequence[Wanted]) -> None:
         """Forget what every analysis under way has judged, as far as that is committed. Without
         any, what stable does is kept: it says how large blocks are to be."""
-        going = [runs[at] for at in found.policies if at in runs]
-        if going and len(going) == len(found.policies):
-            self._inbox.drop(key, lambda batch: all(judged(run, batch) for run in going))
+        known = [(one, world.get(Analysis, one.key)) for one in found]
+        runs = [
+            record.runs.get(at) if record and record.rollout == one.rollout.id else None
+            for one, record in known
+            for at in one.policies
+        ]
+        going = [run for run in runs if run is not None]
+        if going and len(going) == len(runs):
+            self._inbox.drop(service, lambda batch: all(judged(run, batch) for run in going))

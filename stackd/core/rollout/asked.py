@@ -31,7 +31,7 @@ def analyses(policy: Strategy, rollout: Rollout) -> Mapping[str, AnalysisPolicy]
     nothing to be compared with, and for one that goes without steps."""
     if rollout.phase not in _LOOKED_AT or rollout.source is None or rollout.full:
         return {}
-    if not policy.kind.weighted:
+    if not policy.kind.weighted or rollout.stands:
         return {}
     found: dict[str, AnalysisPolicy] = {}
     if policy.analysis is not None:

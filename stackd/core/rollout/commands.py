@@ -15,7 +15,7 @@ from stackd.core.model.record import Change, Changes, Delete, Put, Record, ref
 from stackd.core.model.release import Hold, Release, Revision, ServiceRelease, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.world import World
-from stackd.core.rollout import answers, freezing, groups, judge
+from stackd.core.rollout import answers, freezing, groups, judge, places
 from stackd.core.rollout.common import ACTIVE, awake, pause_left, promotable
 from stackd.core.rollout.ending import turn_back
 from stackd.core.rollout.service import begin
@@ -59,10 +59,10 @@ class _Place:
 def _place(world: World, stack: str, service: str) -> _Place:
     key = service_key(stack, service)
     release = world.release(stack)
-    declared = release.services.get(service) if release else None
+    declared = places.declared(release, service)
     if release is None or declared is None:
         raise Refused(f"{key} is not declared.", f"See the services of it: stackd ps {stack}.")
-    state = world.get(ServiceState, key)
+    state = places.state_of(world, key)
     if state is None:
         raise Refused(f"{key} has not been looked at yet.", "Try again in a moment.")
     return _Place(release, declared, state, world.get(Hold, f"{key}/{declared.revision}"))

@@ -92,6 +92,8 @@ class Observed:
     """What the analyses of this rollout said when they looked last, by place."""
     barrier: Barrier | None = None
     """How far the group of the service lets it go; None = as far as it can."""
+    former: int = 0
+    """Of a toggle: the share that it goes back to, 0..10000."""
 
     def tally(self, revision: str) -> Tally:
         """The counted tasks of a revision."""
@@ -214,7 +216,7 @@ def promotable(rollout: Rollout) -> bool:
 
 def resting(rollout: Rollout) -> bool:
     """It is in a pause or an analysis, or waits for its group: that nothing moves is meant so."""
-    return halted(rollout) or grouped(rollout)
+    return halted(rollout) or grouped(rollout) or rollout.stands
 
 
 def halted(rollout: Rollout) -> bool:

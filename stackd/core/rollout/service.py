@@ -11,7 +11,7 @@ from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids, earliest
 from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.ids import RevisionId, service_key
-from stackd.core.model.record import Change, Delete, Put, Record, ref
+from stackd.core.model.record import Change, Delete, Put, Record, Ref, ref
 from stackd.core.model.release import Freeze, Hold, Override, Release, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import OnFailure
@@ -45,16 +45,23 @@ def decide(world: World, stack: str, service: str, now: float, ids: Ids) -> Deci
     case = Case(release, found.spec, found.revision, state, hold)
     look = Look(world, case, draft, state, [])
     _end_override(look)
-    _start(look)
-    _advance(look)
+    start(look)
+    advance(look)
     settle(look)
     if look.state != known or look.also:
         relies = [ref(Stack, stack), ref(Hold, f"{key}/{found.revision}"), ref(Override, key)]
         relies += [ref(Freeze, stack), ref(Freeze, Freeze.ALL)]
-        changes = [c if not isinstance(c, Record) else Put(record=c) for c in look.also]
-        written = [Put(record=look.state), *changes] if look.state != known else changes
-        draft.group(written, [r for r in relies if r not in _places(written)])
+        draft.group(*changes_of(look, known, relies))
     return draft.decision(look.wake_at)
+
+
+def changes_of(
+    look: Look, known: ServiceState | None, relies: Sequence[Ref]
+) -> tuple[list[Change], list[Ref]]:
+    """What a look has worked out, and what of `relies` it does not write itself."""
+    changes = [c if not isinstance(c, Record) else Put(record=c) for c in look.also]
+    written = [Put(record=look.state), *changes] if look.state != known else changes
+    return written, [r for r in relies if r not in _places(written)]
 
 
 def _places(changes: Sequence[Change]) -> set[object]:
@@ -71,7 +78,8 @@ def _end_override(look: Look) -> None:
         look.also += [Delete(ref=ref(FeatureOverride, o.key)) for o in ended]
 
 
-def _start(look: Look) -> None:
+def start(look: Look) -> None:
+    """Begin the rollout that there should be and is not, unless a freeze holds it up."""
     target = next_target(look.case)
     if target is None or (target != look.state.stable and _frozen(look) is not None):
         return
@@ -111,7 +119,8 @@ def begin(
     )
 
 
-def _advance(look: Look) -> None:
+def advance(look: Look) -> None:
+    """Take the rollout that has not ended as far as it may go now."""
     rollout = look.case.active
     if rollout is None:
         return

@@ -21,8 +21,8 @@ class Wanted:
     at: At
     section: AnalysisSection
     lacks: str = ""
-    alone: bool = False
-    """The replaced revision gets no requests with which those of the new one could be compared."""
+    alone: str = ""
+    """Why there are no requests with which those of the new revision could be compared."""
 
     def build(self, *, measured: bool) -> AnalysisPolicy:
         """The policy. `measured`: requests to the service are seen one by one.
@@ -33,9 +33,7 @@ class Wanted:
         section = self.section
         if measured and self.alone:
             if section.compare is not None:
-                raise ValueError(
-                    "blue gets no request after the switch to compare with: use limits or checks"
-                )
+                raise ValueError(f"{self.alone}, to be compared: use limits or checks")
             section = section.model_copy(update={"compare": CompareSection()})
         if measured and self.lacks:
             return analysis.build(section, measured=False, lacks=self.lacks)
@@ -46,6 +44,7 @@ _UNREACHED = (
     "and none reaches the new revision before this step: "
     "put set_weight, match or mirror before it, or use checks"
 )
+_BLUE = "blue gets no request after the switch"
 _UNSEEN = "and none reaches green before the switch: add `preview`, or use checks"
 
 
@@ -57,7 +56,7 @@ def analyses(section: StrategySection) -> Iterator[Wanted]:
         lacks = _UNSEEN if section.preview is None else ""
         yield Wanted(("pre_promotion",), section.pre_promotion, lacks)
     if section.post_promotion is not None:
-        yield Wanted(("post_promotion",), section.post_promotion, alone=True)
+        yield Wanted(("post_promotion",), section.post_promotion, alone=_BLUE)
     todo = section.steps or ()
     for number, step in enumerate(todo):
         if step.analysis is not None:

@@ -11,13 +11,13 @@ import msgspec
 from stackd.core.model import fit
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.draft import Draft, Ids
-from stackd.core.model.feature import FeatureOverride, in_effect
+from stackd.core.model.feature import Feature, FeatureOverride, in_effect
 from stackd.core.model.ids import service_key
 from stackd.core.model.network import Network, ServiceAddresses
 from stackd.core.model.node import NodeStatus
 from stackd.core.model.record import Delete, Ref, ref
 from stackd.core.model.release import ContentHead, ContentKind, Stack
-from stackd.core.model.rollout import ServiceState
+from stackd.core.model.rollout import FeatureState, ServiceState
 from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.states import Leaving, NodeState, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
@@ -57,7 +57,7 @@ def concerned(world: World, dirty: Dirty) -> list[str]:
             keys.add(changed.key)
         elif changed.table == ContentHead.TABLE:
             keys.update(e.key for e in world.all(TrafficEntry) if e.route and e.route.tls)
-        elif changed.table == FeatureOverride.TABLE:
+        elif changed.table in (FeatureOverride.TABLE, FeatureState.TABLE):
             keys.add(changed.key.rpartition("/")[0])
         elif changed.table == NodeStatus.TABLE:
             keys.update(_of_nodes(world, changed.key))
@@ -121,7 +121,7 @@ def entry(world: World, key: str, networks: Mapping[str, Network]) -> TrafficEnt
         endpoints=endpoints,
         weights=wanted or effective.shares(effective.ready_counts(endpoints)),
         steering=state.steering if state else Steering(),
-        measured=_measured(spec, state),
+        measured=_measured(spec, state) or _toggles_measured(world, key, spec),
     )
     return msgspec.structs.replace(base, listening=_listening(views, base))
 
@@ -131,6 +131,16 @@ def _measured(spec: ServiceSpec | None, state: ServiceState | None) -> bool:
     rollout = state.rollout if state else None
     going = rollout is not None and not rollout.ended
     return going and spec is not None and spec.strategy.analysed
+
+
+def _toggles_measured(world: World, key: str, spec: ServiceSpec | None) -> bool:
+    """The same of a toggle of the service."""
+    for name, policy in spec.stages.items() if spec is not None else ():
+        state = world.get(FeatureState, f"{key}/{name}")
+        going = state is not None and state.rollout is not None and not state.rollout.ended
+        if going and policy.analysed:
+            return True
+    return False
 
 
 def _endpoints(
@@ -197,11 +207,19 @@ def _declare(
         tls=_certificate(world, base.stack, spec),
         ingress_network=usable[0].id if usable else "",
         drain_timeout=spec.strategy.drain_timeout,
-        features={
-            name: in_effect(feature, world.get(FeatureOverride, f"{base.key}/{name}"))
-            for name, feature in spec.features.items()
-        },
+        features={name: _feature(world, base, spec, name) for name in spec.features},
     )
+
+
+def _feature(world: World, base: TrafficEntry, spec: ServiceSpec, name: str) -> Feature:
+    """A toggle as it acts now. One with stages moves only when its state says so."""
+    feature, key = spec.features[name], f"{base.key}/{name}"
+    override = world.get(FeatureOverride, key)
+    if name not in spec.stages or (override is not None and override.holds(spec.features)):
+        return in_effect(feature, override)
+    state, shown = world.get(FeatureState, key), base.features.get(name)
+    share = state.share if state is not None else shown.share if shown is not None else 0
+    return msgspec.structs.replace(feature, share=share)
 
 
 def _certificate(world: World, stack: str, spec: ServiceSpec) -> str:

@@ -49,13 +49,11 @@ from stackd.core.model.api.simulation import (
     SimulationAnswer,
 )
 from stackd.core.model.api.status import (
-    AnalysisRow,
     EventRow,
     EventsRequest,
     HistoryRow,
     HistoryRows,
     RevisionRow,
-    RolloutRow,
     ServiceStatus,
     StackRow,
     StackRows,
@@ -89,6 +87,7 @@ from stackd.core.model.api.things import (
     VolumeRow,
     VolumeRows,
 )
+from stackd.core.model.api.underway import AnalysisRow, RolloutRow
 
 __all__ = [
     "AdoptRequest",

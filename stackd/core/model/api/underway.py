@@ -1,0 +1,48 @@
+"""What is shown of a rollout, of a service or of a toggle, and of its analyses."""
+
+from collections.abc import Mapping
+
+from stackd.core.model.analysis import Reading
+from stackd.core.model.api.base import Answer
+
+
+class RolloutRow(Answer, frozen=True, kw_only=True):
+    """The rollout of a service that is under way, or the last one."""
+
+    target: str
+    source: str
+    """The stable revision when it began; '' for a first rollout."""
+    phase: str
+    started: str
+    by: str
+    release: int
+    commit: str
+    waits_for: str
+    """`person`, `time` (a timed pause), `analysis`, or '' = neither."""
+    pause_left: float
+    """Seconds left of the timed pause that the current step is."""
+    promoted: tuple[str, ...]
+    """Who has let it go on past a pause, and when, in order."""
+    steering: tuple[str, ...]
+    """Which requests go where whatever the weights."""
+
+
+class AnalysisRow(Answer, frozen=True, kw_only=True):
+    """One analysis of the rollout in `RolloutRow`, as of its last look."""
+
+    place: str
+    """`background`, `step N`, `pre_promotion`, `post_promotion`."""
+    verdict: str
+    final: bool
+    """The verdict stands; false: it goes on looking."""
+    reason: str
+    at: str
+    canary_requests: int
+    """Judged so far."""
+    stable_requests: int
+    requests_left: int | None
+    """To a pass, if all goes on as it did; None = cannot be told."""
+    seconds_left: float | None
+    readings: tuple[Reading, ...]
+    checks: Mapping[str, str]
+    """Name -> its newest answer."""
