@@ -101,8 +101,11 @@ def _set(look: Look, part: ServiceRelease, share: int) -> None:
     state, to = look.state, part.revision
     if state.stable == to and not look.case.active:
         return
-    if look.world.get(FeatureState, look.name) is not None:
-        look.tell("completed", f"{state.stable} -> {to} at once", look.case.release.cause)
+    cause = look.case.release.cause
+    if look.case.active is not None:
+        look.tell("superseded", f"{look.case.active.target} by {to}, which acts at once", cause)
+    elif look.world.get(FeatureState, look.name) is not None:
+        look.tell("completed", f"{state.stable} -> {to} at once", cause)
     if look.case.hold is not None:
         look.also.append(Delete(ref=ref(Hold, look.case.hold.key)))
     look.state = msgspec.structs.replace(

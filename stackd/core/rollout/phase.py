@@ -116,7 +116,7 @@ def _held_up(world: World, stack: str, now: float) -> str:
 
 def _reason(rollout: Rollout, now: float) -> str:
     """What the rollout waits for, with what is left of a timed pause."""
-    rest = pause_left(rollout, now)
+    rest = 0.0 if rollout.stands else pause_left(rollout, now)
     return f"{rollout.reason}, {math.ceil(rest)} s left" if rest > 0 else rollout.reason
 
 

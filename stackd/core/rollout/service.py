@@ -16,7 +16,16 @@ from stackd.core.model.release import Freeze, Hold, Override, Release, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.stack import OnFailure
 from stackd.core.model.world import World
-from stackd.core.rollout import STRATEGIES, answers, depends, freezing, groups, judge, removal
+from stackd.core.rollout import (
+    STRATEGIES,
+    answers,
+    depends,
+    freezing,
+    groups,
+    judge,
+    places,
+    removal,
+)
 from stackd.core.rollout.choose import Case, next_target
 from stackd.core.rollout.common import (
     STORE_EVERY,
@@ -104,6 +113,8 @@ def begin(
     draft: Draft, release: Release, state: ServiceState, target: RevisionId, cause: str
 ) -> Rollout:
     """A rollout that has not been looked at yet."""
+    declared = places.declared(release, state.service)
+    assert declared is not None, "only what is declared is rolled out"
     return Rollout(
         id=draft.ids(),
         target=target,
@@ -113,7 +124,7 @@ def begin(
         phase=RolloutPhase.WAITING,
         started=draft.now,
         moved=draft.now,
-        deadline_left=release.services[state.service].spec.strategy.progress_deadline,
+        deadline_left=declared.spec.strategy.progress_deadline,
         by=release.by,
         cause=cause,
     )
