@@ -179,7 +179,8 @@ class _Scenario:
     def do_answer(self, service: str, where: str, said: str, *words: str) -> None:
         state = places.state_of(self.sim.world, f"{STACK}/{service}")
         part = places.declared(self.sim.world.release(STACK), service)
-        assert state is not None and part is not None
+        assert state is not None
+        assert part is not None
         rollout = state.rollout
         assert rollout is not None
         place = where if where.endswith("promotion") else where.replace("_", " ")
