@@ -230,7 +230,7 @@ class Assembler:
                 wanted.at: self._try(
                     (*at, *wanted.at), partial(wanted.build, measured=not http), AnalysisPolicy()
                 )
-                for wanted in stages.analyses(given)
+                for wanted in stages.analyses(given, measured=not http)
             }
             for place, text in stages.faults(given):
                 self._error((*at, *place), text)

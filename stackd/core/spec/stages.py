@@ -32,14 +32,14 @@ class StagesSection(Section):
     progress_deadline: Annotated[float, seconds(1, 7 * 86400, "1s to 7d")] | None = None
 
 
-def analyses(section: StagesSection) -> Iterator[Wanted]:
-    """Every analysis of a toggle. Beside checks, requests have a say only where limits are
-    given."""
+def analyses(section: StagesSection, *, measured: bool) -> Iterator[Wanted]:
+    """Every analysis of a toggle. Beside checks, requests have a say only where limits are given.
+    `measured`: requests to the service are seen one by one."""
     found: list[tuple[At, AnalysisSection | None]] = [(("analysis",), section.analysis)]
     found += [(("steps", at, "analysis"), step.analysis) for at, step in enumerate(section.steps)]
     for at, one in found:
         if one is not None:
-            if one.checks and one.limits is None:
+            if measured and one.checks and one.limits is None:
                 one = one.model_copy(update={"limits": LimitsSection()})
             yield Wanted(at, one, alone=_ALONE)
 

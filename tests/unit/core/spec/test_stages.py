@@ -94,6 +94,12 @@ def test_refused_with_the_place(strategy: str, said: str) -> None:
     assert faults(text) == said
 
 
+def test_without_an_http_port_checks_decide() -> None:
+    found = stages("{steps: [{set_weight: 1%}], analysis: {checks: [{command: [/bin/true]}]}}")
+    assert found.analysis is not None
+    assert (found.analysis.limits.error_rate, found.analysis.limits.latency_p99) == (None, None)
+
+
 def test_without_an_http_port_checks_are_asked_for() -> None:
     found = faults(
         "features: {f: {rollout: 5%, strategy:"
