@@ -215,11 +215,19 @@ class Watched(Simulation):
         self.commit(found)
 
 
-def _played(policy: Policy, script: list[Move]) -> Watched:
+def _played(policy: Policy, first: int, script: list[Move]) -> Watched:
+    """`first`: the share that was reached in full when the script begins."""
     sim = Watched(policy)
     sim.release()
     sim.advance(20)
     assert sim.state.stable == "0%"
+    for share in (first, 9_000):  # a share to go back to, and a rollout under way
+        sim.share = share
+        sim.release()
+        sim.advance(0.1)
+        if share == first:
+            sim.ask("full")
+            sim.advance(1)
     for move in script:
         sim.do(move)
         sim.advance(move.wait)
@@ -227,11 +235,11 @@ def _played(policy: Policy, script: list[Move]) -> Watched:
 
 
 @COSTLY
-@given(policy=policies, script=moves)
+@given(policy=policies, first=st.sampled_from([5, 2_000]), script=moves)
 def test_every_rollout_ends_or_waits_and_nodes_give_what_is_wanted(
-    policy: Policy, script: list[Move]
+    policy: Policy, first: int, script: list[Move]
 ) -> None:
-    sim = _played(policy, script)
+    sim = _played(policy, first, script)
     sim.advance(150)
     state = sim.state
     if not sim.by_hand:
@@ -250,11 +258,11 @@ def test_every_rollout_ends_or_waits_and_nodes_give_what_is_wanted(
 
 
 @COSTLY
-@given(policy=policies, script=moves)
+@given(policy=policies, first=st.sampled_from([5, 2_000]), script=moves)
 def test_a_failure_goes_back_and_a_newer_commit_gets_through(
-    policy: Policy, script: list[Move]
+    policy: Policy, first: int, script: list[Move]
 ) -> None:
-    sim = _played(policy, script)
+    sim = _played(policy, first, script)
     former = sim.state.former
     sim.ask("abort")
     sim.advance(1)
