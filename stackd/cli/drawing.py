@@ -95,8 +95,10 @@ def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
     going = service.rollout
     if going is not None and going.phase in _ACTIVE:
         branch.add(_begun(going, service.reason))
-        for line in _steps(service, going):
-            branch.add(line)
+        if _stepped(service, going):
+            place = f"{service.stack}/{service.service}"
+            for line in _steps(place, service.steps, service.step, going):
+                branch.add(line)
         for words in going.steering:
             branch.add(Text(clean(words), style="cyan"))
     if going is not None and (going.phase in _ACTIVE or service.hold):
@@ -109,7 +111,7 @@ def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
             for variant in service.variants.variants:
                 leaf.add(_variant(variant))
     for flag in service.features:
-        branch.add(_feature(flag))
+        _toggle(branch, flag)
     for hold in service.hold:
         branch.add(Text(clean(hold), style="yellow"))
     for revision in service.revisions:
@@ -134,33 +136,55 @@ def _begun(going: RolloutRow, reason: str) -> Text:
     return text
 
 
-def _steps(service: ServiceStatus, going: RolloutRow) -> list[Text]:
-    """The steps of a rollout that has such, while it runs: done, current, still to come."""
+def _stepped(service: ServiceStatus, going: RolloutRow) -> bool:
+    """The rollout has steps and is on its way through them."""
     running = service.phase in ("progressing", "paused", "pending")
-    if service.strategy in ("rolling", "recreate") or not going.source or not running:
-        return []
+    return running and going.source != "" and service.strategy not in ("rolling", "recreate")
+
+
+def _steps(place: str, steps: Sequence[str], done: int, going: RolloutRow) -> list[Text]:
+    """The steps of a rollout that has such, while it runs: done, current, still to come."""
     lines = []
-    for number, step in enumerate(service.steps):
-        if number < service.step:
+    for number, step in enumerate(steps):
+        if number < done:
             lines.append(Text(f"✔ {step}", style="green"))
-        elif number > service.step:
+        elif number > done:
             lines.append(Text(f"  {step}", style="dim"))
         else:
             line = Text(f"▶ {step}", style="bold")
-            line.append(_waits(service, going), style="yellow")
+            line.append(_waits(place, going), style="yellow")
             lines.append(line)
     return lines
 
 
-def _waits(service: ServiceStatus, going: RolloutRow) -> str:
+def _waits(place: str, going: RolloutRow) -> str:
     match going.waits_for:
         case "person":
-            return f"  waits for you: stackd promote {service.stack}/{service.service}"
+            return f"  waits for you: stackd promote {place}"
         case "time":
             return f"  {span(round(going.pause_left))} left"
         case "analysis":
             return "  waits for its verdict"
     return ""
+
+
+def _toggle(tree: Tree, flag: FlagRow) -> None:
+    """A toggle; under it the way to its share, while it is on it or after it was refused."""
+    branch = tree.add(_feature(flag))
+    going = flag.rollout
+    if flag.phase in ("", "healthy") or going is None:
+        return
+    branch.add(Text(clean(flag.reason)))
+    if going.phase in _ACTIVE:
+        branch.add(_begun(going, flag.reason))
+        if going.phase != "rolling_back":
+            place = f"{flag.stack}/{flag.service}/{flag.feature}"
+            for line in _steps(place, flag.steps, flag.step, going):
+                branch.add(line)
+    for analysis in flag.analyses:
+        leaf = branch.add(_analysis(analysis))
+        for line in _figures(analysis):
+            leaf.add(line)
 
 
 def _analysis(row: AnalysisRow) -> Text:
@@ -241,6 +265,10 @@ def _feature(flag: FlagRow) -> Text:
     if flag.override:
         text.append(f" set by {clean(str(flag.override['by']))}", style="yellow")
         text.append(f", declared {flag.declared / 100:g}%", style="yellow")
+    elif flag.share != flag.declared:
+        text.append(f" of {flag.declared / 100:g}% declared", style="yellow")
+    if flag.phase and flag.phase != "healthy":
+        text.append(f"  {_state(flag.phase)}", style=style_of(flag.phase))
     if flag.rules:
         text.append(f"  {clean('; '.join(flag.rules))}", style="dim")
     if flag.stale:

@@ -72,5 +72,10 @@ def _line(flag: FlagRow) -> tuple[str, ...]:
         "; ".join(flag.rules) or "-",
         flag.since or "-",
         flag.asked or "-",
-        by or ("stale" if flag.stale else ""),
+        by or _standing(flag) or ("stale" if flag.stale else ""),
     )
+
+
+def _standing(flag: FlagRow) -> str:
+    """Where it is on its way to the declared share."""
+    return "" if flag.phase in ("", "healthy") else f"{flag.phase}: {flag.reason}"

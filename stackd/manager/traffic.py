@@ -10,7 +10,7 @@ from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.network import Network, ServiceAddresses
 from stackd.core.model.node import NodeStatus
 from stackd.core.model.release import ContentHead, Stack
-from stackd.core.model.rollout import ServiceState
+from stackd.core.model.rollout import FeatureState, ServiceState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
@@ -36,6 +36,7 @@ LOOP = ControlLoop(
         NodeStatus,
         TrafficEntry,
         FeatureOverride,
+        FeatureState,
     ),
     decide=_decide,
 )

@@ -43,6 +43,7 @@ RECORDS: tuple[type[record.Record], ...] = (
     release.Release,
     release.Revision,
     release.Stack,
+    rollout.FeatureState,
     rollout.ServiceState,
     source.CommitReport,
     source.Repository,

@@ -1,10 +1,16 @@
-"""Feature toggles in running tasks: on every node, changed by hand and by a release, no restart."""
+"""Feature toggles in running tasks: on every node, changed by hand, by a release and by steps, no
+restart."""
 
 import json
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
 
+from stackd.core.traffic.features import bucket
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.stacks import ready
 
@@ -75,3 +81,84 @@ def test_toggles_reach_tasks_on_every_node_without_a_restart(three: Cluster) -> 
     assert cart["asked"], "a task has asked for it"
     assert sorted(row["id"] for row in three.ps("flagged/web")) == tasks, "no task was replaced"
     three.must("rm", "flagged", "--wait")
+
+
+SDK = """
+import json, subprocess, sys
+from openfeature import api
+from openfeature.contrib.provider.ofrep import OFREPProvider
+from openfeature.evaluation_context import EvaluationContext
+[route] = json.loads(subprocess.check_output(["ip", "-j", "route", "show", "default"]))
+gateway = route["gateway"]
+api.set_provider(OFREPProvider(f"http://{gateway}:8016"))
+client = api.get_client()
+keys = (f"user-{n}" for n in range(int(sys.argv[1])))
+print(sum(client.get_boolean_value("cart", False, EvaluationContext(key)) for key in keys))
+"""
+USERS = 100
+STAGED = """
+name: staged
+services:
+  web:
+    image: stackd-demo:1
+    healthcheck: {tcp: {port: 8080}, interval: 1s}
+    features:
+      cart:
+        rollout: SHARE
+        strategy:
+          steps:
+            - {set_weight: 30%}
+            - {pause: {}}
+            - {set_weight: 60%}
+            - analysis: {checks: [{http: {url: URL}, failures: 1}], warm_up: 0s, interval: 1s}
+    deploy: {replicas: 2}
+"""
+
+
+class _Says(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def reached(cluster: Cluster, task: str) -> int:
+    """How many of the users have it, as the OpenFeature SDK in the task's network is told."""
+    pid = str(cluster.container_pid(task))
+    argv = ["nsenter", "--target", pid, "--net", sys.executable, "-c", SDK, str(USERS)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def test_a_staged_toggle_grows_and_goes_back_by_itself(three: Cluster) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Says) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        text = STAGED.replace("URL", f"http://127.0.0.1:{server.server_port}/")
+        assert three.apply(text.replace("SHARE", "0%"), "--wait").code == 0
+        tasks = sorted(row["id"] for row in ready(three, "staged/web", 2))
+        some = sum(bucket("staged", "cart", f"user-{n}") < 3_000 for n in range(USERS))
+        assert 0 < some < USERS
+
+        ran = three.apply(text.replace("SHARE", "100%"), "--wait")
+        assert ran.code == 3, (ran.code, ran.out, ran.err)
+        assert [reached(three, task) for task in tasks] == [some] * 2
+
+        server.status = 500  # type: ignore[attr-defined]
+        ran = three.run("promote", "staged/web/cart", "--wait")
+        assert ran.code == 2, (ran.code, ran.out, ran.err)
+        found = three.status("staged/web")
+        assert found["phase"] == "aborted"
+        assert found["hold"][0].startswith("feature cart at 100% refused: share 100% did not pass")
+        assert [reached(three, task) for task in tasks] == [0] * 2
+
+        server.status = 200  # type: ignore[attr-defined]
+        three.must("retry", "staged/web/cart")
+        assert three.run("wait", "staged/web/cart").code == 3
+        assert three.run("promote", "staged/web/cart", "--wait").code == 0
+        assert [reached(three, task) for task in tasks] == [USERS] * 2
+        server.shutdown()
+    assert sorted(row["id"] for row in three.ps("staged/web")) == tasks, "no task was replaced"
+    three.must("rm", "staged", "--wait")

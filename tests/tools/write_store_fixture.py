@@ -31,7 +31,7 @@ from stackd.core.model.release import (
     ServiceRelease,
     Stack,
 )
-from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
+from stackd.core.model.rollout import FeatureState, Rollout, RolloutPhase, ServiceState
 from stackd.core.model.source import CommitReport, CommitState, Repository, RepositoryStatus, Revert
 from stackd.core.model.stack import ServiceSpec, StackSpec
 from stackd.core.model.states import NodeState, TaskState
@@ -98,6 +98,14 @@ RECORDS: tuple[Record, ...] = (
         stable=REVISION,
         counts={REVISION: 2},
         rollout=Rollout(id="r1", target=REVISION, phase=RolloutPhase.COMPLETE),
+    ),
+    FeatureState(
+        stack="shop",
+        service="web/new_checkout",
+        stable=RevisionId("10%"),
+        former=1_000,
+        weights=FeatureState.reaching(2_500),
+        rollout=Rollout(id="r2", target=RevisionId("100%"), source=RevisionId("10%"), step=1),
     ),
     RegistryLogin(host="registry.example", username="ci", password=b"sealed"),
     CommitReport(repository="shop", commit="c" * 40, state=CommitState.SUCCESS),

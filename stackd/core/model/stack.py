@@ -67,6 +67,8 @@ class StrategyKind(enum.StrEnum):
     BLUE_GREEN = "blue-green"
     SHADOW = "shadow"
     AB = "ab"
+    STAGED = "staged"
+    """Of a feature toggle, not of a service."""
 
     @property
     def weighted(self) -> bool:
@@ -327,6 +329,9 @@ class ServiceSpec(Value, frozen=True, kw_only=True):
     route: Route | None = None
     depends_on: Mapping[str, DependsOn] = msgspec.field(default_factory=dict)
     features: Mapping[str, Feature] = msgspec.field(default_factory=dict)
+    stages: Mapping[str, Strategy] = msgspec.field(default_factory=dict)
+    """How toggles of `features` get to a larger share; one without an entry has it at once. The
+    last step sets the declared share. Nodes do not need it."""
 
 
 class NetworkSpec(Value, frozen=True, kw_only=True):

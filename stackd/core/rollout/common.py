@@ -75,6 +75,8 @@ class Observed:
     """What the analyses of this rollout said when they looked last, by place."""
     barrier: Barrier | None = None
     """How far the group of the service lets it go; None = as far as it can."""
+    former: int = 0
+    """Of a toggle: the share that it goes back to, 0..10000."""
 
     def tally(self, revision: str) -> Tally:
         """The counted tasks of a revision."""

@@ -27,7 +27,7 @@ from stackd.core.model.release import (
     Revision,
     Stack,
 )
-from stackd.core.model.rollout import RolloutPhase, ServiceState
+from stackd.core.model.rollout import FeatureState, RolloutPhase, ServiceState
 from stackd.core.model.states import NodeState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.world import World
@@ -144,6 +144,7 @@ def _stack_records(world: World, head: Stack) -> Iterator[Ref]:
         ContentHead,
         ContentVersion,
         Analysis,
+        FeatureState,
     )
     for table in owned:
         for record in world.all(table):

@@ -18,6 +18,8 @@ def of(policy: Strategy) -> Sequence[RolloutStep]:
             return shadow.steps(policy)
         case StrategyKind.AB:
             return ab.steps(policy)
+        case StrategyKind.STAGED:
+            return policy.steps
         case StrategyKind.ROLLING | StrategyKind.RECREATE:
             return ()
         case never:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
 
 from stackd.core.model.feature import WHOLE, Feature, FeatureRule, FeatureValue
 from stackd.core.spec import scalars
@@ -18,6 +18,7 @@ from stackd.core.spec.fields import (
     matching,
     one_or_many,
 )
+from stackd.core.spec.stages import StagesSection
 
 ATTRIBUTE = r"[A-Za-z_][A-Za-z0-9_.-]{0,62}"
 MAX_FEATURES = 100
@@ -46,6 +47,13 @@ class FeatureSection(Section):
     value: Text | None = None
     otherwise: Text | None = None
     rules: list[RuleSection] | None = None
+    strategy: StagesSection | None = None
+
+    @model_validator(mode="after")
+    def _goes_somewhere(self) -> "FeatureSection":
+        if self.strategy is not None and self.rollout is None:
+            raise fault("strategy takes the toggle to its share: add `rollout: 100%`")
+        return self
 
 
 def _switch(data: Any) -> Any:

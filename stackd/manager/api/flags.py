@@ -1,6 +1,9 @@
 """Feature toggles: `flag ls`, `flag set`, and their rows in `status`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
 
 from stackd.core.model.api import FlagRequest, FlagRow, FlagRows, NameRequest, Text
 from stackd.core.model.event import Event
@@ -8,10 +11,13 @@ from stackd.core.model.feature import WHOLE, Feature, FeatureOverride, in_effect
 from stackd.core.model.node import NodeReport
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Release, Stack
+from stackd.core.model.rollout import FeatureState, RolloutPhase
 from stackd.core.model.times import rfc3339
 from stackd.core.model.world import World
+from stackd.core.rollout import places
+from stackd.core.rollout.phase import service_phase
 from stackd.errors import Unknown
-from stackd.manager.api import names
+from stackd.manager.api import names, underway
 from stackd.manager.loop import Context
 from stackd.wire.control import Caller
 
@@ -93,6 +99,10 @@ def _row(world: World, place: tuple[str, str, str], feature: Feature, now: float
     override = world.get(FeatureOverride, "/".join(place))
     holds = override is not None and override.declared == feature.share
     acts = in_effect(feature, override)
+    staged = _staged(world, place, now)
+    state = world.get(FeatureState, "/".join(place))
+    if state is not None and not holds:
+        acts = msgspec.structs.replace(feature, share=state.share)
     since = _since(world, place, feature)
     reports = [*world.all(NodeReport)]
     settled = acts.share in (0, WHOLE) and not feature.rules and not holds
@@ -113,7 +123,29 @@ def _row(world: World, place: tuple[str, str, str], feature: Feature, now: float
         since=rfc3339(since),
         asked=rfc3339(max(r.asked.get("/".join(place), 0.0) for r in reports) if reports else 0),
         stale=settled and now - since > STALE,
+        **staged,
     )
+
+
+def _staged(world: World, place: tuple[str, str, str], now: float) -> Mapping[str, Any]:
+    """The way of a toggle with stages to its declared share, as fields of its row."""
+    stack, service, name = place
+    part = places.declared(world.release(stack), f"{service}/{name}")
+    if part is None:
+        return {}
+    steps = tuple(step.words for step in part.spec.strategy.steps)
+    phase, reason = service_phase(world, stack, f"{service}/{name}", now)
+    state = world.get(FeatureState, "/".join(place))
+    rollout = state.rollout if state is not None else None
+    done = rollout is None or rollout.phase is RolloutPhase.COMPLETE
+    return {
+        "steps": steps,
+        "step": len(steps) if rollout is None or done else min(rollout.step, len(steps) - 1),
+        "phase": phase.value,
+        "reason": reason,
+        "rollout": underway.rollout_row(world, state, now) if state is not None else None,
+        "analyses": tuple(underway.analysis_rows(world, state)) if state is not None else (),
+    }
 
 
 def _since(world: World, place: tuple[str, str, str], feature: Feature) -> float:

@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 
 from stackd.core.model.api.base import Answer
+from stackd.core.model.api.underway import AnalysisRow, RolloutRow
 from stackd.core.model.feature import WHOLE, FeatureValue
 from stackd.core.model.record import Value
 
@@ -38,6 +39,15 @@ class FlagRow(Answer, frozen=True, kw_only=True):
     """When a task last asked for it, to the minute, as far as agents have run; '' = never."""
     stale: bool
     """It has reached everybody or nobody for 30 days: nothing asks for it any more, or should."""
+    steps: tuple[str, ...] = ()
+    """How it gets to its declared share; none = at once."""
+    step: int = 0
+    """Steps that are done: `steps[step]` is the current one."""
+    phase: str = ""
+    """Where it stands on that way, as of a service; '' without steps."""
+    reason: str = ""
+    rollout: RolloutRow | None = None
+    analyses: tuple[AnalysisRow, ...] = ()
 
 
 class FlagRows(Answer, frozen=True, kw_only=True):

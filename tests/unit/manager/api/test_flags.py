@@ -5,8 +5,10 @@ import pytest
 
 from stackd.core.model.api import FlagRequest, FlagRow, NameRequest
 from stackd.core.model.feature import Feature, FeatureOverride, FeatureRule, FeatureValue
-from stackd.core.model.ids import NodeId
+from stackd.core.model.ids import NodeId, RevisionId
 from stackd.core.model.node import NodeReport
+from stackd.core.model.rollout import FeatureState, Rollout
+from stackd.core.model.stack import Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.model.traffic import TrafficEntry
 from stackd.errors import Refused
 from stackd.manager.api.flags import STALE, FlagApi
@@ -117,3 +119,28 @@ def test_toggles_survive_being_stored() -> None:
     again = msgspec.json.decode(msgspec.json.encode(entry), type=TrafficEntry)
     assert again == entry
     assert [type(f.value) for f in again.features.values()] == [bool, int, float, str]
+
+
+async def test_where_a_toggle_with_stages_stands() -> None:
+    steps = (SetWeight(weight=100), Pause(), SetWeight(weight=10_000))
+    stages = {"cart": Strategy(kind=StrategyKind.STAGED, steps=steps)}
+    async with Harness() as on:
+        await declared(on, stack(service(features=FLAGS, stages=stages)))
+        rollout = Rollout(
+            id="r", target=RevisionId("100%"), source=RevisionId("0%"), step=1, waits=True,
+            reason="step 2 of 3: pause until promoted", by="ann", started=NOW,
+        )  # fmt: skip
+        state = FeatureState(
+            stack="shop", service="web/cart", stable=RevisionId("0%"), rollout=rollout,
+            weights=FeatureState.reaching(100),
+        )  # fmt: skip
+        on.world.apply(state, on.world.revision)
+        found = (await rows(on))["cart"]
+        status = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop"), CALLER)
+    assert (found.share, found.declared, found.phase) == (100, 1_000, "paused")
+    assert found.reason == "0% -> 100%: step 2 of 3: pause until promoted"
+    assert found.steps[found.step] == "pause until promoted"
+    assert found.steps == ("set_weight 1%", "pause until promoted", "set_weight 100%")
+    assert found.rollout is not None
+    assert found.rollout.waits_for == "person"
+    assert status.stacks[0].services[0].features[0] == found
