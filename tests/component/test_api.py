@@ -21,7 +21,7 @@ from stackd.core.model.feature import Feature
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.rollout import FeatureState, Rollout, RolloutPhase, ServiceState
 from stackd.core.model.source import Repository, RepositoryStatus
-from stackd.core.model.stack import SetWeight, Strategy, StrategyKind
+from stackd.core.model.strategy import SetWeight, Strategy, StrategyKind
 from stackd.errors import Refused, Stale, Unknown
 from stackd.manager.access import Access
 from stackd.manager.api.deploying import DeployApi

@@ -23,12 +23,12 @@ from stackd.core.model.feature import Feature, FeatureOverride
 from stackd.core.model.record import Delete, ref
 from stackd.core.model.release import Hold
 from stackd.core.model.rollout import FeatureState, Rollout, RolloutPhase
-from stackd.core.model.stack import (
+from stackd.core.model.stack import ServiceSpec
+from stackd.core.model.strategy import (
     Analyse,
     OnFailure,
     Pause,
     RolloutStep,
-    ServiceSpec,
     SetWeight,
     Strategy,
     StrategyKind,

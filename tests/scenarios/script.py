@@ -37,20 +37,23 @@ from stackd.core.model.record import Delete, ref
 from stackd.core.model.release import Override
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import (
-    Amount,
-    Analyse,
     Constraint,
     DependsOn,
-    Matcher,
     Mode,
-    OnFailure,
-    Pause,
     Placement,
-    Preview,
     RestartCondition,
     RestartPolicy,
-    RolloutStep,
     ServiceSpec,
+)
+from stackd.core.model.states import Availability, NodeState
+from stackd.core.model.strategy import (
+    Amount,
+    Analyse,
+    Matcher,
+    OnFailure,
+    Pause,
+    Preview,
+    RolloutStep,
     SetMatch,
     SetMirror,
     SetScale,
@@ -58,7 +61,6 @@ from stackd.core.model.stack import (
     Strategy,
     StrategyKind,
 )
-from stackd.core.model.states import Availability, NodeState
 from stackd.core.model.traffic import Steering, TrafficEntry
 from stackd.core.rollout import asked, commands, freezing, goback, places
 from stackd.core.rollout.outcome import Goal, outcome

@@ -10,7 +10,7 @@ from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.api.simulation import SimulatedStep
 from stackd.core.model.event import Event
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import Analyse, Pause, RolloutStep
+from stackd.core.model.strategy import Analyse, Pause, RolloutStep
 from stackd.core.model.world import World
 from stackd.core.rollout import asked, places, steps
 

@@ -13,7 +13,8 @@ import msgspec
 from stackd.core.model.feature import Feature
 from stackd.core.model.ids import RevisionId, TaskId, service_key
 from stackd.core.model.record import Record, Value
-from stackd.core.model.stack import AppProtocol, Matcher, Preview, Route
+from stackd.core.model.stack import AppProtocol, Route
+from stackd.core.model.strategy import Matcher, Preview
 from stackd.core.model.variants import UserGoal
 
 TOTAL = 10_000

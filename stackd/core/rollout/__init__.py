@@ -6,7 +6,7 @@ step functions; `commands` are what people may ask; `phase` and `outcome` tell w
 
 from collections.abc import Mapping
 
-from stackd.core.model.stack import StrategyKind
+from stackd.core.model.strategy import StrategyKind
 from stackd.core.rollout import ab, bluegreen, canary, recreate, rolling, shadow, staged
 from stackd.core.rollout.common import StrategyStep
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.ids import RevisionId, service_key
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import Analyse, Strategy, StrategyKind
+from stackd.core.model.strategy import Analyse, Strategy, StrategyKind
 from stackd.core.model.variants import UserGoal
 from stackd.core.model.world import World
 from stackd.core.rollout import answers, places, steps

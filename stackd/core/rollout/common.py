@@ -10,7 +10,7 @@ import msgspec
 
 from stackd.core.model.analysis import Judgement
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import Strategy
+from stackd.core.model.strategy import Strategy
 from stackd.core.model.traffic import Steering
 
 UNSTEERED = Steering()

@@ -7,7 +7,7 @@ import msgspec
 
 from stackd.core.model.release import Hold
 from stackd.core.model.rollout import FeatureState, Rollout, RolloutPhase
-from stackd.core.model.stack import OnFailure
+from stackd.core.model.strategy import OnFailure
 from stackd.core.rollout import stepback, steps
 from stackd.core.rollout.common import awake
 from stackd.core.rollout.look import Look

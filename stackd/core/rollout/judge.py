@@ -10,8 +10,9 @@ import msgspec
 
 from stackd.core.model.analysis import Judgement, Verdict
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import RestartCondition, ServiceSpec, Strategy, StrategyKind
+from stackd.core.model.stack import RestartCondition, ServiceSpec
 from stackd.core.model.states import TaskState
+from stackd.core.model.strategy import Strategy, StrategyKind
 from stackd.core.model.world import TaskView
 from stackd.core.rollout import asked
 from stackd.core.rollout.common import Observed

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from stackd.core.model.container import ContainerSpec
 from stackd.core.model.release import Release, ServiceRelease
 from stackd.core.model.rollout import FeatureState, ServiceState
-from stackd.core.model.stack import DependsOn, OnFailure, ServiceSpec
+from stackd.core.model.stack import DependsOn, ServiceSpec
+from stackd.core.model.strategy import OnFailure
 from stackd.core.model.world import World
 from stackd.core.rollout.staged import named
 

@@ -14,7 +14,7 @@ from stackd.core.model.ids import RevisionId, service_key
 from stackd.core.model.record import Change, Delete, Put, Record, Ref, ref
 from stackd.core.model.release import Freeze, Hold, Override, Release, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import OnFailure
+from stackd.core.model.strategy import OnFailure
 from stackd.core.model.world import World
 from stackd.core.rollout import (
     STRATEGIES,

@@ -11,7 +11,7 @@ from typing import assert_never
 from stackd.core.model import fit
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.rollout import FeatureState, Rollout
-from stackd.core.model.stack import (
+from stackd.core.model.strategy import (
     Analyse,
     Pause,
     RolloutStep,

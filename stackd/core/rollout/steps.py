@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from stackd.core.model.stack import RolloutStep, Strategy, StrategyKind
+from stackd.core.model.strategy import RolloutStep, Strategy, StrategyKind
 from stackd.core.rollout import ab, bluegreen, canary, shadow
 
 

@@ -13,7 +13,7 @@ from typing import assert_never
 import msgspec
 
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import (
+from stackd.core.model.strategy import (
     Analyse,
     Pause,
     RolloutStep,

@@ -11,7 +11,8 @@ from typing import TypeVar
 from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.container import ContainerSpec, Grant, Mount, MountKind, Resources
 from stackd.core.model.release import ContentKind
-from stackd.core.model.stack import DependsOn, Mode, ServiceSpec, Strategy, StrategyKind
+from stackd.core.model.stack import DependsOn, Mode, ServiceSpec
+from stackd.core.model.strategy import Strategy, StrategyKind
 from stackd.core.spec import (
     contents,
     deploy,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from stackd.core.model.analysis import AnalysisPolicy
-from stackd.core.model.stack import StrategyKind
+from stackd.core.model.strategy import StrategyKind
 from stackd.core.model.traffic import TOTAL
 from stackd.core.spec import analysis, steps
 from stackd.core.spec.analysis import AnalysisSection, CompareSection

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from stackd.core.model.analysis import AnalysisPolicy
-from stackd.core.model.stack import OnFailure, RolloutStep, SetWeight, Strategy, StrategyKind
+from stackd.core.model.strategy import OnFailure, RolloutStep, SetWeight, Strategy, StrategyKind
 from stackd.core.spec import steps
 from stackd.core.spec.analysis import AnalysisSection, LimitsSection
 from stackd.core.spec.fields import Section, choice, seconds

@@ -7,14 +7,8 @@ from msgspec.structs import replace
 from pydantic import BeforeValidator, Field, model_validator
 
 from stackd.core.model.analysis import AnalysisPolicy
-from stackd.core.model.stack import (
-    MAX_TASKS,
-    Amount,
-    OnFailure,
-    Preview,
-    Strategy,
-    StrategyKind,
-)
+from stackd.core.model.stack import MAX_TASKS
+from stackd.core.model.strategy import Amount, OnFailure, Preview, Strategy, StrategyKind
 from stackd.core.spec import goals, matchers, steps
 from stackd.core.spec.analysis import AnalysisSection
 from stackd.core.spec.fields import (

@@ -18,8 +18,9 @@ from stackd.core.model.node import NodeStatus
 from stackd.core.model.record import Delete, Ref, ref
 from stackd.core.model.release import ContentHead, ContentKind, Stack
 from stackd.core.model.rollout import FeatureState, Rollout, ServiceState
-from stackd.core.model.stack import ServiceSpec, StrategyKind
+from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.states import Leaving, NodeState, TaskState
+from stackd.core.model.strategy import StrategyKind
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.traffic import Endpoint, EndpointState, IngressPort, Steering, TrafficEntry
 from stackd.core.model.world import TaskView, World

@@ -7,7 +7,7 @@ from stackd.core.model.analysis import Analysis, Run
 from stackd.core.model.api import AnalysisRow, RolloutRow, VariantsRow
 from stackd.core.model.event import Event
 from stackd.core.model.rollout import Rollout, ServiceState
-from stackd.core.model.stack import Analyse
+from stackd.core.model.strategy import Analyse
 from stackd.core.model.times import rfc3339
 from stackd.core.model.traffic import Steering
 from stackd.core.model.world import World

@@ -27,15 +27,9 @@ from stackd.core.model.record import Delete, Put
 from stackd.core.model.release import Release, ServiceRelease, Stack
 from stackd.core.model.requests import Batch, Count, Measured, Variant
 from stackd.core.model.rollout import FeatureState, Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import (
-    Analyse,
-    ServiceSpec,
-    SetWeight,
-    StackSpec,
-    Strategy,
-    StrategyKind,
-)
+from stackd.core.model.stack import ServiceSpec, StackSpec
 from stackd.core.model.states import NodeState, TaskState
+from stackd.core.model.strategy import Analyse, SetWeight, Strategy, StrategyKind
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.variants import GoalVerdict, Tried, UserGoal
 from stackd.core.model.world import World

@@ -10,16 +10,8 @@ from stackd.core.model.api.simulation import SimulationAnswer
 from stackd.core.model.container import ContainerSpec, Resources
 from stackd.core.model.event import Event
 from stackd.core.model.feature import Feature
-from stackd.core.model.stack import (
-    Amount,
-    Analyse,
-    DependsOn,
-    Pause,
-    ServiceSpec,
-    SetWeight,
-    Strategy,
-    StrategyKind,
-)
+from stackd.core.model.stack import DependsOn, ServiceSpec
+from stackd.core.model.strategy import Amount, Analyse, Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.model.task import Task
 from stackd.core.model.world import World
 from stackd.core.plan import records

@@ -3,7 +3,8 @@
 from stackd.core.model.feature import Feature
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.release import Hold
-from stackd.core.model.stack import Pause, ServiceSpec, SetWeight, Strategy, StrategyKind
+from stackd.core.model.stack import ServiceSpec
+from stackd.core.model.strategy import Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.plan import changes as kinds
 from stackd.core.plan.make import make_plan
 from tests.fakes.stacks import NOW, declare, deployed, put, service, stack

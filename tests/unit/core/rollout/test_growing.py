@@ -6,7 +6,8 @@ from stackd.core.model.feature import Feature, FeatureOverride
 from stackd.core.model.record import ref
 from stackd.core.model.release import Hold
 from stackd.core.model.rollout import FeatureState, Phase
-from stackd.core.model.stack import Pause, ServiceSpec, SetWeight, Strategy, StrategyKind
+from stackd.core.model.stack import ServiceSpec
+from stackd.core.model.strategy import Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.rollout import commands, places
 from stackd.core.rollout.phase import service_phase

@@ -8,9 +8,9 @@ from stackd.core.model.ids import RevisionId
 from stackd.core.model.record import Put
 from stackd.core.model.release import Hold, Override
 from stackd.core.model.rollout import RolloutPhase, ServiceState
-from stackd.core.model.stack import (
+from stackd.core.model.stack import DependsOn
+from stackd.core.model.strategy import (
     Analyse,
-    DependsOn,
     Matcher,
     OnFailure,
     SetMatch,

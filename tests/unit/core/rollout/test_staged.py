@@ -7,7 +7,7 @@ import msgspec
 from stackd.core.model.analysis import AnalysisPolicy, OnInconclusive, Verdict
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.rollout import FeatureState, Rollout
-from stackd.core.model.stack import Analyse, Pause, SetWeight, Strategy, StrategyKind
+from stackd.core.model.strategy import Analyse, Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.rollout import staged
 from stackd.core.rollout.common import UNSTEERED, Observed, Step
 from tests.unit.core.rollout.cases import NOW, rollout, said

@@ -3,7 +3,7 @@
 import pytest
 
 from stackd.core.model.analysis import CheckKind
-from stackd.core.model.stack import Analyse, OnFailure, Pause, SetWeight, Strategy, StrategyKind
+from stackd.core.model.strategy import Analyse, OnFailure, Pause, SetWeight, Strategy, StrategyKind
 from tests.unit.core.spec.stacks import faults, service
 
 HTTP = "ports: [{target: 80, published: 80, app_protocol: http}]"

@@ -12,8 +12,9 @@ from stackd.core.model.node import NodeStatus
 from stackd.core.model.record import Put, Ref, ref
 from stackd.core.model.release import ContentHead, ContentKind
 from stackd.core.model.rollout import Rollout, ServiceState
-from stackd.core.model.stack import AppProtocol, Port, Route, Strategy, StrategyKind
+from stackd.core.model.stack import AppProtocol, Port, Route
 from stackd.core.model.states import Leaving, NodeState, TaskState
+from stackd.core.model.strategy import Strategy, StrategyKind
 from stackd.core.model.task import TaskDesired, TaskStatus
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.variants import UserGoal

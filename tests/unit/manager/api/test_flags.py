@@ -8,7 +8,7 @@ from stackd.core.model.feature import Feature, FeatureOverride, FeatureRule, Fea
 from stackd.core.model.ids import NodeId, RevisionId
 from stackd.core.model.node import NodeReport
 from stackd.core.model.rollout import FeatureState, Rollout
-from stackd.core.model.stack import Pause, SetWeight, Strategy, StrategyKind
+from stackd.core.model.strategy import Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.model.traffic import TrafficEntry
 from stackd.errors import Refused
 from stackd.manager.api.flags import STALE, FlagApi
