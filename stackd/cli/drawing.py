@@ -110,8 +110,8 @@ def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
             leaf = branch.add(_goal(service.variants))
             for variant in service.variants.variants:
                 leaf.add(_variant(variant))
-    for flag in service.features:
-        _toggle(branch, flag)
+    for toggle in service.features:
+        _toggle(branch, toggle)
     for hold in service.hold:
         branch.add(Text(clean(hold), style="yellow"))
     for revision in service.revisions:
@@ -168,20 +168,20 @@ def _waits(place: str, going: RolloutRow) -> str:
     return ""
 
 
-def _toggle(tree: Tree, flag: FlagRow) -> None:
+def _toggle(tree: Tree, toggle: FlagRow) -> None:
     """A toggle; under it the way to its share, while it is on it or after it was refused."""
-    branch = tree.add(_feature(flag))
-    going = flag.rollout
-    if flag.phase in ("", "healthy") or going is None:
+    branch = tree.add(_toggle_line(toggle))
+    going = toggle.rollout
+    if toggle.phase in ("", "healthy") or going is None:
         return
-    branch.add(Text(clean(flag.reason)))
+    branch.add(Text(clean(toggle.reason)))
     if going.phase in _ACTIVE:
-        branch.add(_begun(going, flag.reason))
+        branch.add(_begun(going, toggle.reason))
         if going.phase != "rolling_back":
-            place = f"{flag.stack}/{flag.service}/{flag.feature}"
-            for line in _steps(place, flag.steps, flag.step, going):
+            place = f"{toggle.stack}/{toggle.service}/{toggle.feature}"
+            for line in _steps(place, toggle.steps, toggle.step, going):
                 branch.add(line)
-    for analysis in flag.analyses:
+    for analysis in toggle.analyses:
         leaf = branch.add(_analysis(analysis))
         for line in _figures(analysis):
             leaf.add(line)
@@ -259,19 +259,19 @@ def _share(found: Span) -> str:
     return f"{found.value:.2%} [{found.low:.2%}, {found.high:.2%}]"
 
 
-def _feature(flag: FlagRow) -> Text:
-    text = Text(f"feature {flag.feature} ", style="")
-    text.append(f"{flag.share / 100:g}%", style="bold")
-    if flag.override:
-        text.append(f" set by {clean(str(flag.override['by']))}", style="yellow")
-        text.append(f", declared {flag.declared / 100:g}%", style="yellow")
-    elif flag.share != flag.declared:
-        text.append(f" of {flag.declared / 100:g}% declared", style="yellow")
-    if flag.phase and flag.phase != "healthy":
-        text.append(f"  {_state(flag.phase)}", style=style_of(flag.phase))
-    if flag.rules:
-        text.append(f"  {clean('; '.join(flag.rules))}", style="dim")
-    if flag.stale:
+def _toggle_line(toggle: FlagRow) -> Text:
+    text = Text(f"toggle {toggle.feature} ", style="")
+    text.append(f"{toggle.share / 100:g}%", style="bold")
+    if toggle.override:
+        text.append(f" set by {clean(str(toggle.override['by']))}", style="yellow")
+        text.append(f", declared {toggle.declared / 100:g}%", style="yellow")
+    elif toggle.share != toggle.declared:
+        text.append(f" of {toggle.declared / 100:g}% declared", style="yellow")
+    if toggle.phase and toggle.phase != "healthy":
+        text.append(f"  {_state(toggle.phase)}", style=style_of(toggle.phase))
+    if toggle.rules:
+        text.append(f"  {clean('; '.join(toggle.rules))}", style="dim")
+    if toggle.stale:
         text.append("  stale", style="yellow")
     return text
 

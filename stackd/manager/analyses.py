@@ -19,7 +19,7 @@ from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids, earliest
 from stackd.core.model.record import Delete, ref
 from stackd.core.model.release import Stack
-from stackd.core.model.rollout import FeatureState, ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.variants import Tried, Variants
 from stackd.core.model.world import World
 from stackd.core.rollout import asked
@@ -86,7 +86,7 @@ class Analyses:
 
     def loop(self) -> ControlLoop:
         """To be run by the leader."""
-        watches = (ServiceState, FeatureState, Stack, Analysis)
+        watches = (ServiceState, ToggleState, Stack, Analysis)
         return ControlLoop("analyses", watches, Keyed(concerned.services, self.decide))
 
     def decide(self, world: World, service: str, now: float, ids: Ids) -> Decision:
@@ -123,7 +123,7 @@ class Analyses:
             looked = replace(looked, variants=self._counted(found, known, draft.now))
             wake_at = earliest(wake_at, draft.now + COUNTED_EVERY)
         if looked != known:
-            table = ServiceState if found.key == found.service else FeatureState
+            table = ServiceState if found.key == found.service else ToggleState
             draft.group([looked], [ref(table, found.key)])
         return wake_at
 

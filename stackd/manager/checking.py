@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stackd.core.model.analysis import Analysis, Check
 from stackd.core.model.release import Stack
-from stackd.core.model.rollout import FeatureState, ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.world import World
 from stackd.core.rollout import asked
 from stackd.manager.analyses import Answers, Place
@@ -35,7 +35,7 @@ class Checks:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(mode=0o711)
         tables = self._context.tables
-        subscription = tables.subscribe(ServiceState, FeatureState, Stack, Analysis)
+        subscription = tables.subscribe(ServiceState, ToggleState, Stack, Analysis)
         try:
             async with asyncio.TaskGroup() as group:
                 while True:

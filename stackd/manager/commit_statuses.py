@@ -16,7 +16,7 @@ from stackd.aio.loop import forever
 from stackd.core.model.event import Event
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Hold, Release, Stack
-from stackd.core.model.rollout import FeatureState, ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.source import CommitReport, CommitState, Repository, RepositoryStatus
 from stackd.core.model.task import TaskStatus
 from stackd.core.rollout import reported
@@ -35,7 +35,7 @@ WATCHED = (
     Stack,
     Release,
     ServiceState,
-    FeatureState,
+    ToggleState,
     Hold,
     TaskStatus,
 )

@@ -4,25 +4,25 @@ from collections.abc import Iterator
 
 from stackd.core.model.analysis import Analysis
 from stackd.core.model.decision import Dirty
-from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.ids import service_key
 from stackd.core.model.network import ServiceAddresses
 from stackd.core.model.node import Node, NodeStatus
 from stackd.core.model.record import Ref
 from stackd.core.model.release import Freeze, Hold, Override, Stack
-from stackd.core.model.rollout import FeatureState, ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.stack import Mode
 from stackd.core.model.states import NodeState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.toggle import ToggleOverride
 from stackd.core.model.world import World
 
 TASK_TABLES = (Task.TABLE, TaskDesired.TABLE, TaskStatus.TABLE)
 _NODE_TABLES = (Node.TABLE, NodeStatus.TABLE)
 _SERVICE_TABLES = (
     ServiceState.TABLE,
-    FeatureState.TABLE,
+    ToggleState.TABLE,
     Override.TABLE,
-    FeatureOverride.TABLE,
+    ToggleOverride.TABLE,
     ServiceAddresses.TABLE,
     Analysis.TABLE,
     Hold.TABLE,

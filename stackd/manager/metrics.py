@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 from stackd.core.model.node import NodeReport, NodeStatus
 from stackd.core.model.release import Release, Stack
-from stackd.core.model.rollout import FeatureState, ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.task import Task
 from stackd.store.tables import Tables
 
@@ -70,7 +70,7 @@ class ManagerMetrics(Collector):
             "stackd_rollouts", "Rollouts by phase", labels=["stack", "service", "phase"]
         )
         world = self._tables.world
-        for state in (*world.all(ServiceState), *world.all(FeatureState)):
+        for state in (*world.all(ServiceState), *world.all(ToggleState)):
             if state.rollout is not None:
                 family.add_metric([state.stack, state.service, state.rollout.phase.value], 1)
         return family

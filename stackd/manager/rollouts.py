@@ -5,12 +5,12 @@ store (`core.rollout.removal`)."""
 from stackd.core.model.analysis import Analysis
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.draft import Ids, join
-from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.network import VolumeBinding
 from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.release import Freeze, Hold, Override, Stack
-from stackd.core.model.rollout import FeatureState, ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.toggle import ToggleOverride
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
 from stackd.core.rollout import growing, removal, service
@@ -20,10 +20,10 @@ from stackd.manager.loop import ControlLoop
 
 WATCHES = (
     ServiceState,
-    FeatureState,
+    ToggleState,
     Stack,
     Override,
-    FeatureOverride,
+    ToggleOverride,
     Hold,
     Freeze,
     Task,

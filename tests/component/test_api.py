@@ -17,11 +17,11 @@ from jsonschema import Draft202012Validator
 
 from stackd.core.model.access import Scope
 from stackd.core.model.api import TokenCreateRequest
-from stackd.core.model.feature import Feature
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.rollout import FeatureState, Rollout, RolloutPhase, ServiceState
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState, ToggleState
 from stackd.core.model.source import Repository, RepositoryStatus
 from stackd.core.model.strategy import SetWeight, Strategy, StrategyKind
+from stackd.core.model.toggle import Toggle
 from stackd.errors import Refused, Stale, Unknown
 from stackd.manager.access import Access
 from stackd.manager.api.deploying import DeployApi
@@ -184,11 +184,11 @@ async def staged(on: Harness) -> None:
     assert release is not None
     part = release.services["web"]
     policy = Strategy(kind=StrategyKind.STAGED, steps=(SetWeight(weight=1000),))
-    features = {"cart": Feature(share=1000)}
+    features = {"cart": Toggle(share=1000)}
     spec = msgspec.structs.replace(part.spec, features=features, stages={"cart": policy})
     services = {**release.services, "web": msgspec.structs.replace(part, spec=spec)}
-    at, weights = RevisionId("10%"), FeatureState.reaching(1000)
-    state = FeatureState(stack="shop", service="web/cart", stable=at, weights=weights, former=1000)
+    at, weights = RevisionId("10%"), ToggleState.reaching(1000)
+    state = ToggleState(stack="shop", service="web/cart", stable=at, weights=weights, former=1000)
     await on.put(msgspec.structs.replace(release, services=services), state)
 
 

@@ -19,10 +19,9 @@ from stackd.core.model.analysis import (
     Run,
     Verdict,
 )
-from stackd.core.model.feature import Feature, FeatureOverride
 from stackd.core.model.record import Delete, ref
 from stackd.core.model.release import Hold
-from stackd.core.model.rollout import FeatureState, Rollout, RolloutPhase
+from stackd.core.model.rollout import Rollout, RolloutPhase, ToggleState
 from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.strategy import (
     Analyse,
@@ -33,6 +32,7 @@ from stackd.core.model.strategy import (
     Strategy,
     StrategyKind,
 )
+from stackd.core.model.toggle import Toggle, ToggleOverride
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.rollout import asked, commands
 from stackd.core.rollout.pauses import ACTIVE
@@ -115,8 +115,8 @@ class Watched(Simulation):
         self.told = 0
 
     @property
-    def state(self) -> FeatureState:
-        found = self.world.get(FeatureState, KEY)
+    def state(self) -> ToggleState:
+        found = self.world.get(ToggleState, KEY)
         assert found is not None
         return found
 
@@ -129,11 +129,11 @@ class Watched(Simulation):
 
     @property
     def by_hand(self) -> bool:
-        return self.world.get(FeatureOverride, KEY) is not None
+        return self.world.get(ToggleOverride, KEY) is not None
 
     def release(self) -> None:
         spec: ServiceSpec = web(
-            features={"cart": Feature(share=self.share)},
+            features={"cart": Toggle(share=self.share)},
             stages={"cart": stages(self.policy, self.share)},
         )
         self.deploy("shop", {"web": (spec, self.image)})
@@ -142,7 +142,7 @@ class Watched(Simulation):
         return self._analyses_report() or super()._agents_report()
 
     def _analyses_report(self) -> bool:
-        state = self.world.get(FeatureState, KEY)
+        state = self.world.get(ToggleState, KEY)
         if state is None or state.rollout is None:
             return False
         rollout, policy = state.rollout, stages(self.policy, self.share)
@@ -162,7 +162,7 @@ class Watched(Simulation):
         return True
 
     def check(self) -> None:
-        state = self.world.get(FeatureState, KEY)
+        state = self.world.get(ToggleState, KEY)
         if state is None:
             return
         assert sum(state.weights.values()) == 10_000
@@ -192,14 +192,14 @@ class Watched(Simulation):
                 self.restart_manager()
             case "by hand":
                 self.write(
-                    FeatureOverride(
+                    ToggleOverride(
                         stack="shop", service="web", feature="cart", share=move.share,
                         declared=self.share, by="ann", at=self.now,
                     )
                 )  # fmt: skip
             case "as declared":
                 if self.by_hand:
-                    self.write(Delete(ref=ref(FeatureOverride, KEY)))
+                    self.write(Delete(ref=ref(ToggleOverride, KEY)))
             case verb:
                 self.ask(verb)
 

@@ -12,7 +12,7 @@ Commands (one a line, `#` comments):
     rollback SERVICE [TO],  rollback-stack [N]
     freeze STACK|* SECONDS (0 = no end) REASON,  unfreeze STACK|*
     scale SERVICE N,  remove,  restart-manager,  advance SECONDS
-    flag SERVICE/FEATURE PERCENT|declared    a share set by hand
+    flag SERVICE/TOGGLE PERCENT|declared    a share set by hand
 After each block: the events since the block before, then each service's phase and tasks.
 """
 
@@ -32,7 +32,6 @@ from stackd.core.model.analysis import (
     Verdict,
 )
 from stackd.core.model.container import Mount, MountKind
-from stackd.core.model.feature import Feature, FeatureOverride
 from stackd.core.model.record import Delete, ref
 from stackd.core.model.release import Override
 from stackd.core.model.rollout import ServiceState
@@ -61,6 +60,7 @@ from stackd.core.model.strategy import (
     Strategy,
     StrategyKind,
 )
+from stackd.core.model.toggle import Toggle, ToggleOverride
 from stackd.core.model.traffic import Steering, TrafficEntry
 from stackd.core.rollout import asked, commands, freezing, goback, places
 from stackd.core.rollout.outcome import Goal, outcome
@@ -160,17 +160,17 @@ class _Scenario:
         )
 
     def do_flag(self, name: str, percent: str) -> None:
-        service, feature = name.split("/")
-        declared = self.specs[service][0].features[feature].share
+        service, toggle = name.split("/")
+        declared = self.specs[service][0].features[toggle].share
         key = f"{STACK}/{name}"
         if percent == "declared":
-            self.sim.write(Delete(ref=ref(FeatureOverride, key)))
+            self.sim.write(Delete(ref=ref(ToggleOverride, key)))
             return
         self.sim.write(
-            FeatureOverride(
+            ToggleOverride(
                 stack=STACK,
                 service=service,
-                feature=feature,
+                feature=toggle,
                 share=round(float(percent) * 100),
                 declared=declared,
                 by="ann",
@@ -407,7 +407,7 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
                 fields["container"] = msgspec.structs.replace(base, mounts=(mount,))
             case "toggle":
                 name, share, *stages = value.split(":")
-                fields["features"] = {name: Feature(share=round(float(share) * 100))}
+                fields["features"] = {name: Toggle(share=round(float(share) * 100))}
                 fields["stages"] = {name: _stages(*stages)} if stages else {}
             case _:
                 raise AssertionError(f"unknown option {key}")

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from stackd.core.model.analysis import Analysis
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.draft import Ids, join
-from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.network import Network, ServiceAddresses
 from stackd.core.model.record import Ref
 from stackd.core.model.release import Hold, Override, Stack
-from stackd.core.model.rollout import FeatureState, ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.states import TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.toggle import ToggleOverride
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
 from stackd.core.network import allocate
@@ -84,7 +84,7 @@ def loops() -> Sequence[Loop]:
     counts = frozenset({ServiceState.TABLE, Stack.TABLE, Override.TABLE, *TASK})
     places = frozenset({Stack.TABLE, ServiceState.TABLE, Network.TABLE, *TASK})
     entries = frozenset({*places, ServiceAddresses.TABLE, TrafficEntry.TABLE})
-    toggles = frozenset({FeatureState.TABLE, FeatureOverride.TABLE})
+    toggles = frozenset({ToggleState.TABLE, ToggleOverride.TABLE})
     answers = frozenset({Hold.TABLE, TrafficEntry.TABLE, Analysis.TABLE})
     return (
         Loop(counts | answers | toggles, _moved, _rollout),

@@ -22,7 +22,7 @@ from stackd.core.model.analysis import (
 from stackd.core.model.api.simulation import Assumed, SimulationAnswer
 from stackd.core.model.ids import RevisionId, service_key
 from stackd.core.model.release import Digest
-from stackd.core.model.rollout import FeatureState, Rollout, RolloutPhase, ServiceState
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState, ToggleState
 from stackd.core.model.states import TaskState
 from stackd.core.model.world import World
 from stackd.core.plan import records
@@ -150,7 +150,7 @@ class Play:
                     return True
             elif state is None or _under_way(state) or self._waits(state):
                 return True
-        return any(_under_way(s) for s in self._states() if isinstance(s, FeatureState))
+        return any(_under_way(s) for s in self._states() if isinstance(s, ToggleState))
 
     def _waits(self, state: ServiceState) -> bool:
         """Its turn may still come."""

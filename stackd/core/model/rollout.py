@@ -112,8 +112,8 @@ class ServiceState(Record, frozen=True, kw_only=True):
         return service_key(self.stack, self.service)
 
 
-class FeatureState(ServiceState, frozen=True, kw_only=True):
-    """What is wanted of a toggle with stages: `service` is `SERVICE/FEATURE`, its revisions are the
+class ToggleState(ServiceState, frozen=True, kw_only=True):
+    """What is wanted of a toggle with stages: `service` is `SERVICE/TOGGLE`, its revisions are the
     shares it was declared with (`10%`), and `weights` say whom it reaches now.
 
     Invariant: nodes give the share that this says, unless one is set by hand.

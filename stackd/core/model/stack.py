@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import msgspec
 
 from stackd.core.model.container import ContainerSpec
-from stackd.core.model.feature import Feature
 from stackd.core.model.record import Value
 from stackd.core.model.strategy import Strategy
+from stackd.core.model.toggle import Toggle
 
 MAX_TASKS = 100_000
 """The most tasks of a service, declared or set by hand."""
@@ -117,7 +117,7 @@ class ServiceSpec(Value, frozen=True, kw_only=True):
     ports: tuple[Port, ...] = ()
     route: Route | None = None
     depends_on: Mapping[str, DependsOn] = msgspec.field(default_factory=dict)
-    features: Mapping[str, Feature] = msgspec.field(default_factory=dict)
+    features: Mapping[str, Toggle] = msgspec.field(default_factory=dict)
     stages: Mapping[str, Strategy] = msgspec.field(default_factory=dict)
     """How toggles of `features` get to a larger share; one without an entry has it at once. The
     last step sets the declared share. Nodes do not need it."""

@@ -15,7 +15,7 @@ from typing import TypeVar
 from stackd.core.model.ids import service_key
 from stackd.core.model.record import Record, Ref
 from stackd.core.model.release import Release, Stack
-from stackd.core.model.rollout import FeatureState, ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.states import Leaving, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
@@ -128,7 +128,7 @@ class World:
 
     def _note_rollout(self, record: ServiceState) -> None:
         going = record.rollout is not None and not record.rollout.ended
-        if isinstance(record, FeatureState):
+        if isinstance(record, ToggleState):
             self._growing.pop(record.key, None)
             if going:
                 self._growing[record.key] = None

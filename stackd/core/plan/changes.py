@@ -240,7 +240,7 @@ def _describe_in_place(
             retry = f"none until `stackd retry {place}/{feature}`"
             return Described(
                 object=place,
-                text=f"take feature {feature} of {place} from {change.before} to {change.after}",
+                text=f"take toggle {feature} of {place} from {change.before} to {change.after}",
                 cause=change.refused or f"features.{feature}.rollout: {way}",
                 effect=retry if change.refused else steps,
             )

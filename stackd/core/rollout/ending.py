@@ -6,7 +6,7 @@ Called by `service` and `settled`; `turn_back` also by `commands`.
 import msgspec
 
 from stackd.core.model.release import Hold
-from stackd.core.model.rollout import FeatureState, Rollout, RolloutPhase
+from stackd.core.model.rollout import Rollout, RolloutPhase, ToggleState
 from stackd.core.model.strategy import OnFailure
 from stackd.core.rollout import stepback, steps
 from stackd.core.rollout.common import awake
@@ -29,7 +29,7 @@ def complete(look: Look, rollout: Rollout) -> None:
         )
         return
     target = rollout.target
-    done = "is reached" if isinstance(state, FeatureState) else "runs in full"
+    done = "is reached" if isinstance(state, ToggleState) else "runs in full"
     look.tell("completed", f"{target} {done}", rollout.cause)
     proven = (target, *(r for r in state.proven if r != target))[:KEPT_PROVEN]
     look.state = msgspec.structs.replace(

@@ -11,11 +11,11 @@ import msgspec
 from stackd.core.model.analysis import Analysis
 from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids, join
-from stackd.core.model.feature import Feature, FeatureOverride
 from stackd.core.model.ids import service_key
 from stackd.core.model.record import Delete, Record, ref
 from stackd.core.model.release import Freeze, Hold, Release, ServiceRelease, Stack
-from stackd.core.model.rollout import FeatureState, Rollout, RolloutPhase, ServiceState
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState, ToggleState
+from stackd.core.model.toggle import Toggle, ToggleOverride
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
 from stackd.core.rollout import depends, places
@@ -35,7 +35,7 @@ def decide(world: World, stack: str, service: str, now: float, ids: Ids) -> Deci
 def _one(world: World, release: Release | None, place: tuple[str, str], draft: Draft) -> Decision:
     stack, name = place
     key = service_key(stack, name)
-    known = world.get(FeatureState, key)
+    known = world.get(ToggleState, key)
     part = places.declared(release, name)
     if release is None or part is None:
         if known is not None:
@@ -59,29 +59,29 @@ def _one(world: World, release: Release | None, place: tuple[str, str], draft: D
 
 def _records(world: World, key: str) -> list[tuple[type[Record], str]]:
     """All that is kept of a toggle that has no stages any more."""
-    found: list[tuple[type[Record], str]] = [(FeatureState, key)]
+    found: list[tuple[type[Record], str]] = [(ToggleState, key)]
     if world.get(Analysis, key) is not None:
         found.append((Analysis, key))
     return found + [(Hold, h.key) for h in world.all(Hold) if h.key.startswith(f"{key}/")]
 
 
 def _declared_share(release: Release, name: str) -> int:
-    service, _, feature = name.partition("/")
-    return release.services[service].spec.features[feature].share
+    service, _, toggle = name.partition("/")
+    return release.services[service].spec.features[toggle].share
 
 
-def _found(world: World, stack: str, name: str) -> FeatureState:
+def _found(world: World, stack: str, name: str) -> ToggleState:
     """A toggle that has got stages: it has the share that nodes give now."""
-    service, _, feature = name.partition("/")
+    service, _, toggle = name.partition("/")
     entry = world.get(TrafficEntry, service_key(stack, service))
-    shown = entry.features.get(feature) if entry is not None else None
+    shown = entry.features.get(toggle) if entry is not None else None
     share = shown.share if shown is not None else 0
-    return FeatureState(
+    return ToggleState(
         stack=stack,
         service=name,
         stable=named(share),
         former=share,
-        weights=FeatureState.reaching(share),
+        weights=ToggleState.reaching(share),
     )
 
 
@@ -89,7 +89,7 @@ def _at_once(world: World, look: Look, share: int) -> bool:
     """The declared share needs no stages: it is not larger than the former one, or no task has
     ever run that would know another."""
     state = look.state
-    assert isinstance(state, FeatureState)
+    assert isinstance(state, ToggleState)
     service = world.get(ServiceState, look.name.rpartition("/")[0])
     if service is None or service.stable is None:
         return True
@@ -104,12 +104,12 @@ def _set(look: Look, part: ServiceRelease, share: int) -> None:
     cause = look.case.release.cause
     if look.case.active is not None:
         look.tell("superseded", f"{look.case.active.target} by {to}, which acts at once", cause)
-    elif look.world.get(FeatureState, look.name) is not None:
+    elif look.world.get(ToggleState, look.name) is not None:
         look.tell("completed", f"{state.stable} -> {to} at once", cause)
     if look.case.hold is not None:
         look.also.append(Delete(ref=ref(Hold, look.case.hold.key)))
     look.state = msgspec.structs.replace(
-        state, stable=to, former=share, weights=FeatureState.reaching(share), rollout=None
+        state, stable=to, former=share, weights=ToggleState.reaching(share), rollout=None
     )
 
 
@@ -121,7 +121,7 @@ def _grow(look: Look) -> None:
         return
     if before is None or rollout.id != before.id:  # also what was superseded reaches none more
         former = getattr(look.state, "former", 0)
-        weights = FeatureState.reaching(former)
+        weights = ToggleState.reaching(former)
         look.state = msgspec.structs.replace(look.state, weights=weights)
     if (why := _stands(look, rollout)) and rollout.phase is not RolloutPhase.ROLLING_BACK:
         look.put(msgspec.structs.replace(rollout, stands=True, reason=why))
@@ -131,7 +131,7 @@ def _grow(look: Look) -> None:
     advance(look)
     if look.state.rollout is not None and look.state.rollout.phase is RolloutPhase.COMPLETE:
         state = look.state
-        assert isinstance(state, FeatureState)
+        assert isinstance(state, ToggleState)
         look.state = msgspec.structs.replace(state, former=state.share)
 
 
@@ -139,7 +139,7 @@ def _stands(look: Look, rollout: Rollout) -> str:
     """Why the toggle stays where it is: a share was set by hand, or its service moves."""
     if rollout.phase in (RolloutPhase.PAUSED, RolloutPhase.WAITING):
         return ""
-    override = look.world.get(FeatureOverride, look.name)
+    override = look.world.get(ToggleOverride, look.name)
     if override is not None and override.holds(_features(look)):
         share = f"{override.share / 100:g}% is set by hand by {override.by}"
         return f"{share}: `stackd flag set {look.name}=declared` lets it go on"
@@ -147,7 +147,7 @@ def _stands(look: Look, rollout: Rollout) -> str:
     return found.reason if found is not None else ""
 
 
-def _features(look: Look) -> Mapping[str, Feature]:
+def _features(look: Look) -> Mapping[str, Toggle]:
     service = look.state.service.partition("/")[0]
     return look.case.release.services[service].spec.features
 

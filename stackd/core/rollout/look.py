@@ -10,7 +10,7 @@ import msgspec
 from stackd.core.model.draft import Draft
 from stackd.core.model.event import Event
 from stackd.core.model.record import Change, Record
-from stackd.core.model.rollout import FeatureState, Rollout, ServiceState
+from stackd.core.model.rollout import Rollout, ServiceState, ToggleState
 from stackd.core.model.world import World
 from stackd.core.rollout import groups, staged
 from stackd.core.rollout.choose import Case
@@ -49,7 +49,7 @@ class Look:
 def observed_now(look: Look, target: str) -> Observed:
     """What there is of the service, on the way to `target`."""
     state = look.state
-    if isinstance(state, FeatureState):
+    if isinstance(state, ToggleState):
         return staged.observe(look.world, state, target)
     seen = observe(look.world, state.stack, look.case.spec, state, target, look.draft.now)
     if target == state.stable or not look.case.spec.strategy.group:

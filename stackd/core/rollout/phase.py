@@ -10,7 +10,7 @@ from typing import assert_never
 from stackd.core.model import fit
 from stackd.core.model.ids import service_key
 from stackd.core.model.release import Hold, Override, Stack
-from stackd.core.model.rollout import FeatureState, Phase, Rollout, RolloutPhase, ServiceState
+from stackd.core.model.rollout import Phase, Rollout, RolloutPhase, ServiceState, ToggleState
 from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.stack import RestartCondition, ServiceSpec
 from stackd.core.model.world import TaskView, World
@@ -75,7 +75,7 @@ def awaiting(world: World, head: Stack) -> str:
 
 def service_phase(world: World, stack: str, service: str, now: float) -> Standing:
     """Where a service stands, and why; one that is well stands where its toggles do. `service`
-    may also be a toggle with stages, `SERVICE/FEATURE`."""
+    may also be a toggle with stages, `SERVICE/TOGGLE`."""
     found = _place_phase(world, stack, service, now)
     if found[0] is not Phase.HEALTHY or "/" in service:
         return found
@@ -85,7 +85,7 @@ def service_phase(world: World, stack: str, service: str, now: float) -> Standin
     if not moving:
         return found
     name, phase, reason = min(moving, key=lambda row: ORDER.index(row[1]))
-    return phase, f"feature {name.partition('/')[2]}: {reason}"
+    return phase, f"toggle {name.partition('/')[2]}: {reason}"
 
 
 def _place_phase(world: World, stack: str, service: str, now: float) -> Standing:
@@ -144,7 +144,7 @@ def _active(rollout: Rollout, state: ServiceState, reason: str, hold: Hold | Non
 
 
 def _settled(world: World, state: ServiceState, hold: Hold | None, now: float) -> Standing:
-    if isinstance(state, FeatureState):
+    if isinstance(state, ToggleState):
         refused = f"; {hold.revision} refused: {hold.reason}" if hold else ""
         return (Phase.ABORTED if hold else Phase.HEALTHY), f"at {state.stable}{refused}"
     spec = world.declared(state.stack, state.service)

@@ -1,4 +1,4 @@
-"""What a name below a stack stands for: a service, or `SERVICE/FEATURE`, a toggle with stages.
+"""What a name below a stack stands for: a service, or `SERVICE/TOGGLE`, a toggle with stages.
 
 A toggle is declared and kept in the shapes of a service, so that whoever leads rollouts, asks
 something of them or tells of them need not know which it is. Called by `commands`, `growing`,
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from stackd.core.model.container import ContainerSpec
 from stackd.core.model.release import Release, ServiceRelease
-from stackd.core.model.rollout import FeatureState, ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.stack import DependsOn, ServiceSpec
 from stackd.core.model.strategy import OnFailure
 from stackd.core.model.world import World
@@ -37,16 +37,16 @@ def declared(release: Release | None, name: str) -> ServiceRelease | None:
 
 
 def state_of(world: World, key: str) -> ServiceState | None:
-    """The state at `STACK/SERVICE` or `STACK/SERVICE/FEATURE`."""
-    return world.get(FeatureState if key.count("/") == 2 else ServiceState, key)
+    """The state at `STACK/SERVICE` or `STACK/SERVICE/TOGGLE`."""
+    return world.get(ToggleState if key.count("/") == 2 else ServiceState, key)
 
 
 def toggles(world: World, stack: str, service: str) -> list[str]:
-    """`SERVICE/FEATURE` of each toggle with stages, and of those that had such."""
+    """`SERVICE/TOGGLE` of each toggle with stages, and of those that had such."""
     release = world.release(stack)
     found = release.services.get(service) if release is not None else None
     names = {f"{service}/{feature}" for feature in (found.spec.stages if found else ())}
-    if world.count(FeatureState):
-        mine = (s for s in world.all(FeatureState) if s.stack == stack)
+    if world.count(ToggleState):
+        mine = (s for s in world.all(ToggleState) if s.stack == stack)
         names |= {s.service for s in mine if s.service.startswith(f"{service}/")}
     return sorted(names)

@@ -9,12 +9,12 @@ import msgspec
 
 from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids, earliest
-from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.ids import RevisionId, service_key
 from stackd.core.model.record import Change, Delete, Put, Record, Ref, ref
 from stackd.core.model.release import Freeze, Hold, Override, Release, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.strategy import OnFailure
+from stackd.core.model.toggle import ToggleOverride
 from stackd.core.model.world import World
 from stackd.core.rollout import (
     STRATEGIES,
@@ -77,10 +77,10 @@ def _end_override(look: Look) -> None:
     override = look.world.get(Override, look.name)
     if override is not None and override.declared != look.case.spec.replicas:
         look.also.append(Delete(ref=ref(Override, look.name)))
-    if look.world.count(FeatureOverride):
-        mine = (o for o in look.world.all(FeatureOverride) if o.key.startswith(look.name + "/"))
+    if look.world.count(ToggleOverride):
+        mine = (o for o in look.world.all(ToggleOverride) if o.key.startswith(look.name + "/"))
         ended = (o for o in mine if not o.holds(look.case.spec.features))
-        look.also += [Delete(ref=ref(FeatureOverride, o.key)) for o in ended]
+        look.also += [Delete(ref=ref(ToggleOverride, o.key)) for o in ended]
 
 
 def start(look: Look) -> None:

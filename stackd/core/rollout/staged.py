@@ -10,7 +10,7 @@ from typing import assert_never
 
 from stackd.core.model import fit
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.rollout import FeatureState, Rollout
+from stackd.core.model.rollout import Rollout, ToggleState
 from stackd.core.model.strategy import (
     Analyse,
     Pause,
@@ -36,7 +36,7 @@ def named(share: int) -> RevisionId:
     return RevisionId(f"{share / 100:g}%")
 
 
-def observe(world: World, state: FeatureState, target: str) -> Observed:
+def observe(world: World, state: ToggleState, target: str) -> Observed:
     """What there is of a toggle, on the way to `target`."""
     return Observed(
         target=target,
@@ -50,7 +50,7 @@ def observe(world: World, state: FeatureState, target: str) -> Observed:
     )
 
 
-def _applied(world: World, state: FeatureState) -> bool:
+def _applied(world: World, state: ToggleState) -> bool:
     """Every node that is there answers with the share as it is wanted."""
     service, _, name = state.key.rpartition("/")
     entry = world.get(TrafficEntry, service)
@@ -65,11 +65,11 @@ def _applied(world: World, state: FeatureState) -> bool:
 def step(policy: Strategy, state: Rollout, observed: Observed, now: float) -> Step:
     """The next share of a toggle on its way to `observed.target`."""
     if observed.target == observed.stable:
-        weights = FeatureState.reaching(observed.former)
+        weights = ToggleState.reaching(observed.former)
         there = observed.applied and observed.weights == weights
         return Step(state, {}, None, f"{observed.stable}, {_APPLIED}", weights, done=there)
     todo = policy.steps
-    seen = replace(observed, target=FeatureState.ON, stable=FeatureState.OFF)
+    seen = replace(observed, target=ToggleState.ON, stable=ToggleState.OFF)
     scene = Scene(todo, policy, seen, now)
     if state.full:
         state = passed(state, policy, len(todo) - 1, now)
@@ -88,7 +88,7 @@ def _current(scene: Scene, current: RolloutStep, state: Rollout) -> Step | None:
     match current:
         case SetWeight(weight=weight):
             seen = scene.observed
-            weights = FeatureState.reaching(max(weight, seen.former))
+            weights = ToggleState.reaching(max(weight, seen.former))
             if seen.applied and seen.weights == weights:
                 return None
             return scene.answer(state, weights, f"{current.words}, {_APPLIED}")

@@ -11,17 +11,17 @@ import msgspec
 from stackd.core.model import fit
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.draft import Draft, Ids
-from stackd.core.model.feature import Feature, FeatureOverride, in_effect
 from stackd.core.model.ids import service_key
 from stackd.core.model.network import Network, ServiceAddresses
 from stackd.core.model.node import NodeStatus
 from stackd.core.model.record import Delete, Ref, ref
 from stackd.core.model.release import ContentHead, ContentKind, Stack
-from stackd.core.model.rollout import FeatureState, Rollout, ServiceState
+from stackd.core.model.rollout import Rollout, ServiceState, ToggleState
 from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.states import Leaving, NodeState, TaskState
 from stackd.core.model.strategy import StrategyKind
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.toggle import Toggle, ToggleOverride, in_effect
 from stackd.core.model.traffic import Endpoint, EndpointState, IngressPort, Steering, TrafficEntry
 from stackd.core.model.world import TaskView, World
 from stackd.core.traffic import effective
@@ -58,7 +58,7 @@ def concerned(world: World, dirty: Dirty) -> list[str]:
             keys.add(changed.key)
         elif changed.table == ContentHead.TABLE:
             keys.update(e.key for e in world.all(TrafficEntry) if e.route and e.route.tls)
-        elif changed.table in (FeatureOverride.TABLE, FeatureState.TABLE):
+        elif changed.table in (ToggleOverride.TABLE, ToggleState.TABLE):
             keys.add(changed.key.rpartition("/")[0])
         elif changed.table == NodeStatus.TABLE:
             keys.update(_of_nodes(world, changed.key))
@@ -143,7 +143,7 @@ def _measured(world: World, key: str, spec: ServiceSpec | None, going: Rollout |
     if spec is None:
         return False
     toggles = (
-        _going(world.get(FeatureState, f"{key}/{name}"))
+        _going(world.get(ToggleState, f"{key}/{name}"))
         for name, policy in spec.stages.items()
         if policy.analysed
     )
@@ -215,19 +215,19 @@ def _declare(
         tls=_certificate(world, base.stack, spec),
         ingress_network=usable[0].id if usable else "",
         drain_timeout=spec.strategy.drain_timeout,
-        features={name: _feature(world, base, spec, name) for name in spec.features},
+        features={name: _toggle(world, base, spec, name) for name in spec.features},
     )
 
 
-def _feature(world: World, base: TrafficEntry, spec: ServiceSpec, name: str) -> Feature:
+def _toggle(world: World, base: TrafficEntry, spec: ServiceSpec, name: str) -> Toggle:
     """A toggle as it acts now. One with stages moves only when its state says so."""
-    feature, key = spec.features[name], f"{base.key}/{name}"
-    override = world.get(FeatureOverride, key)
+    toggle, key = spec.features[name], f"{base.key}/{name}"
+    override = world.get(ToggleOverride, key)
     if name not in spec.stages or (override is not None and override.holds(spec.features)):
-        return in_effect(feature, override)
-    state, shown = world.get(FeatureState, key), base.features.get(name)
+        return in_effect(toggle, override)
+    state, shown = world.get(ToggleState, key), base.features.get(name)
     share = state.share if state is not None else shown.share if shown is not None else 0
-    return msgspec.structs.replace(feature, share=share)
+    return msgspec.structs.replace(toggle, share=share)
 
 
 def _certificate(world: World, stack: str, spec: ServiceSpec) -> str:

@@ -54,14 +54,14 @@ def service_of(world: World, name: str) -> tuple[str, str]:
 
 
 def moving_of(world: World, name: str) -> tuple[str, str]:
-    """(stack, service) of `STACK/SERVICE`; (stack, `SERVICE/FEATURE`) of a toggle with stages,
-    `STACK/SERVICE/FEATURE`. Raises Refused."""
+    """(stack, service) of `STACK/SERVICE`; (stack, `SERVICE/TOGGLE`) of a toggle with stages,
+    `STACK/SERVICE/TOGGLE`. Raises Refused."""
     if name.count("/") != 2:
         return service_of(world, name)
     place, _, feature = name.rpartition("/")
     stack, service = service_of(world, place)
     if f"{service}/{feature}" not in places.toggles(world, stack, service):
-        text = f"{place} has no feature {feature} with a strategy."
+        text = f"{place} has no toggle {feature} with a strategy."
         raise Unknown(text, f"See: stackd flag ls {place}")
     return stack, f"{service}/{feature}"
 

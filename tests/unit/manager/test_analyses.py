@@ -20,17 +20,17 @@ from stackd.core.model.analysis import (
 )
 from stackd.core.model.container import ContainerSpec
 from stackd.core.model.decision import Decision
-from stackd.core.model.feature import Feature
 from stackd.core.model.ids import NodeId, RevisionId, TaskId
 from stackd.core.model.node import Node, NodeStatus
 from stackd.core.model.record import Delete, Put
 from stackd.core.model.release import Release, ServiceRelease, Stack
 from stackd.core.model.requests import Batch, Count, Measured, Variant
-from stackd.core.model.rollout import FeatureState, Rollout, RolloutPhase, ServiceState
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState, ToggleState
 from stackd.core.model.stack import ServiceSpec, StackSpec
 from stackd.core.model.states import NodeState, TaskState
 from stackd.core.model.strategy import Analyse, SetWeight, Strategy, StrategyKind
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.toggle import Toggle
 from stackd.core.model.variants import GoalVerdict, Tried, UserGoal
 from stackd.core.model.world import World
 from stackd.manager.analyses import COUNTED_EVERY, Analyses, Answers
@@ -425,7 +425,7 @@ class Grown(Scene):
         spec = ServiceSpec(
             name="web",
             container=ContainerSpec(image="x"),
-            features={"cart": Feature(share=10_000)},
+            features={"cart": Toggle(share=10_000)},
             stages={"cart": staged},
             strategy=own or Strategy(),
         )
@@ -442,7 +442,7 @@ class Grown(Scene):
         base = Rollout(id="r2", target=RevisionId("100%"), source=RevisionId("0%"))
         made = msgspec.structs.replace(base, **fields)
         self.put(
-            FeatureState(stack="shop", service="web/cart", stable=RevisionId("0%"), rollout=made)
+            ToggleState(stack="shop", service="web/cart", stable=RevisionId("0%"), rollout=made)
         )
 
     @property

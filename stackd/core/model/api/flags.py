@@ -7,15 +7,15 @@ import msgspec
 
 from stackd.core.model.api.base import Answer
 from stackd.core.model.api.underway import AnalysisRow, RolloutRow
-from stackd.core.model.feature import WHOLE, FeatureValue
 from stackd.core.model.record import Value
+from stackd.core.model.toggle import WHOLE, ToggleValue
 
 
 class FlagRequest(Value, frozen=True, kw_only=True):
     """A share of a toggle, set by hand; None = as declared."""
 
     name: str
-    """STACK/SERVICE/FEATURE."""
+    """STACK/SERVICE/TOGGLE."""
     share: Annotated[int, msgspec.Meta(ge=0, le=WHOLE)] | None = None
     """0..10000."""
 
@@ -29,8 +29,8 @@ class FlagRow(Answer, frozen=True, kw_only=True):
     share: int
     """0..10000, as it acts now."""
     declared: int
-    value: FeatureValue
-    otherwise: FeatureValue
+    value: ToggleValue
+    otherwise: ToggleValue
     rules: tuple[str, ...]
     override: Mapping[str, str | int] | None
     since: str

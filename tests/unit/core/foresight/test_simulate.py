@@ -9,10 +9,10 @@ from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.api.simulation import SimulationAnswer
 from stackd.core.model.container import ContainerSpec, Resources
 from stackd.core.model.event import Event
-from stackd.core.model.feature import Feature
 from stackd.core.model.stack import DependsOn, ServiceSpec
 from stackd.core.model.strategy import Amount, Analyse, Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.model.task import Task
+from stackd.core.model.toggle import Toggle
 from stackd.core.model.world import World
 from stackd.core.plan import records
 from stackd.core.plan.make import Plan, make_plan
@@ -217,7 +217,7 @@ def flagged(share: int, image: str = "web:1") -> ServiceSpec:
     )
     return web(
         image=image,
-        features={"cart": Feature(share=share)},
+        features={"cart": Toggle(share=share)},
         stages={"cart": Strategy(kind=StrategyKind.STAGED, steps=steps)},
     )
 

@@ -1,10 +1,10 @@
 """What a plan says of toggles with stages."""
 
-from stackd.core.model.feature import Feature
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.release import Hold
 from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.strategy import Pause, SetWeight, Strategy, StrategyKind
+from stackd.core.model.toggle import Toggle
 from stackd.core.plan import changes as kinds
 from stackd.core.plan.make import make_plan
 from tests.fakes.stacks import NOW, declare, deployed, put, service, stack
@@ -14,7 +14,7 @@ def flagged(share: int, value: bool = True) -> ServiceSpec:
     steps = (SetWeight(weight=100), Pause(), SetWeight(weight=share))
     staged = Strategy(kind=StrategyKind.STAGED, steps=steps)
     return service(
-        features={"cart": Feature(share=share, value=value, otherwise=not value)},
+        features={"cart": Toggle(share=share, value=value, otherwise=not value)},
         stages={"cart": staged},
     )
 
@@ -24,7 +24,7 @@ def test_a_larger_share_is_staged() -> None:
     plan = make_plan(world, declare(stack(flagged(10_000))))
     grown, steps = plan.changes
     described = kinds.describe("shop", grown)
-    assert described.text == "take feature cart of shop/web from 5% to 100%"
+    assert described.text == "take toggle cart of shop/web from 5% to 100%"
     assert described.effect == (
         "staged: set_weight 1%, pause until promoted, set_weight 100%; no task is replaced"
     )

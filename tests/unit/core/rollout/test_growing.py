@@ -2,12 +2,12 @@
 stories."""
 
 from stackd.core.model.analysis import Analysis, AnalysisPolicy
-from stackd.core.model.feature import Feature, FeatureOverride
 from stackd.core.model.record import ref
 from stackd.core.model.release import Hold
-from stackd.core.model.rollout import FeatureState, Phase
+from stackd.core.model.rollout import Phase, ToggleState
 from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.strategy import Pause, SetWeight, Strategy, StrategyKind
+from stackd.core.model.toggle import Toggle, ToggleOverride
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.rollout import commands, places
 from stackd.core.rollout.phase import service_phase
@@ -21,7 +21,7 @@ def flagged(share: int, *, staged: bool = True) -> ServiceSpec:
     steps = (SetWeight(weight=min(100, share)), Pause(), SetWeight(weight=share))
     policy = Strategy(kind=StrategyKind.STAGED, steps=steps, analysis=AnalysisPolicy())
     stages = {"cart": policy} if staged else {}
-    return web(features={"cart": Feature(share=share)}, stages=stages)
+    return web(features={"cart": Toggle(share=share)}, stages=stages)
 
 
 def deployed(share: int = 0, *, staged: bool = True) -> Simulation:
@@ -31,8 +31,8 @@ def deployed(share: int = 0, *, staged: bool = True) -> Simulation:
     return sim
 
 
-def state(sim: Simulation) -> FeatureState:
-    found = sim.world.get(FeatureState, KEY)
+def state(sim: Simulation) -> ToggleState:
+    found = sim.world.get(ToggleState, KEY)
     assert found is not None
     return found
 
@@ -51,7 +51,7 @@ def test_the_first_rollout_of_a_service_has_it_as_declared() -> None:
 
 def test_a_toggle_that_gets_stages_starts_from_what_it_has() -> None:
     sim = deployed(500, staged=False)
-    assert sim.world.get(FeatureState, KEY) is None
+    assert sim.world.get(ToggleState, KEY) is None
     sim.deploy("shop", {"web": (flagged(10_000), "a")})
     sim.advance(5)
     assert (given(sim), state(sim).former, state(sim).stable) == (500, 500, "5%")
@@ -90,7 +90,7 @@ def test_a_share_set_by_hand_is_given_whatever_the_steps_do() -> None:
     sim = deployed()
     sim.deploy("shop", {"web": (flagged(10_000), "a")})
     sim.advance(5)
-    by_hand = FeatureOverride(
+    by_hand = ToggleOverride(
         stack="shop", service="web", feature="cart", share=0, declared=10_000, by="ann", at=sim.now
     )
     sim.write(by_hand)
@@ -99,7 +99,7 @@ def test_a_share_set_by_hand_is_given_whatever_the_steps_do() -> None:
     assert service_phase(sim.world, "shop", "web", sim.now)[0] is Phase.PAUSED
     sim.deploy("shop", {"web": (flagged(5_000), "a")})
     sim.advance(5)
-    assert sim.world.rev(FeatureOverride.TABLE, by_hand.key) == 0, "another share ends it"
+    assert sim.world.rev(ToggleOverride.TABLE, by_hand.key) == 0, "another share ends it"
     assert given(sim) == 100
 
 
@@ -128,7 +128,7 @@ def test_what_a_name_stands_for() -> None:
     assert (found.revision, found.spec.strategy.kind) == ("0%", StrategyKind.STAGED)
     assert places.state_of(sim.world, KEY) == state(sim)
     assert places.state_of(sim.world, "shop/web") is not None
-    assert ref(FeatureState, KEY).table == "feature_states"
+    assert ref(ToggleState, KEY).table == "feature_states"
 
 
 def test_removing_the_stack_leaves_nothing_of_it() -> None:

@@ -6,13 +6,13 @@ import msgspec
 
 from stackd.core.model.analysis import AnalysisPolicy, OnInconclusive, Verdict
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.rollout import FeatureState, Rollout
+from stackd.core.model.rollout import Rollout, ToggleState
 from stackd.core.model.strategy import Analyse, Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.rollout import staged
 from stackd.core.rollout.common import UNSTEERED, Observed, Step
 from tests.unit.core.rollout.cases import NOW, rollout, said
 
-reaching = FeatureState.reaching
+reaching = ToggleState.reaching
 STEPS = (
     SetWeight(weight=100),
     Pause(seconds=60),
@@ -91,5 +91,5 @@ def test_weights_of_a_share() -> None:
     assert reaching(0) == {"off": 10_000}
     assert reaching(10_000) == {"on": 10_000}
     assert sum(reaching(37).values()) == 10_000
-    assert FeatureState(stack="s", service="w/f", weights=reaching(37)).share == 37
+    assert ToggleState(stack="s", service="w/f", weights=reaching(37)).share == 37
     assert [staged.named(share) for share in (0, 5, 100, 10_000)] == ["0%", "0.05%", "1%", "100%"]

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from stackd.core.model.rollout import FeatureState
+from stackd.core.model.rollout import ToggleState
 from stackd.core.model.states import TaskState
 from stackd.core.model.world import World
 from stackd.errors import Refused
@@ -93,7 +93,7 @@ def test_services_that_are_going_still_have_names(world: World) -> None:
 
 
 def test_a_toggle_with_stages_is_named_below_its_service(world: World) -> None:
-    state = FeatureState(stack="shop", service="web/cart")
+    state = ToggleState(stack="shop", service="web/cart")
     assert names.moving_of(put(world, state), "shop/web/cart") == ("shop", "web/cart")
     assert names.services_of(world, "shop/web/cart") == [("shop", "web/cart")]
     assert names.moving_of(world, "shop/web") == ("shop", "web")

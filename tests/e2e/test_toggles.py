@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stackd.core.traffic.features import bucket
+from stackd.core.traffic.reach import bucket
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.stacks import ready
 
@@ -42,16 +42,16 @@ services:
 """
 
 
-def told(cluster: Cluster, task: str, flag: str, key: str = "ann") -> dict[str, Any]:
+def told(cluster: Cluster, task: str, toggle: str, key: str = "ann") -> dict[str, Any]:
     """What a task is told of a toggle."""
-    ran = cluster.must("exec", task, "--", "python3", "-c", SCRIPT, flag, key)
+    ran = cluster.must("exec", task, "--", "python3", "-c", SCRIPT, toggle, key)
     found = json.loads(ran.out)
     assert isinstance(found, dict)
     return found
 
 
-def value(cluster: Cluster, task: str, flag: str, key: str = "ann") -> object:
-    return told(cluster, task, flag, key).get("value")
+def value(cluster: Cluster, task: str, toggle: str, key: str = "ann") -> object:
+    return told(cluster, task, toggle, key).get("value")
 
 
 def test_toggles_reach_tasks_on_every_node_without_a_restart(three: Cluster) -> None:
@@ -151,7 +151,7 @@ def test_a_staged_toggle_grows_and_goes_back_by_itself(three: Cluster) -> None:
         assert ran.code == 2, (ran.code, ran.out, ran.err)
         found = three.status("staged/web")
         assert found["phase"] == "aborted"
-        assert found["hold"][0].startswith("feature cart at 100% refused: share 100% did not pass")
+        assert found["hold"][0].startswith("toggle cart at 100% refused: share 100% did not pass")
         assert [reached(three, task) for task in tasks] == [0] * 2
 
         server.status = 200  # type: ignore[attr-defined]
