@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 import msgspec
 
-from stackd.core.model.feature import Feature
-from stackd.core.traffic import features
+from stackd.core.model.toggle import Toggle
+from stackd.core.traffic import reach
 
 ROOT = "/ofrep/v1/"
 _FLAGS = ROOT + "evaluate/flags"
@@ -49,7 +49,7 @@ class Toggles:
 
     stack: str
     service: str
-    features: Mapping[str, Feature] = field(default_factory=dict)
+    features: Mapping[str, Toggle] = field(default_factory=dict)
 
 
 def answer(asked: Asked, toggles: Toggles | None) -> Told:
@@ -106,8 +106,8 @@ def _all(known: str, context: Mapping[str, Any] | str, toggles: Toggles) -> Told
 
 def _evaluated(key: str, context: Mapping[str, Any], toggles: Toggles) -> dict[str, Any]:
     try:
-        found = features.evaluate(toggles.stack, key, toggles.features[key], context)
-    except features.KeyMissing:
+        found = reach.evaluate(toggles.stack, key, toggles.features[key], context)
+    except reach.KeyMissing:
         return _error(key, "TARGETING_KEY_MISSING", "it reaches a share: say a targetingKey")
     return {
         "key": key,

@@ -17,8 +17,8 @@ from stackd.agent import ofrep
 from stackd.agent.askers import Askers, Place
 from stackd.agent.ofrep import Asked, Toggles, Told
 from stackd.aio.clock import Clock
-from stackd.core.model.feature import Feature
 from stackd.core.model.ids import service_key
+from stackd.core.model.toggle import Toggle
 from stackd.core.model.traffic import TrafficEntry
 
 PORT = 8016
@@ -63,7 +63,7 @@ class ToggleServer:
         self._port = port
         self._times = times
         self._askers = Askers(place)
-        self._features: Mapping[str, Mapping[str, Feature]] = {}
+        self._features: Mapping[str, Mapping[str, Toggle]] = {}
         self._needed = asyncio.Event()
         self._open: Counter[str] = Counter()
 

@@ -95,8 +95,10 @@ def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
     going = service.rollout
     if going is not None and going.phase in _ACTIVE:
         branch.add(_begun(going, service.reason))
-        for line in _steps(service, going):
-            branch.add(line)
+        if _stepped(service, going):
+            place = f"{service.stack}/{service.service}"
+            for line in _steps(place, service.steps, service.step, going):
+                branch.add(line)
         for words in going.steering:
             branch.add(Text(clean(words), style="cyan"))
     if going is not None and (going.phase in _ACTIVE or service.hold):
@@ -108,8 +110,8 @@ def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
             leaf = branch.add(_goal(service.variants))
             for variant in service.variants.variants:
                 leaf.add(_variant(variant))
-    for flag in service.features:
-        branch.add(_feature(flag))
+    for toggle in service.features:
+        _toggle(branch, toggle)
     for hold in service.hold:
         branch.add(Text(clean(hold), style="yellow"))
     for revision in service.revisions:
@@ -134,33 +136,55 @@ def _begun(going: RolloutRow, reason: str) -> Text:
     return text
 
 
-def _steps(service: ServiceStatus, going: RolloutRow) -> list[Text]:
-    """The steps of a rollout that has such, while it runs: done, current, still to come."""
+def _stepped(service: ServiceStatus, going: RolloutRow) -> bool:
+    """The rollout has steps and is on its way through them."""
     running = service.phase in ("progressing", "paused", "pending")
-    if service.strategy in ("rolling", "recreate") or not going.source or not running:
-        return []
+    return running and going.source != "" and service.strategy not in ("rolling", "recreate")
+
+
+def _steps(place: str, steps: Sequence[str], done: int, going: RolloutRow) -> list[Text]:
+    """The steps of a rollout that has such, while it runs: done, current, still to come."""
     lines = []
-    for number, step in enumerate(service.steps):
-        if number < service.step:
+    for number, step in enumerate(steps):
+        if number < done:
             lines.append(Text(f"✔ {step}", style="green"))
-        elif number > service.step:
+        elif number > done:
             lines.append(Text(f"  {step}", style="dim"))
         else:
             line = Text(f"▶ {step}", style="bold")
-            line.append(_waits(service, going), style="yellow")
+            line.append(_waits(place, going), style="yellow")
             lines.append(line)
     return lines
 
 
-def _waits(service: ServiceStatus, going: RolloutRow) -> str:
+def _waits(place: str, going: RolloutRow) -> str:
     match going.waits_for:
         case "person":
-            return f"  waits for you: stackd promote {service.stack}/{service.service}"
+            return f"  waits for you: stackd promote {place}"
         case "time":
             return f"  {span(round(going.pause_left))} left"
         case "analysis":
             return "  waits for its verdict"
     return ""
+
+
+def _toggle(tree: Tree, toggle: FlagRow) -> None:
+    """A toggle; under it the way to its share, while it is on it or after it was refused."""
+    branch = tree.add(_toggle_line(toggle))
+    going = toggle.rollout
+    if toggle.phase in ("", "healthy") or going is None:
+        return
+    branch.add(Text(clean(toggle.reason)))
+    if going.phase in _ACTIVE:
+        branch.add(_begun(going, toggle.reason))
+        if going.phase != "rolling_back":
+            place = f"{toggle.stack}/{toggle.service}/{toggle.feature}"
+            for line in _steps(place, toggle.steps, toggle.step, going):
+                branch.add(line)
+    for analysis in toggle.analyses:
+        leaf = branch.add(_analysis(analysis))
+        for line in _figures(analysis):
+            leaf.add(line)
 
 
 def _analysis(row: AnalysisRow) -> Text:
@@ -235,15 +259,19 @@ def _share(found: Span) -> str:
     return f"{found.value:.2%} [{found.low:.2%}, {found.high:.2%}]"
 
 
-def _feature(flag: FlagRow) -> Text:
-    text = Text(f"feature {flag.feature} ", style="")
-    text.append(f"{flag.share / 100:g}%", style="bold")
-    if flag.override:
-        text.append(f" set by {clean(str(flag.override['by']))}", style="yellow")
-        text.append(f", declared {flag.declared / 100:g}%", style="yellow")
-    if flag.rules:
-        text.append(f"  {clean('; '.join(flag.rules))}", style="dim")
-    if flag.stale:
+def _toggle_line(toggle: FlagRow) -> Text:
+    text = Text(f"toggle {toggle.feature} ", style="")
+    text.append(f"{toggle.share / 100:g}%", style="bold")
+    if toggle.override:
+        text.append(f" set by {clean(str(toggle.override['by']))}", style="yellow")
+        text.append(f", declared {toggle.declared / 100:g}%", style="yellow")
+    elif toggle.share != toggle.declared:
+        text.append(f" of {toggle.declared / 100:g}% declared", style="yellow")
+    if toggle.phase and toggle.phase != "healthy":
+        text.append(f"  {_state(toggle.phase)}", style=style_of(toggle.phase))
+    if toggle.rules:
+        text.append(f"  {clean('; '.join(toggle.rules))}", style="dim")
+    if toggle.stale:
         text.append("  stale", style="yellow")
     return text
 

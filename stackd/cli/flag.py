@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command("set")
     def set_(context: typer.Context, setting: str, output: Output = "text") -> None:
-        """Set STACK/SERVICE/FEATURE=SHARE: 25%, on, off, or declared to end what was set by hand.
+        """Set STACK/SERVICE/TOGGLE=SHARE: 25%, on, off, or declared to end what was set by hand.
 
         Example: stackd flag set shop/web/new_checkout=25%
         """
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
         name, equals, share = setting.partition("=")
         if not equals or name.count("/") != 2:
             raise Refused(
-                f"{setting!r} is not STACK/SERVICE/FEATURE=SHARE.",
+                f"{setting!r} is not STACK/SERVICE/TOGGLE=SHARE.",
                 "Example: stackd flag set shop/web/new_checkout=25%",
             )
         request = FlagRequest(name=name, share=_share(share))
@@ -58,19 +58,24 @@ def _share(text: str) -> int | None:
     return round(float(found[1]) * 100)
 
 
-def _show(flags: tuple[FlagRow, ...]) -> None:
-    headers = ("feature", "reaches", "declared", "rules", "since", "asked", "")
-    print_table(headers, [_line(flag) for flag in flags])
+def _show(toggles: tuple[FlagRow, ...]) -> None:
+    headers = ("toggle", "reaches", "declared", "rules", "since", "asked", "")
+    print_table(headers, [_line(toggle) for toggle in toggles])
 
 
-def _line(flag: FlagRow) -> tuple[str, ...]:
-    by = f"by {flag.override['by']} at {flag.override['at']}" if flag.override else ""
+def _line(toggle: FlagRow) -> tuple[str, ...]:
+    by = f"by {toggle.override['by']} at {toggle.override['at']}" if toggle.override else ""
     return (
-        f"{flag.stack}/{flag.service}/{flag.feature}",
-        f"{flag.share / 100:g}%",
-        f"{flag.declared / 100:g}%",
-        "; ".join(flag.rules) or "-",
-        flag.since or "-",
-        flag.asked or "-",
-        by or ("stale" if flag.stale else ""),
+        f"{toggle.stack}/{toggle.service}/{toggle.feature}",
+        f"{toggle.share / 100:g}%",
+        f"{toggle.declared / 100:g}%",
+        "; ".join(toggle.rules) or "-",
+        toggle.since or "-",
+        toggle.asked or "-",
+        by or _standing(toggle) or ("stale" if toggle.stale else ""),
     )
+
+
+def _standing(toggle: FlagRow) -> str:
+    """Where it is on its way to the declared share."""
+    return "" if toggle.phase in ("", "healthy") else f"{toggle.phase}: {toggle.reason}"

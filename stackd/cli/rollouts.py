@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     @app.command("promote")
     def promote(
         context: typer.Context,
-        name: Annotated[str, typer.Argument(metavar="STACK/SERVICE")],
+        name: Annotated[str, typer.Argument(metavar="STACK/SERVICE[/TOGGLE]")],
         full: Annotated[bool, typer.Option("--full", help="Skip all further steps.")] = False,
         wait: Wait = False,
         timeout: Timeout = "15m",
@@ -65,10 +65,10 @@ class _Wait:
 
 
 def _add(app: typer.Typer, verb: str, text: str) -> None:
-    @app.command(verb, help=f"{text} Example: stackd {verb} shop/web")
+    @app.command(verb, help=f"{text} Example: stackd {verb} shop/web (or a toggle: shop/web/cart)")
     def command(
         context: typer.Context,
-        name: Annotated[str, typer.Argument(metavar="STACK/SERVICE")],
+        name: Annotated[str, typer.Argument(metavar="STACK/SERVICE[/TOGGLE]")],
         wait: Wait = False,
         timeout: Timeout = "15m",
         output: Output = "text",

@@ -12,15 +12,12 @@ from pathlib import Path
 
 from stackd.core.model.analysis import Analysis, Check
 from stackd.core.model.release import Stack
-from stackd.core.model.rollout import ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.world import World
 from stackd.core.rollout import asked
-from stackd.manager.analyses import Answers
+from stackd.manager.analyses import Answers, Place
 from stackd.manager.checks import Subject, ask
 from stackd.manager.loop import Context
-
-_Place = tuple[str, str, str]
-"""Service, rollout, place of the analysis."""
 
 
 class Checks:
@@ -31,14 +28,14 @@ class Checks:
         self._context = context
         self._folder = folder
         self._answers = answers
-        self._tasks: dict[tuple[_Place, Check], asyncio.Task[None]] = {}
+        self._tasks: dict[tuple[Place, Check], asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(mode=0o711)
         tables = self._context.tables
-        subscription = tables.subscribe(ServiceState, Stack, Analysis)
+        subscription = tables.subscribe(ServiceState, ToggleState, Stack, Analysis)
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
@@ -49,7 +46,7 @@ class Checks:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _keep(
-        self, group: asyncio.TaskGroup, wanted: Mapping[tuple[_Place, Check], "_Asked"]
+        self, group: asyncio.TaskGroup, wanted: Mapping[tuple[Place, Check], "_Asked"]
     ) -> None:
         for name in [name for name in self._tasks if name not in wanted]:
             self._tasks.pop(name).cancel()
@@ -57,7 +54,7 @@ class Checks:
             if name not in self._tasks:
                 self._tasks[name] = group.create_task(self._again(*name, one))
 
-    async def _again(self, place: _Place, check: Check, one: "_Asked") -> None:
+    async def _again(self, place: Place, check: Check, one: "_Asked") -> None:
         clock = self._context.clock
         while True:
             result = await ask(check, one.subject, clock.now(), self._folder)
@@ -71,20 +68,25 @@ class _Asked:
     interval: float
 
 
-def _asked(world: World) -> dict[tuple[_Place, Check], _Asked]:
+def _asked(world: World) -> dict[tuple[Place, Check], _Asked]:
     """Every check of every analysis that has no final answer yet."""
-    found: dict[tuple[_Place, Check], _Asked] = {}
-    for key in world.moving():
-        want = asked.wanted(world, key)
-        for at, policy in want.policies.items() if want else ():
-            assert want is not None, "it has policies"
-            if _over(world, key, want.rollout.id, at):
-                continue
-            stack, name = key.split("/", 1)
-            subject = Subject(stack, name, at, want.rollout.target, want.source)
-            for check in policy.checks:
-                found[(key, want.rollout.id, at), check] = _Asked(subject, policy.interval)
+    found: dict[tuple[Place, Check], _Asked] = {}
+    for service in world.moving():
+        for want in asked.wanted(world, service):
+            for at, policy in want.policies.items():
+                if _over(world, want.key, want.rollout.id, at):
+                    continue
+                subject = _subject(want, at)
+                for check in policy.checks:
+                    place = (want.key, want.rollout.id, at)
+                    found[place, check] = _Asked(subject, policy.interval)
     return found
+
+
+def _subject(want: asked.Wanted, at: str) -> Subject:
+    stack, service, *feature = want.key.split("/")
+    old, new = want.rollout.source or "", want.rollout.target
+    return Subject(stack, service, at, new, old, feature="".join(feature))
 
 
 def _over(world: World, key: str, rollout: str, at: str) -> bool:

@@ -51,7 +51,10 @@ class Subject:
     service: str
     place: str
     canary: str
+    """The new revision; of a toggle the share that it goes to."""
     stable: str
+    feature: str = ""
+    """The toggle that is being judged, if it is one."""
 
     @property
     def fields(self) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from stackd.aio.loop import forever
 from stackd.core.model.event import Event
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Hold, Release, Stack
-from stackd.core.model.rollout import ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.source import CommitReport, CommitState, Repository, RepositoryStatus
 from stackd.core.model.task import TaskStatus
 from stackd.core.rollout import reported
@@ -29,7 +29,16 @@ from stackd.web.fetch import fetch
 
 log = logging.getLogger(__name__)
 
-WATCHED = (Repository, RepositoryStatus, Stack, Release, ServiceState, Hold, TaskStatus)
+WATCHED = (
+    Repository,
+    RepositoryStatus,
+    Stack,
+    Release,
+    ServiceState,
+    ToggleState,
+    Hold,
+    TaskStatus,
+)
 LATEST = 10.0
 """Seconds after which what is still open is looked at again."""
 KEPT = 20

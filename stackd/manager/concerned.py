@@ -9,15 +9,25 @@ from stackd.core.model.network import ServiceAddresses
 from stackd.core.model.node import Node, NodeStatus
 from stackd.core.model.record import Ref
 from stackd.core.model.release import Freeze, Hold, Override, Stack
-from stackd.core.model.rollout import ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.stack import Mode
 from stackd.core.model.states import NodeState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.toggle import ToggleOverride
 from stackd.core.model.world import World
 
 TASK_TABLES = (Task.TABLE, TaskDesired.TABLE, TaskStatus.TABLE)
 _NODE_TABLES = (Node.TABLE, NodeStatus.TABLE)
-_SERVICE_TABLES = (ServiceState.TABLE, Override.TABLE, ServiceAddresses.TABLE, Analysis.TABLE)
+_SERVICE_TABLES = (
+    ServiceState.TABLE,
+    ToggleState.TABLE,
+    Override.TABLE,
+    ToggleOverride.TABLE,
+    ServiceAddresses.TABLE,
+    Analysis.TABLE,
+    Hold.TABLE,
+)
+"""Their keys begin with `STACK/SERVICE`."""
 
 
 def declared(world: World, stack: str) -> set[str]:
@@ -57,9 +67,7 @@ def _services_of(world: World, changed: Ref) -> Iterator[str]:
         if task is not None:
             yield service_key(task.stack, task.service)
     elif changed.table in _SERVICE_TABLES:
-        yield changed.key
-    elif changed.table == Hold.TABLE:
-        yield changed.key.rsplit("/", 1)[0]
+        yield "/".join(changed.key.split("/")[:2])
     elif changed.table == Freeze.TABLE and changed.key == Freeze.ALL:
         yield from all_services(world)
     elif changed.table in (Stack.TABLE, Freeze.TABLE):

@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 from stackd.core.model.node import NodeReport, NodeStatus
 from stackd.core.model.release import Release, Stack
-from stackd.core.model.rollout import ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.task import Task
 from stackd.store.tables import Tables
 
@@ -69,7 +69,8 @@ class ManagerMetrics(Collector):
         family = GaugeMetricFamily(
             "stackd_rollouts", "Rollouts by phase", labels=["stack", "service", "phase"]
         )
-        for state in self._tables.world.all(ServiceState):
+        world = self._tables.world
+        for state in (*world.all(ServiceState), *world.all(ToggleState)):
             if state.rollout is not None:
                 family.add_metric([state.stack, state.service, state.rollout.phase.value], 1)
         return family

@@ -1,25 +1,29 @@
-"""The rollouts loop: takes every service to its declared revision (`core.rollout.service`), and
-what is no longer declared out of the store (`core.rollout.removal`)."""
+"""The rollouts loop: takes every service to its declared revision (`core.rollout.service`), its
+toggles to their declared shares (`core.rollout.growing`), and what is no longer declared out of the
+store (`core.rollout.removal`)."""
 
 from stackd.core.model.analysis import Analysis
 from stackd.core.model.decision import Decision, Dirty
-from stackd.core.model.draft import Ids
+from stackd.core.model.draft import Ids, join
 from stackd.core.model.network import VolumeBinding
 from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.release import Freeze, Hold, Override, Stack
-from stackd.core.model.rollout import ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.toggle import ToggleOverride
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
-from stackd.core.rollout import removal, service
+from stackd.core.rollout import growing, removal, service
 from stackd.manager import concerned
 from stackd.manager.keyed import Keyed
 from stackd.manager.loop import ControlLoop
 
 WATCHES = (
     ServiceState,
+    ToggleState,
     Stack,
     Override,
+    ToggleOverride,
     Hold,
     Freeze,
     Task,
@@ -63,4 +67,5 @@ def _decide(world: World, key: str, now: float, ids: Ids) -> Decision:
     stack, name = key.split("/", 1)
     if not name:
         return removal.stack(world, stack, now, ids)
-    return service.decide(world, stack, name, now, ids)
+    found = service.decide(world, stack, name, now, ids)
+    return join([found, growing.decide(world, stack, name, now, ids)])

@@ -6,12 +6,12 @@ Run by the leader; decided in `core.traffic.table`. The dispatcher sends the ent
 from collections.abc import Iterator
 
 from stackd.core.model.decision import Decision, Dirty
-from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.network import Network, ServiceAddresses
 from stackd.core.model.node import NodeStatus
 from stackd.core.model.release import ContentHead, Stack
-from stackd.core.model.rollout import ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.toggle import ToggleOverride
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
 from stackd.core.traffic import table
@@ -35,7 +35,8 @@ LOOP = ControlLoop(
         Network,
         NodeStatus,
         TrafficEntry,
-        FeatureOverride,
+        ToggleOverride,
+        ToggleState,
     ),
     decide=_decide,
 )

@@ -10,7 +10,6 @@ from stackd.core.model import (
     analysis,
     cluster,
     event,
-    feature,
     network,
     node,
     record,
@@ -19,6 +18,7 @@ from stackd.core.model import (
     rollout,
     source,
     task,
+    toggle,
     traffic,
 )
 
@@ -27,7 +27,7 @@ RECORDS: tuple[type[record.Record], ...] = (
     analysis.Analysis,
     cluster.JoinSecrets,
     event.Event,
-    feature.FeatureOverride,
+    toggle.ToggleOverride,
     network.Network,
     network.ServiceAddresses,
     network.VolumeBinding,
@@ -43,6 +43,7 @@ RECORDS: tuple[type[record.Record], ...] = (
     release.Release,
     release.Revision,
     release.Stack,
+    rollout.ToggleState,
     rollout.ServiceState,
     source.CommitReport,
     source.Repository,

@@ -18,6 +18,8 @@ from stackd.errors import Refused
 STACK = "/v1/stacks/{stack}"
 SERVICE = STACK + "/services/{service}"
 REPOSITORY = "/v1/repositories/{repository}"
+FEATURE = SERVICE + "/features/{feature}"
+"""A feature toggle whose share grows by steps."""
 _MOVING = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.ROLLING_BACK, Phase.PENDING})
 
 
@@ -261,5 +263,30 @@ def _steered() -> tuple[Operation, ...]:
     )
 
 
-OPERATIONS = (*_running(), *_told(), *_deployed(), *_steered())
+def _toggles() -> tuple[Operation, ...]:
+    """Of feature toggles whose share grows by steps."""
+    rollout, said = api.RolloutRequest, api.RolloutAnswer
+    return (
+        Operation(
+            *("waitFeature", "GET", f"{FEATURE}/wait", "Wait", api.WaitRequest, api.WaitAnswer),
+            f"Waits for a toggle's way to its share, at most `timeout` seconds. {_CODES}",
+            *(("timeout",), Take.LAST),
+        ),
+        *(
+            Operation(
+                *(f"{verb}Feature", "POST", f"{FEATURE}/{verb}", rpc, rollout, answer),
+                *(text, fields),
+            )
+            for verb, rpc, answer, text, fields in (
+                ("promote", "Promote", api.Text, "A toggle goes on past a pause.", ("full",)),
+                ("resume", "Resume", api.Text, "A paused toggle goes on.", ()),
+                ("pause", "Pause", api.Text, "A toggle stays where it is.", ()),
+                ("abort", "Abort", said, "A toggle goes back; its share is held.", ()),
+                ("retry", "Retry", api.Text, "Lifts the hold of a toggle's share.", ()),
+            )
+        ),
+    )
+
+
+OPERATIONS = (*_running(), *_told(), *_deployed(), *_steered(), *_toggles())
 """In the order in which they are documented."""

@@ -18,8 +18,10 @@ from jsonschema import Draft202012Validator
 from stackd.core.model.access import Scope
 from stackd.core.model.api import TokenCreateRequest
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState, ToggleState
 from stackd.core.model.source import Repository, RepositoryStatus
+from stackd.core.model.strategy import SetWeight, Strategy, StrategyKind
+from stackd.core.model.toggle import Toggle
 from stackd.errors import Refused, Stale, Unknown
 from stackd.manager.access import Access
 from stackd.manager.api.deploying import DeployApi
@@ -176,6 +178,20 @@ async def rolling(on: Harness) -> None:
     await on.put(msgspec.structs.replace(state, rollout=rollout))
 
 
+async def staged(on: Harness) -> None:
+    """shop/web has a toggle with steps, which is where it is declared to be."""
+    release = on.world.release("shop")
+    assert release is not None
+    part = release.services["web"]
+    policy = Strategy(kind=StrategyKind.STAGED, steps=(SetWeight(weight=1000),))
+    features = {"cart": Toggle(share=1000)}
+    spec = msgspec.structs.replace(part.spec, features=features, stages={"cart": policy})
+    services = {**release.services, "web": msgspec.structs.replace(part, spec=spec)}
+    at, weights = RevisionId("10%"), ToggleState.reaching(1000)
+    state = ToggleState(stack="shop", service="web/cart", stable=at, weights=weights, former=1000)
+    await on.put(msgspec.structs.replace(release, services=services), state)
+
+
 SCHEMAS = json.loads(json.dumps(document()))
 
 
@@ -191,9 +207,11 @@ def check(path: str, verb: str, answered: Answered) -> None:
 async def test_everything_that_can_be_read_is_as_documented() -> None:
     async with Harness() as on, served(on) as shop:
         await shop.allow(Scope.READ, stacks=("*",))
+        await staged(on)
         for path, verbs in SCHEMAS["paths"].items():
             if "get" in verbs:
                 place = path.replace("{stack}", "shop").replace("{service}", "web")
+                place = place.replace("{feature}", "cart")
                 place += "?timeout=0" if path.endswith("wait") else ""
                 answered = await shop.get(place)
                 assert answered.status == 200, (path, answered)
@@ -250,6 +268,11 @@ async def test_what_a_token_does_is_done_in_its_name() -> None:
         nothing = await shop.post(f"{web}/promote", {"full": True})
         assert (nothing.status, nothing.body["title"]) == (409, "It cannot be done as things are.")
         assert "no rollout under way" in nothing.body["detail"]
+        await staged(on)
+        toggle = await shop.post(f"{web}/features/cart/promote")
+        assert (toggle.status, "web/cart has no rollout" in toggle.body["detail"]) == (409, True)
+        check("/v1/stacks/{stack}/services/{service}/features/{feature}/promote", "post", toggle)
+        assert (await shop.post(f"{web}/features/nosuch/promote")).status == 404
         await rolling(on)
         moving = (await shop.get("/v1/stacks/shop/rollouts")).body
         assert {s["service"]: s["phase"] for s in moving} == {"db": "pending", "web": "progressing"}

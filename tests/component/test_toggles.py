@@ -19,23 +19,23 @@ from stackd.agent.toggles import EVERY, LARGEST, MOST_PER_TASK, Times, ToggleSer
 from stackd.aio.clock import ManualClock
 from stackd.aio.tasks import Background
 from stackd.core.model.driver import NetworkView
-from stackd.core.model.feature import Feature, FeatureRule
+from stackd.core.model.toggle import Toggle, ToggleRule
 from stackd.core.model.traffic import TrafficEntry
 from tests.component.test_dns import FRONT, HERE, attached
 
 WEB, STRANGER = "127.0.0.1", "127.0.0.4"
 FLAGS = {
-    "all": Feature(share=10_000),
-    "none": Feature(),
-    "some": Feature(share=2_500),
-    "theme": Feature(
+    "all": Toggle(share=10_000),
+    "none": Toggle(),
+    "some": Toggle(share=2_500),
+    "theme": Toggle(
         share=0,
         value="dark",
         otherwise="light",
-        rules=(FeatureRule(attribute="country", any_of=("DE", "AT")),),
+        rules=(ToggleRule(attribute="country", any_of=("DE", "AT")),),
     ),
-    "limit": Feature(share=10_000, value=20, otherwise=10),
-    "ratio": Feature(share=10_000, value=0.5, otherwise=1.0),
+    "limit": Toggle(share=10_000, value=20, otherwise=10),
+    "ratio": Toggle(share=10_000, value=0.5, otherwise=1.0),
 }
 
 
@@ -70,10 +70,10 @@ class Server:
         self.clock = clock
         self.said = said
 
-    async def declares(self, features: dict[str, Feature]) -> int:
+    async def declares(self, features: dict[str, Toggle]) -> int:
         """Its services declare these; the port."""
         entry = TrafficEntry(stack="shop", service="web", features=features)
-        other = TrafficEntry(stack="shop", service="db", features={"foreign": Feature()})
+        other = TrafficEntry(stack="shop", service="db", features={"foreign": Toggle()})
         self.toggles.services([entry, other])
         return await self.place.listening
 
@@ -155,7 +155,7 @@ async def test_the_sdk_is_answered(server: Server) -> None:
 
 
 async def test_a_change_is_told_at_once_and_growth_takes_nobody_back(server: Server) -> None:
-    port = await server.declares({"some": Feature(share=1_000)})
+    port = await server.declares({"some": Toggle(share=1_000)})
     provider = OFREPProvider(f"http://127.0.0.1:{port}")
     users = [EvaluationContext(f"user{n}") for n in range(60)]
 
@@ -168,10 +168,10 @@ async def test_a_change_is_told_at_once_and_growth_takes_nobody_back(server: Ser
         return set(found)
 
     few = await asyncio.to_thread(reached)
-    await server.declares({"some": Feature(share=6_000)})
+    await server.declares({"some": Toggle(share=6_000)})
     many = await asyncio.to_thread(reached)
     assert few < many
-    await server.declares({"some": Feature(share=10_000)})
+    await server.declares({"some": Toggle(share=10_000)})
     assert len(await asyncio.to_thread(reached)) == 60
 
 
@@ -186,7 +186,7 @@ async def test_all_at_once_with_a_tag(server: Server) -> None:
     assert found["some"]["errorCode"] == "TARGETING_KEY_MISSING"
     again = post("/ofrep/v1/evaluate/flags", body, f"if-none-match: {headers['etag']}")
     assert (await asked(WEB, port, again))[0] == 304
-    await server.declares({**FLAGS, "all": Feature()})
+    await server.declares({**FLAGS, "all": Toggle()})
     assert (await asked(WEB, port, again))[0] == 200
 
 
@@ -202,7 +202,7 @@ async def test_what_is_asked_for_is_reported_once_a_minute(server: Server) -> No
     await server.clock.advance(EVERY)
     await asked(WEB, port, post("/ofrep/v1/evaluate/flags", b"{}"))
     assert server.said[2:] == [{f"shop/web/{name}": begun + EVERY for name in FLAGS}]
-    await server.declares({"all": Feature()})
+    await server.declares({"all": Toggle()})
     await server.clock.advance(EVERY)
     await asked(WEB, port, post("/ofrep/v1/evaluate/flags/all", b"{}"))
     assert server.said[3:] == [{"shop/web/all": begun + 2 * EVERY}], "the others are gone"

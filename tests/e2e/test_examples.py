@@ -385,6 +385,22 @@ def test_shared_port(deployed: Examples) -> None:
     assert headers["x-version"] == "cart"
 
 
+def test_staged_feature(deployed: Examples) -> None:
+    cluster, file = deployed.cluster, deployed.folder / "staged-feature.stack.yml"
+    text = file.read_text().replace("rollout: 0%", "rollout: 100%")
+    tasks = [row["id"] for row in cluster.ps("staged-feature")]
+    ran = cluster.apply(text, "--wait", "--timeout", "100s")
+    assert ran.code == 3, ran.out + ran.err
+    [flag] = cluster.status("staged-feature/web")["features"]
+    assert flag["share"] == 1_000
+    assert flag["steps"][flag["step"]] == "pause until promoted"
+    ran = cluster.run("promote", "staged-feature/web/new_checkout", "--wait", "--timeout", "100s")
+    assert ran.code == 0, ran.out + ran.err
+    [flag] = cluster.must("flag", "ls", "staged-feature", "-o", "json").json
+    assert (flag["share"], flag["phase"]) == (10_000, "healthy")
+    assert [row["id"] for row in cluster.ps("staged-feature")] == tasks
+
+
 def test_tcp_ingress(deployed: Examples) -> None:
     assert deployed.get(8102)["version"] == "1"
 

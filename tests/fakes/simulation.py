@@ -17,9 +17,11 @@ from stackd.core.model.network import VolumeBinding
 from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.record import Change, Changes, Delete, Put, Record, Ref
 from stackd.core.model.release import Release, Revision, ServiceRelease, Stack
+from stackd.core.model.rollout import ToggleState
 from stackd.core.model.stack import ServiceSpec, StackSpec
 from stackd.core.model.states import Availability, NodeState, TaskState
 from stackd.core.model.task import Task
+from stackd.core.model.toggle import ToggleOverride
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
 from stackd.core.network.allocate import Settings
@@ -57,7 +59,7 @@ def _loops() -> list[_Running]:
         orchestrator.orchestrator(),
         allocator.allocator(Settings(cluster="simulate")),
         scheduler.scheduler(),
-        ControlLoop("traffic", watches, traffic),
+        ControlLoop("traffic", (*watches, ToggleState, ToggleOverride), traffic),
         ControlLoop("drains", (*watches, NodeReport), drains),
         reaper.reaper(),
     ]

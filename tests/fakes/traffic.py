@@ -13,15 +13,9 @@ from stackd.core.model.node import NodeReport, NodeStatus
 from stackd.core.model.record import Put, Record
 from stackd.core.model.release import Release, ServiceRelease, Stack
 from stackd.core.model.rollout import ServiceState
-from stackd.core.model.stack import (
-    AppProtocol,
-    NetworkSpec,
-    Port,
-    ServiceSpec,
-    StackSpec,
-    Strategy,
-)
+from stackd.core.model.stack import AppProtocol, NetworkSpec, Port, ServiceSpec, StackSpec
 from stackd.core.model.states import Leaving, NodeState, TaskState
+from stackd.core.model.strategy import Strategy
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.traffic import TOTAL, TrafficEntry
 from stackd.core.model.world import World

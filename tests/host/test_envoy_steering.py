@@ -7,7 +7,7 @@ import pytest
 from aiohttp import ClientSession
 
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.stack import Matcher, Preview
+from stackd.core.model.strategy import Matcher, Preview
 from stackd.core.model.traffic import Endpoint, Steering
 from tests.host import ingress
 from tests.host.ingress import Lab, entry, http

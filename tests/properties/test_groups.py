@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from stackd.core.model.release import Hold
 from stackd.core.model.rollout import RolloutPhase, ServiceState
-from stackd.core.model.stack import Amount, Pause, RolloutStep, SetScale, SetWeight, Strategy
-from stackd.core.model.stack import StrategyKind as Kind
+from stackd.core.model.strategy import Amount, Pause, RolloutStep, SetScale, SetWeight, Strategy
+from stackd.core.model.strategy import StrategyKind as Kind
 from stackd.core.rollout import commands
 from stackd.errors import Refused
 from tests.fakes.agent import Behaviour

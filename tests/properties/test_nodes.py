@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackd.core.model.rollout import ServiceState
-from stackd.core.model.stack import Amount, Mode, OnFailure, ServiceSpec, Strategy, StrategyKind
+from stackd.core.model.stack import Mode, ServiceSpec
 from stackd.core.model.states import Availability, NodeState
+from stackd.core.model.strategy import Amount, OnFailure, Strategy, StrategyKind
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.rollout.pauses import ACTIVE
 from tests.fakes.simulation import Simulation, web

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackd.core.model.rollout import RolloutPhase, ServiceState
-from stackd.core.model.stack import Amount, OnFailure, RestartPolicy, Strategy, StrategyKind
+from stackd.core.model.stack import RestartPolicy
 from stackd.core.model.states import TaskState
+from stackd.core.model.strategy import Amount, OnFailure, Strategy, StrategyKind
 from stackd.core.model.task import TaskStatus
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.rollout.pauses import ACTIVE

@@ -27,7 +27,7 @@ from stackd.core.model.analysis import (
 )
 from stackd.core.model.release import Hold, Override
 from stackd.core.model.rollout import RolloutPhase, ServiceState
-from stackd.core.model.stack import (
+from stackd.core.model.strategy import (
     Amount,
     Analyse,
     Matcher,

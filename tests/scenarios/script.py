@@ -12,6 +12,7 @@ Commands (one a line, `#` comments):
     rollback SERVICE [TO],  rollback-stack [N]
     freeze STACK|* SECONDS (0 = no end) REASON,  unfreeze STACK|*
     scale SERVICE N,  remove,  restart-manager,  advance SECONDS
+    flag SERVICE/TOGGLE PERCENT|declared    a share set by hand
 After each block: the events since the block before, then each service's phase and tasks.
 """
 
@@ -31,23 +32,27 @@ from stackd.core.model.analysis import (
     Verdict,
 )
 from stackd.core.model.container import Mount, MountKind
+from stackd.core.model.record import Delete, ref
 from stackd.core.model.release import Override
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import (
-    Amount,
-    Analyse,
     Constraint,
     DependsOn,
-    Matcher,
     Mode,
-    OnFailure,
-    Pause,
     Placement,
-    Preview,
     RestartCondition,
     RestartPolicy,
-    RolloutStep,
     ServiceSpec,
+)
+from stackd.core.model.states import Availability, NodeState
+from stackd.core.model.strategy import (
+    Amount,
+    Analyse,
+    Matcher,
+    OnFailure,
+    Pause,
+    Preview,
+    RolloutStep,
     SetMatch,
     SetMirror,
     SetScale,
@@ -55,9 +60,9 @@ from stackd.core.model.stack import (
     Strategy,
     StrategyKind,
 )
-from stackd.core.model.states import Availability, NodeState
+from stackd.core.model.toggle import Toggle, ToggleOverride
 from stackd.core.model.traffic import Steering, TrafficEntry
-from stackd.core.rollout import asked, commands, freezing, goback
+from stackd.core.rollout import asked, commands, freezing, goback, places
 from stackd.core.rollout.outcome import Goal, outcome
 from stackd.core.rollout.phase import service_names, service_phase
 from stackd.errors import Refused
@@ -154,14 +159,35 @@ class _Scenario:
             )
         )
 
+    def do_flag(self, name: str, percent: str) -> None:
+        service, toggle = name.split("/")
+        declared = self.specs[service][0].features[toggle].share
+        key = f"{STACK}/{name}"
+        if percent == "declared":
+            self.sim.write(Delete(ref=ref(ToggleOverride, key)))
+            return
+        self.sim.write(
+            ToggleOverride(
+                stack=STACK,
+                service=service,
+                feature=toggle,
+                share=round(float(percent) * 100),
+                declared=declared,
+                by="ann",
+                at=self.sim.now,
+            )
+        )
+
     def do_answer(self, service: str, where: str, said: str, *words: str) -> None:
-        state = self.sim.world.get(ServiceState, f"{STACK}/{service}")
+        state = places.state_of(self.sim.world, f"{STACK}/{service}")
+        part = places.declared(self.sim.world.release(STACK), service)
         assert state is not None
+        assert part is not None
         rollout = state.rollout
         assert rollout is not None
         place = where if where.endswith("promotion") else where.replace("_", " ")
         place = place.replace("- ", ", ")
-        open_ = asked.analyses(self.specs[service][0].strategy, rollout)
+        open_ = asked.analyses(part.spec.strategy, rollout)
         assert place in open_, f"{place} is not asked for: {sorted(open_)}"
         final = said != "inconclusive" and not (said == "pass" and asked.background(place))
         verdict = Verdict("inconclusive" if said == "undecided" else said)
@@ -244,7 +270,15 @@ class _Scenario:
         weights = self._weights(name)
         errors = sorted({v.status.error for v in views if v.status.error})
         more = "".join(f"\n    {error}" for error in errors)
-        return f"= {name}: {phase.value}: {reason}\n    {tasks}; wait: {code}{weights}{more}"
+        toggles = "".join(self._toggles(name))
+        line = f"= {name}: {phase.value}: {reason}\n    {tasks}; wait: {code}{weights}"
+        return f"{line}{more}{toggles}"
+
+    def _toggles(self, name: str) -> list[str]:
+        """Whom the toggles of a service reach, as the nodes have them."""
+        entry = self.sim.world.get(TrafficEntry, f"{STACK}/{name}")
+        shown = entry.features if entry is not None else {}
+        return [f"\n    {key} reaches {one.share / 100:g}%" for key, one in shown.items()]
 
     def _weights(self, name: str) -> str:
         """The weights of a service that has such, as the nodes have them."""
@@ -291,6 +325,17 @@ def _steps(text: str) -> tuple[RolloutStep, ...]:
             case _:
                 found.append(SetScale(tasks=Amount(value=int(number))))
     return tuple(found)
+
+
+def _stages(steps: str, analysis: str = "", on_failure: str = "rollback") -> Strategy:
+    """`toggle=NAME:SHARE:STEPS[:ANALYSIS[:ON_FAILURE]]`: the stages of a toggle."""
+    return Strategy(
+        kind=StrategyKind.STAGED,
+        steps=_steps(steps),
+        analysis=_policy(analysis) if analysis else None,
+        on_failure=OnFailure(on_failure),
+        progress_deadline=20,
+    )
 
 
 def _policy(on_inconclusive: str) -> AnalysisPolicy:
@@ -360,6 +405,10 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
                 mount = Mount(kind=MountKind.VOLUME, source=value, target="/data")
                 base = web().container
                 fields["container"] = msgspec.structs.replace(base, mounts=(mount,))
+            case "toggle":
+                name, share, *stages = value.split(":")
+                fields["features"] = {name: Toggle(share=round(float(share) * 100))}
+                fields["stages"] = {name: _stages(*stages)} if stages else {}
             case _:
                 raise AssertionError(f"unknown option {key}")
     strategy = Strategy(**pace)  # type: ignore[arg-type]

@@ -12,7 +12,6 @@ from stackd.core.model.analysis import Analysis
 from stackd.core.model.cluster import JoinSecrets
 from stackd.core.model.container import ContainerSpec
 from stackd.core.model.event import Event
-from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.ids import NetworkId, NodeId, RevisionId, TaskId
 from stackd.core.model.network import Network, ServiceAddresses, VolumeBinding
 from stackd.core.model.node import Node, NodeStatus
@@ -31,11 +30,12 @@ from stackd.core.model.release import (
     ServiceRelease,
     Stack,
 )
-from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState, ToggleState
 from stackd.core.model.source import CommitReport, CommitState, Repository, RepositoryStatus, Revert
 from stackd.core.model.stack import ServiceSpec, StackSpec
 from stackd.core.model.states import NodeState, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.toggle import ToggleOverride
 from stackd.core.model.traffic import Endpoint, EndpointState, TrafficEntry
 from stackd.core.model.world import World
 from stackd.store.records import RECORDS as KINDS
@@ -50,7 +50,7 @@ CONTAINER = ContainerSpec(image="web@sha256:" + "1" * 64, environment={"LONG": "
 SERVICE = ServiceSpec(name="web", container=CONTAINER)
 
 RECORDS: tuple[Record, ...] = (
-    FeatureOverride(
+    ToggleOverride(
         stack="shop",
         service="web",
         feature="new_checkout",
@@ -98,6 +98,14 @@ RECORDS: tuple[Record, ...] = (
         stable=REVISION,
         counts={REVISION: 2},
         rollout=Rollout(id="r1", target=REVISION, phase=RolloutPhase.COMPLETE),
+    ),
+    ToggleState(
+        stack="shop",
+        service="web/new_checkout",
+        stable=RevisionId("10%"),
+        former=1_000,
+        weights=ToggleState.reaching(2_500),
+        rollout=Rollout(id="r2", target=RevisionId("100%"), source=RevisionId("10%"), step=1),
     ),
     RegistryLogin(host="registry.example", username="ci", password=b"sealed"),
     CommitReport(repository="shop", commit="c" * 40, state=CommitState.SUCCESS),

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from stackd.core.analysis import bounds
 from stackd.core.analysis.evidence import ALPHA, gain
 from stackd.core.model.analysis import Window
-from stackd.core.model.api.status import GoalRow, VariantRow, VariantsRow
+from stackd.core.model.api.underway import GoalRow, VariantRow, VariantsRow
 from stackd.core.model.times import rfc3339
 from stackd.core.model.variants import GoalVerdict, Tried, UserGoal, Variants, Weighed
 

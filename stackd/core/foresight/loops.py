@@ -13,14 +13,16 @@ from stackd.core.model.draft import Ids, join
 from stackd.core.model.network import Network, ServiceAddresses
 from stackd.core.model.record import Ref
 from stackd.core.model.release import Hold, Override, Stack
-from stackd.core.model.rollout import ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.states import TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.toggle import ToggleOverride
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
 from stackd.core.network import allocate
 from stackd.core.orchestrate import deadlines
 from stackd.core.orchestrate import service as orchestrator
+from stackd.core.rollout import growing
 from stackd.core.rollout import service as rollouts
 from stackd.core.schedule import assign
 from stackd.core.schedule.load import Loads
@@ -82,13 +84,14 @@ def loops() -> Sequence[Loop]:
     counts = frozenset({ServiceState.TABLE, Stack.TABLE, Override.TABLE, *TASK})
     places = frozenset({Stack.TABLE, ServiceState.TABLE, Network.TABLE, *TASK})
     entries = frozenset({*places, ServiceAddresses.TABLE, TrafficEntry.TABLE})
+    toggles = frozenset({ToggleState.TABLE, ToggleOverride.TABLE})
     answers = frozenset({Hold.TABLE, TrafficEntry.TABLE, Analysis.TABLE})
     return (
-        Loop(counts | answers, _moved, _rollout),
+        Loop(counts | answers | toggles, _moved, _rollout),
         Loop(counts, _services, _orchestrate),
         Loop(places, _whole, _Allocator()),
         Loop(TASK, _whole, _Scheduler()),
-        Loop(entries, _whole, _traffic),
+        Loop(entries | toggles, _whole, _traffic),
         Loop(frozenset({TrafficEntry.TABLE, *TASK}), _whole, _drain),
         Loop(TASK, _waiting, _deadline),
     )
@@ -123,7 +126,8 @@ def _waiting(turn: Turn, changed: Ref) -> Iterable[str]:
 
 
 def _rollout(turn: Turn, key: str) -> Decision:
-    return rollouts.decide(turn.world, turn.stack, key, turn.now, turn.ids)
+    found = rollouts.decide(turn.world, turn.stack, key, turn.now, turn.ids)
+    return join([found, growing.decide(turn.world, turn.stack, key, turn.now, turn.ids)])
 
 
 def _orchestrate(turn: Turn, key: str) -> Decision:

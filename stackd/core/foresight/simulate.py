@@ -22,12 +22,12 @@ from stackd.core.model.analysis import (
 from stackd.core.model.api.simulation import Assumed, SimulationAnswer
 from stackd.core.model.ids import RevisionId, service_key
 from stackd.core.model.release import Digest
-from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState, ToggleState
 from stackd.core.model.states import TaskState
 from stackd.core.model.world import World
 from stackd.core.plan import records
 from stackd.core.plan.make import Plan
-from stackd.core.rollout import commands
+from stackd.core.rollout import commands, places
 from stackd.core.rollout.outcome import Code, Goal, Outcome, outcome
 from stackd.core.rollout.pauses import LOOKED, pause_left
 
@@ -98,10 +98,10 @@ class Play:
             virtual.now = self._story.now = following
 
     def _states(self) -> list[ServiceState]:
-        found = (
-            self.virtual.world.get(ServiceState, service_key(self._stack, name))
-            for name in self.virtual.services
-        )
+        world, stack = self.virtual.world, self._stack
+        names = [*self.virtual.services]
+        names += [one for name in names for one in places.toggles(world, stack, name)]
+        found = (places.state_of(world, service_key(stack, name)) for name in names)
         return [state for state in found if state is not None]
 
     def _answered(self) -> bool:
@@ -126,7 +126,7 @@ class Play:
     def _pass(self, service: str, rollout: str, place: str) -> None:
         world, now = self.virtual.world, self.virtual.now
         key = service_key(self._stack, service)
-        state = world.get(ServiceState, key)
+        state = places.state_of(world, key)
         if state is None or state.rollout is None or state.rollout.id != rollout:
             return
         known = world.get(Analysis, key)
@@ -150,7 +150,7 @@ class Play:
                     return True
             elif state is None or _under_way(state) or self._waits(state):
                 return True
-        return False
+        return any(_under_way(s) for s in self._states() if isinstance(s, ToggleState))
 
     def _waits(self, state: ServiceState) -> bool:
         """Its turn may still come."""

@@ -10,9 +10,9 @@ from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.api.simulation import SimulatedStep
 from stackd.core.model.event import Event
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import Analyse, Pause, RolloutStep
+from stackd.core.model.strategy import Analyse, Pause, RolloutStep
 from stackd.core.model.world import World
-from stackd.core.rollout import asked, steps
+from stackd.core.rollout import asked, places, steps
 
 _TOLD = ("rollout.", "service.")
 _BY_STATE = ("rollout.step", "rollout.promoted")
@@ -52,11 +52,11 @@ class Story:
 
     def state(self, state: ServiceState) -> None:
         """Where a service stands after a look."""
-        spec = self.world.declared(state.stack, state.service)
+        part = places.declared(self.world.release(state.stack), state.service)
         rollout = state.rollout
-        if rollout is None or spec is None or rollout.phase is not RolloutPhase.PROGRESSING:
+        if rollout is None or part is None or rollout.phase is not RolloutPhase.PROGRESSING:
             return
-        policy = spec.strategy
+        policy = part.spec.strategy
         back = rollout.target in state.proven or rollout.full
         if rollout.source is not None and not back:
             self._steps(state.key, rollout, tuple(steps.of(policy)))
@@ -73,7 +73,7 @@ class Story:
             wait, seconds = _wait(todo[index])
             words = todo[index].words
             self.tell(key, f"step {index + 1} of {len(todo)}: {words}", wait, seconds)
-        if last < len(todo) <= rollout.step and todo:
+        if last < len(todo) <= rollout.step and todo and key.count("/") == 1:
             self.tell(key, "takes over")
 
 

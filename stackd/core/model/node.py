@@ -88,7 +88,7 @@ class NodeReport(Record, frozen=True, kw_only=True):
     troubles: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Part of the node (network, record …) -> what is wrong with it now."""
     asked: Mapping[str, float] = msgspec.field(default_factory=dict)
-    """`STACK/SERVICE/FEATURE` -> when a task of this node last asked for that toggle, to the
+    """`STACK/SERVICE/TOGGLE` -> when a task of this node last asked for that toggle, to the
     minute, since the agent started (Unix seconds, on the node's clock)."""
     notices: tuple[Notice, ...] = ()
     """The latest of them, oldest first; said again after a reconnect."""

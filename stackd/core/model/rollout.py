@@ -8,7 +8,7 @@ import msgspec
 
 from stackd.core.model.ids import RevisionId, service_key
 from stackd.core.model.record import Record, Value
-from stackd.core.model.traffic import Steering
+from stackd.core.model.traffic import TOTAL, Steering
 
 
 class RolloutPhase(enum.StrEnum):
@@ -76,6 +76,8 @@ class Rollout(Value, frozen=True, kw_only=True):
     by: str = ""
     cause: str = ""
     """Event id that started it."""
+    stands: bool = False
+    """Of a toggle: it stays where it is, for the reason that `reason` gives, and is not judged."""
 
 
 class ServiceState(Record, frozen=True, kw_only=True):
@@ -108,6 +110,31 @@ class ServiceState(Record, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return service_key(self.stack, self.service)
+
+
+class ToggleState(ServiceState, frozen=True, kw_only=True):
+    """What is wanted of a toggle with stages: `service` is `SERVICE/TOGGLE`, its revisions are the
+    shares it was declared with (`10%`), and `weights` say whom it reaches now.
+
+    Invariant: nodes give the share that this says, unless one is set by hand.
+    """
+
+    TABLE: ClassVar[str] = "feature_states"
+    ON: ClassVar[str] = "on"
+    OFF: ClassVar[str] = "off"
+    former: int = 0
+    """The share of `stable`, to which it goes back, 0..10000."""
+
+    @property
+    def share(self) -> int:
+        """0..10000 of all targeting keys are reached."""
+        return self.weights.get(self.ON, 0)
+
+    @classmethod
+    def reaching(cls, share: int) -> Mapping[str, int]:
+        """Weights with which it reaches this share."""
+        both = {cls.ON: share, cls.OFF: TOTAL - share}
+        return {variant: weight for variant, weight in both.items() if weight}
 
 
 class Phase(enum.StrEnum):

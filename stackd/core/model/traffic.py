@@ -10,10 +10,11 @@ from typing import ClassVar
 
 import msgspec
 
-from stackd.core.model.feature import Feature
 from stackd.core.model.ids import RevisionId, TaskId, service_key
 from stackd.core.model.record import Record, Value
-from stackd.core.model.stack import AppProtocol, Matcher, Preview, Route
+from stackd.core.model.stack import AppProtocol, Route
+from stackd.core.model.strategy import Matcher, Preview
+from stackd.core.model.toggle import Toggle
 from stackd.core.model.variants import UserGoal
 
 TOTAL = 10_000
@@ -98,7 +99,7 @@ class TrafficEntry(Record, frozen=True, kw_only=True):
     """False while the service has withdrawn: its listeners refuse, its routes are gone."""
     ingress_network: str = ""
     """Network id whose endpoint addresses the ingress uses."""
-    features: Mapping[str, Feature] = msgspec.field(default_factory=dict)
+    features: Mapping[str, Toggle] = msgspec.field(default_factory=dict)
     """Toggles as they act now, what is set by hand included."""
     drain_timeout: float = 30.0
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 from stackd.core.model.ids import service_key
 from stackd.core.model.record import Record, Ref
 from stackd.core.model.release import Release, Stack
-from stackd.core.model.rollout import ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.states import Leaving, TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
@@ -65,6 +65,7 @@ class World:
         self._services_of: dict[str, dict[str, None]] = defaultdict(dict)
         self._leaving: dict[str, None] = {}
         self._moving: dict[str, None] = {}
+        self._growing: dict[str, None] = {}
         self._views: dict[str, TaskView] = {}
         self.revision = 0
         """Store revision up to which these tables are complete."""
@@ -79,6 +80,7 @@ class World:
         found._tasks_on.update((key, dict(ids)) for key, ids in self._tasks_on.items())
         found._services_of.update((key, dict(names)) for key, names in self._services_of.items())
         found._leaving, found._moving = dict(self._leaving), dict(self._moving)
+        found._growing = dict(self._growing)
         found._views = dict(self._views)
         found.revision = self.revision
         return found
@@ -101,9 +103,7 @@ class World:
             if record.node:
                 self._tasks_on[record.node][record.id] = None
         if isinstance(record, ServiceState):
-            self._moving.pop(record.key, None)
-            if record.weights or (record.rollout is not None and not record.rollout.ended):
-                self._moving[record.key] = None
+            self._note_rollout(record)
         if isinstance(record, TaskDesired):
             self._leaving.pop(record.id, None)
             if record.stop and record.leaving is not Leaving.DONE:
@@ -124,6 +124,18 @@ class World:
             self._leaving.pop(previous.id, None)
         if isinstance(previous, ServiceState):
             self._moving.pop(previous.key, None)
+            self._growing.pop(previous.key, None)
+
+    def _note_rollout(self, record: ServiceState) -> None:
+        going = record.rollout is not None and not record.rollout.ended
+        if isinstance(record, ToggleState):
+            self._growing.pop(record.key, None)
+            if going:
+                self._growing[record.key] = None
+            return
+        self._moving.pop(record.key, None)
+        if going or record.weights:
+            self._moving[record.key] = None
 
     def _unindex(self, task: Task) -> None:
         mine = self._tasks_of[service_key(task.stack, task.service)]
@@ -187,8 +199,9 @@ class World:
         return self._by_id(self._leaving)
 
     def moving(self) -> list[str]:
-        """`STACK/SERVICE` of the services whose rollout has not ended or has left weights."""
-        return sorted(self._moving)
+        """`STACK/SERVICE` of the services whose rollout, or that of a toggle of theirs, has not
+        ended or has left weights."""
+        return sorted({*self._moving, *(key.rpartition("/")[0] for key in self._growing)})
 
     def tasks_of_stack(self, stack: str) -> list[TaskView]:
         """All known tasks of a stack's services, also of those it no longer declares."""

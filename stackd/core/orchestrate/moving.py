@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from stackd.core.model import fit
 from stackd.core.model.ids import TaskId
 from stackd.core.model.node import Node
-from stackd.core.model.stack import Mode, ServiceSpec, StrategyKind
+from stackd.core.model.stack import Mode, ServiceSpec
+from stackd.core.model.strategy import StrategyKind
 from stackd.core.model.world import TaskView, World
 
 

@@ -81,6 +81,17 @@ class ChangeInPlace(Value, frozen=True, kw_only=True, tag="change-in-place"):
     fields: tuple[FieldChange, ...]
 
 
+class GrowFeature(Value, frozen=True, kw_only=True, tag="grow-feature"):
+    """A toggle gets to a larger share by its steps; `refused`: why it does not."""
+
+    service: str
+    feature: str
+    before: str
+    after: str
+    steps: tuple[str, ...]
+    refused: str = ""
+
+
 class ClearOverride(Value, frozen=True, kw_only=True, tag="clear-override"):
     """A value set by hand ends because the declared one changed."""
 
@@ -115,6 +126,7 @@ PlanChange = (
     | ReplaceRevision
     | RefuseRevision
     | ChangeInPlace
+    | GrowFeature
     | ClearOverride
     | ChangeDeclaration
     | RemoveService
@@ -136,7 +148,7 @@ def describe(stack: str, change: PlanChange) -> Described:
     match change:
         case CreateService() | ReplaceRevision() | RefuseRevision() | RemoveService():
             return _describe_service(stack, change)
-        case ChangeInPlace() | ClearOverride() | ChangeDeclaration():
+        case ChangeInPlace() | GrowFeature() | ClearOverride() | ChangeDeclaration():
             return _describe_in_place(stack, change)
         case TakeOver(owner=owner):
             return Described(
@@ -210,7 +222,7 @@ def _describe_service(
 
 
 def _describe_in_place(
-    stack: str, change: ChangeInPlace | ClearOverride | ChangeDeclaration
+    stack: str, change: ChangeInPlace | GrowFeature | ClearOverride | ChangeDeclaration
 ) -> Described:
     match change:
         case ChangeInPlace(service=service, fields=fields):
@@ -220,6 +232,17 @@ def _describe_in_place(
                 text=f"change {place} in place",
                 cause="; ".join(map(str, fields)),
                 effect="in place, no task is replaced",
+            )
+        case GrowFeature(service=service, feature=feature):
+            place = f"{stack}/{service}"
+            way = f"{change.before} -> {change.after}"
+            steps = f"staged: {', '.join(change.steps)}; no task is replaced"
+            retry = f"none until `stackd retry {place}/{feature}`"
+            return Described(
+                object=place,
+                text=f"take toggle {feature} of {place} from {change.before} to {change.after}",
+                cause=change.refused or f"features.{feature}.rollout: {way}",
+                effect=retry if change.refused else steps,
             )
         case ClearOverride(service=service, replicas=replicas):
             return Described(

@@ -116,6 +116,7 @@ def _line(stack: str, change: kinds.PlanChange) -> CompareLine:
             | kinds.CreateNetwork()
             | kinds.CreateVolume()
             | kinds.RefuseRevision()
+            | kinds.GrowFeature()
             | kinds.ClearOverride()
             | kinds.RemoveService()
             | kinds.RemoveNetwork()

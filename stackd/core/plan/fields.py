@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from stackd.core.model.record import Value
-from stackd.core.model.stack import Analyse, Pause, SetMatch, SetMirror, SetScale, SetWeight
+from stackd.core.model.strategy import Analyse, Pause, SetMatch, SetMirror, SetScale, SetWeight
 from stackd.core.plan.changes import FieldChange
 
 

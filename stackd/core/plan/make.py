@@ -22,6 +22,7 @@ from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import Mode, ServiceSpec, StackSpec
 from stackd.core.model.world import World
 from stackd.core.plan import changes as kinds
+from stackd.core.plan import growing
 from stackd.core.plan.fields import differences
 from stackd.core.plan.revision import revision_of
 from stackd.errors import Refused
@@ -201,8 +202,10 @@ def _service_changes(
     in_place = differences(_without_container(old.spec), _without_container(spec))
     if old.revision == revision.id:
         in_place += differences(old.spec.container, spec.container)
-    if in_place:
-        yield kinds.ChangeInPlace(service=spec.name, fields=in_place)
+    grown = tuple(growing.grown(world, stack, old.spec, spec))
+    yield from grown
+    if rest := growing.others(in_place, grown):
+        yield kinds.ChangeInPlace(service=spec.name, fields=rest)
     override = world.get(Override, f"{stack}/{spec.name}")
     if override is not None and override.declared != spec.replicas:
         yield kinds.ClearOverride(service=spec.name, replicas=override.replicas)

@@ -6,8 +6,8 @@ step functions; `commands` are what people may ask; `phase` and `outcome` tell w
 
 from collections.abc import Mapping
 
-from stackd.core.model.stack import StrategyKind
-from stackd.core.rollout import ab, bluegreen, canary, recreate, rolling, shadow
+from stackd.core.model.strategy import StrategyKind
+from stackd.core.rollout import ab, bluegreen, canary, recreate, rolling, shadow, staged
 from stackd.core.rollout.common import StrategyStep
 
 STRATEGIES: Mapping[StrategyKind, StrategyStep] = {
@@ -17,5 +17,6 @@ STRATEGIES: Mapping[StrategyKind, StrategyStep] = {
     StrategyKind.BLUE_GREEN: bluegreen.step,
     StrategyKind.SHADOW: shadow.step,
     StrategyKind.AB: ab.step,
+    StrategyKind.STAGED: staged.step,
 }
 """Every strategy: policy, rollout, what is observed, now -> the next counts and weights."""

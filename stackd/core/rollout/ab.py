@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import (
+from stackd.core.model.strategy import (
     Amount,
     Pause,
     RolloutStep,

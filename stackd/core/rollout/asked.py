@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stackd.core.model.analysis import AnalysisPolicy
-from stackd.core.model.ids import RevisionId
+from stackd.core.model.ids import RevisionId, service_key
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import Analyse, Strategy, StrategyKind
+from stackd.core.model.strategy import Analyse, Strategy, StrategyKind
 from stackd.core.model.variants import UserGoal
 from stackd.core.model.world import World
-from stackd.core.rollout import answers, steps
+from stackd.core.rollout import answers, places, steps
 from stackd.core.rollout.answers import BACKGROUND
 
 _LOOKED_AT = (RolloutPhase.PROGRESSING, RolloutPhase.PAUSED)
@@ -35,7 +35,7 @@ def analyses(policy: Strategy, rollout: Rollout) -> Mapping[str, AnalysisPolicy]
     nothing to be compared with, and for one that goes without steps."""
     if rollout.phase not in _LOOKED_AT or rollout.source is None or rollout.full:
         return {}
-    if not policy.kind.weighted:
+    if not policy.kind.weighted or rollout.stands:
         return {}
     found: dict[str, AnalysisPolicy] = {}
     if policy.analysis is not None:
@@ -51,23 +51,72 @@ def analyses(policy: Strategy, rollout: Rollout) -> Mapping[str, AnalysisPolicy]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the rollout of a service asks for now: place -> policy."""
+    """What the rollout of a service, or of a toggle of it, asks for now: place -> policy."""
 
+    service: str
+    """`STACK/SERVICE`: whose requests and tasks are looked at."""
+    key: str
+    """Of the `Analysis`: that of the service or of the toggle."""
     rollout: Rollout
+    canary: RevisionId
+    """Whose requests and tasks are judged: for a toggle all of the service."""
     source: RevisionId
+    """With what they are compared; '' = with nothing."""
     policies: Mapping[str, AnalysisPolicy]
-    variants: bool
+    variants: bool = False
     """It shares out users between two revisions, and both are counted."""
-    goal: UserGoal | None
+    goal: UserGoal | None = None
 
 
-def wanted(world: World, key: str) -> Wanted | None:
-    """None when no rollout is under way that has something to be compared with."""
-    stack, name = key.split("/", 1)
-    state, spec = world.get(ServiceState, key), world.declared(stack, name)
-    rollout = state.rollout if state is not None else None
-    if spec is None or rollout is None or rollout.ended or rollout.source is None:
+def wanted(world: World, service: str) -> list[Wanted]:
+    """What is asked for at `STACK/SERVICE`, by its own rollout and those of its toggles: nothing
+    by one that has nothing to go back to."""
+    stack, name = service.split("/", 1)
+    found = [_of_service(world, service)]
+    found += [
+        _of_toggle(world, service, service_key(stack, one))
+        for one in places.toggles(world, stack, name)
+    ]
+    return [one for one in found if one is not None]
+
+
+def _of_service(world: World, key: str) -> Wanted | None:
+    rollout, policy = _going(world, key)
+    if policy is None or rollout is None or rollout.source is None:
         return None
-    policy = spec.strategy
-    shared = policy.kind is StrategyKind.AB and rollout.phase in _LOOKED_AT and not rollout.full
-    return Wanted(rollout, rollout.source, analyses(policy, rollout), shared, policy.goal)
+    return Wanted(
+        service=key,
+        key=key,
+        rollout=rollout,
+        canary=rollout.target,
+        source=rollout.source,
+        policies=analyses(policy, rollout),
+        variants=(
+            policy.kind is StrategyKind.AB and rollout.phase in _LOOKED_AT and not rollout.full
+        ),
+        goal=policy.goal,
+    )
+
+
+def _of_toggle(world: World, service: str, key: str) -> Wanted | None:
+    rollout, policy = _going(world, key)
+    if policy is None or rollout is None or rollout.source is None:
+        return None
+    runs = world.get(ServiceState, service)
+    return Wanted(
+        service=service,
+        key=key,
+        rollout=rollout,
+        canary=(runs.stable if runs is not None else None) or RevisionId(""),
+        source=RevisionId(""),
+        policies=analyses(policy, rollout),
+    )
+
+
+def _going(world: World, key: str) -> tuple[Rollout | None, Strategy | None]:
+    """The rollout that has not ended, and its strategy."""
+    stack, name = key.split("/", 1)
+    state, part = places.state_of(world, key), places.declared(world.release(stack), name)
+    rollout = state.rollout if state is not None else None
+    going = rollout if rollout is not None and not rollout.ended else None
+    return going, part.spec.strategy if part is not None else None

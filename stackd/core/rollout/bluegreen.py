@@ -4,7 +4,7 @@ traffic, and gets all of it at once: by itself, after a time, or when a person p
 from collections.abc import Sequence
 
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import (
+from stackd.core.model.strategy import (
     Amount,
     Analyse,
     Pause,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import RolloutStep, Strategy
+from stackd.core.model.strategy import RolloutStep, Strategy
 from stackd.core.rollout import weighted
 from stackd.core.rollout.common import Observed, Step
 

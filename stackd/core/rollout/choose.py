@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.release import Hold, Release
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import ServiceSpec, Strategy, StrategyKind
+from stackd.core.model.stack import ServiceSpec
+from stackd.core.model.strategy import Strategy, StrategyKind
 from stackd.core.rollout.pauses import ACTIVE
 
 

@@ -15,7 +15,7 @@ from stackd.core.model.record import Change, Changes, Delete, Put, Record, ref
 from stackd.core.model.release import Hold, Release, Revision, ServiceRelease, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.world import World
-from stackd.core.rollout import answers, freezing, groups, judge
+from stackd.core.rollout import answers, freezing, groups, judge, places
 from stackd.core.rollout.common import awake
 from stackd.core.rollout.ending import turn_back
 from stackd.core.rollout.pauses import ACTIVE, pause_left, promotable
@@ -60,20 +60,24 @@ class _Place:
 def _place(world: World, stack: str, service: str) -> _Place:
     key = service_key(stack, service)
     release = world.release(stack)
-    declared = release.services.get(service) if release else None
+    declared = places.declared(release, service)
     if release is None or declared is None:
         raise Unknown(f"{key} is not declared.", f"See the services of it: stackd ps {stack}.")
-    state = world.get(ServiceState, key)
+    state = places.state_of(world, key)
     if state is None:
         raise Refused(f"{key} has not been looked at yet.", "Try again in a moment.")
     return _Place(release, declared, state, world.get(Hold, f"{key}/{declared.revision}"))
 
 
-def _running(place: _Place) -> Rollout:
+def _running(world: World, place: _Place) -> Rollout:
     if place.active is None:
-        raise Refused(
-            f"{place.name} has no rollout under way.", f"See: stackd status {place.name}."
-        )
+        toggles = places.toggles(world, place.state.stack, place.state.service)
+        keys = (service_key(place.state.stack, name) for name in toggles)
+        states = (places.state_of(world, key) for key in keys)
+        going = [s.key for s in states if s and s.rollout and s.rollout.phase in ACTIVE]
+        meant = f"Did you mean its toggle {' or '.join(going)}?" if going else ""
+        remedy = meant or f"See: stackd status {place.name}."
+        raise Refused(f"{place.name} has no rollout under way.", remedy)
     return place.active
 
 
@@ -91,7 +95,7 @@ def _changes(records: Sequence[Record | Change], place: _Place) -> Changes:
 def abort(world: World, stack: str, service: str, asked: Asked) -> Changes:
     """Give up the rollout: its revision is held, the stable one comes back whole."""
     place = _place(world, stack, service)
-    rollout = _running(place)
+    rollout = _running(world, place)
     if rollout.phase is RolloutPhase.ROLLING_BACK:
         raise Refused(f"{place.name} is going back already.", f"See: stackd status {place.name}.")
     draft = Draft(asked.now, asked.ids, asked.by)
@@ -123,7 +127,7 @@ def _hold(place: _Place, revision: RevisionId, reason: str, asked: Asked) -> Hol
 def pause(world: World, stack: str, service: str, asked: Asked) -> Changes:
     """Stop the rollout where it is until `resume`."""
     place = _place(world, stack, service)
-    rollout = _running(place)
+    rollout = _running(world, place)
     if rollout.phase not in (RolloutPhase.PROGRESSING, RolloutPhase.WAITING):
         word = rollout.phase.value.replace("_", " ")
         raise Refused(f"{place.name} is {word}, which cannot be paused.", "Wait for its end.")
@@ -170,7 +174,7 @@ def promote(world: World, stack: str, service: str, asked: Asked, *, full: bool)
     """Go on past a pause; `full` also skips all steps that are left, or the delay between
     batches."""
     place = _place(world, stack, service)
-    rollout = _running(place)
+    rollout = _running(world, place)
     paused = rollout.phase is RolloutPhase.PAUSED
     if paused and not full and not promotable(rollout):
         return resume(world, stack, service, asked)
@@ -190,7 +194,7 @@ def promote(world: World, stack: str, service: str, asked: Asked, *, full: bool)
     at = None if full else rollout.step
     for name in groups.beside(world, place.release, service, at):
         other = _place(world, stack, name)
-        onward = _onward(other, _running(other), asked.now, full=full)
+        onward = _onward(other, _running(world, other), asked.now, full=full)
         records += _write(other, draft, onward, told)
     return _changes(records, place)
 

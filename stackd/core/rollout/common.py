@@ -10,7 +10,7 @@ import msgspec
 
 from stackd.core.model.analysis import Judgement
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import Strategy
+from stackd.core.model.strategy import Strategy
 from stackd.core.model.traffic import Steering
 
 UNSTEERED = Steering()
@@ -75,6 +75,8 @@ class Observed:
     """What the analyses of this rollout said when they looked last, by place."""
     barrier: Barrier | None = None
     """How far the group of the service lets it go; None = as far as it can."""
+    former: int = 0
+    """Of a toggle: the share that it goes back to, 0..10000."""
 
     def tally(self, revision: str) -> Tally:
         """The counted tasks of a revision."""

@@ -6,8 +6,8 @@ Called by `service` and `settled`; `turn_back` also by `commands`.
 import msgspec
 
 from stackd.core.model.release import Hold
-from stackd.core.model.rollout import Rollout, RolloutPhase
-from stackd.core.model.stack import OnFailure
+from stackd.core.model.rollout import Rollout, RolloutPhase, ToggleState
+from stackd.core.model.strategy import OnFailure
 from stackd.core.rollout import stepback, steps
 from stackd.core.rollout.common import awake
 from stackd.core.rollout.look import Look
@@ -29,7 +29,8 @@ def complete(look: Look, rollout: Rollout) -> None:
         )
         return
     target = rollout.target
-    look.tell("completed", f"{target} runs in full", rollout.cause)
+    done = "is reached" if isinstance(state, ToggleState) else "runs in full"
+    look.tell("completed", f"{target} {done}", rollout.cause)
     proven = (target, *(r for r in state.proven if r != target))[:KEPT_PROVEN]
     look.state = msgspec.structs.replace(
         state, stable=target, proven=proven, **_kept_warm(look, target)

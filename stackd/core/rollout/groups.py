@@ -62,12 +62,13 @@ def _refused(world: World, release: Release, name: str) -> Hold | None:
 
 def verdict(world: World, release: Release, service: str, rollout: Rollout) -> str:
     """Why a rollout has to go back with its group; '' when it has not."""
-    if rollout.target != release.services[service].revision:
+    declared = release.services.get(service)
+    if declared is None or rollout.target != declared.revision:
         return ""
     for name in others(release, service):
         hold = _refused(world, release, name)
         if hold is not None and _of_release(world, release, name, rollout):
-            group = release.services[service].spec.strategy.group
+            group = declared.spec.strategy.group
             return f"{name} of group {group} is refused: {hold.reason}"
     return ""
 

@@ -10,8 +10,9 @@ import msgspec
 
 from stackd.core.model.analysis import Judgement, Verdict
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import RestartCondition, ServiceSpec, Strategy
+from stackd.core.model.stack import RestartCondition, ServiceSpec
 from stackd.core.model.states import TaskState
+from stackd.core.model.strategy import Strategy, StrategyKind
 from stackd.core.model.world import TaskView
 from stackd.core.rollout import asked
 from stackd.core.rollout.common import Observed
@@ -67,7 +68,8 @@ def refused(rollout: Rollout, answers: Mapping[str, Judgement], policy: Strategy
     for place in asked.analyses(policy, rollout):
         answer = answers.get(place)
         if answer is not None and answer.verdict is Verdict.FAIL:
-            what = f"revision {rollout.target} did not pass its analysis ({place})"
+            noun = "share" if policy.kind is StrategyKind.STAGED else "revision"
+            what = f"{noun} {rollout.target} did not pass its analysis ({place})"
             return f"{what}: {answer.reason}" if answer.reason else what
     return ""
 
@@ -108,6 +110,8 @@ def left(rollout: Rollout, now: float) -> float:
 def stuck(observed: Observed, policy: Strategy, views: Sequence[TaskView]) -> str:
     """What a rollout that makes no progress waits for."""
     limit = policy.progress_deadline
+    if policy.kind is StrategyKind.STAGED:
+        return f"no progress for {limit:g}s: not every node has applied its share"
     new = observed.tally(observed.target)
     text = f"no progress for {limit:g}s: {new.available} of {observed.wanted} tasks updated"
     waiting = [

@@ -12,7 +12,7 @@ from stackd.core.model.release import Hold, Release, Stack
 from stackd.core.model.rollout import Phase, RolloutPhase, ServiceState
 from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.world import World
-from stackd.core.rollout import depends, freezing
+from stackd.core.rollout import depends, freezing, places
 from stackd.core.rollout.phase import service_names, service_phase
 
 
@@ -98,8 +98,8 @@ def _same(now: Release | None, then: Release | None, goal: Goal, what: str) -> O
 
 def _revision(world: World, goal: Goal) -> Outcome | None:
     release = world.release(goal.stack)
-    declared = release.services.get(goal.service) if release else None
-    state = world.get(ServiceState, service_key(goal.stack, goal.service))
+    declared = places.declared(release, goal.service)
+    state = places.state_of(world, service_key(goal.stack, goal.service))
     hold = world.get(Hold, f"{goal.stack}/{goal.service}/{goal.revision}")
     rollout = state.rollout if state else None
     if rollout and rollout.target == goal.revision and rollout.phase is RolloutPhase.ROLLING_BACK:
@@ -199,7 +199,7 @@ def _services(world: World, goal: Goal, now: float) -> Outcome:
 def _service(world: World, goal: Goal, name: str, now: float) -> Outcome:
     phase, reason = service_phase(world, goal.stack, name, now)
     text = f"{goal.stack}/{name} is {phase.value}: {reason}"
-    state = world.get(ServiceState, service_key(goal.stack, name))
+    state = places.state_of(world, service_key(goal.stack, name))
     match phase:
         case Phase.HEALTHY:
             return Outcome(Code.DONE, text)
@@ -225,6 +225,6 @@ def _service(world: World, goal: Goal, name: str, now: float) -> Outcome:
 
 def _held(world: World, state: ServiceState) -> bool:
     release = world.release(state.stack)
-    declared = release.services.get(state.service) if release else None
+    declared = places.declared(release, state.service)
     key = f"{state.key}/{declared.revision}" if declared else ""
     return declared is not None and world.get(Hold, key) is not None

@@ -36,7 +36,7 @@ def promotable(rollout: Rollout) -> bool:
 
 def resting(rollout: Rollout) -> bool:
     """It is in a pause or an analysis, or waits for its group: that nothing moves is meant so."""
-    return halted(rollout) or grouped(rollout)
+    return halted(rollout) or grouped(rollout) or rollout.stands
 
 
 def halted(rollout: Rollout) -> bool:

@@ -10,11 +10,11 @@ from typing import assert_never
 from stackd.core.model import fit
 from stackd.core.model.ids import service_key
 from stackd.core.model.release import Hold, Override, Stack
-from stackd.core.model.rollout import Phase, Rollout, RolloutPhase, ServiceState
+from stackd.core.model.rollout import Phase, Rollout, RolloutPhase, ServiceState, ToggleState
 from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.stack import RestartCondition, ServiceSpec
 from stackd.core.model.world import TaskView, World
-from stackd.core.rollout import freezing, judge
+from stackd.core.rollout import freezing, judge, places
 from stackd.core.rollout.observing import allowed_end, traffic_problem
 from stackd.core.rollout.pauses import ACTIVE, pause_left
 
@@ -74,10 +74,24 @@ def awaiting(world: World, head: Stack) -> str:
 
 
 def service_phase(world: World, stack: str, service: str, now: float) -> Standing:
-    """Where a service stands, and why."""
+    """Where a service stands, and why; one that is well stands where its toggles do. `service`
+    may also be a toggle with stages, `SERVICE/TOGGLE`."""
+    found = _place_phase(world, stack, service, now)
+    if found[0] is not Phase.HEALTHY or "/" in service:
+        return found
+    names = places.toggles(world, stack, service)
+    toggles = [(name, *_place_phase(world, stack, name, now)) for name in names]
+    moving = [row for row in toggles if row[1] is not Phase.HEALTHY]
+    if not moving:
+        return found
+    name, phase, reason = min(moving, key=lambda row: ORDER.index(row[1]))
+    return phase, f"toggle {name.partition('/')[2]}: {reason}"
+
+
+def _place_phase(world: World, stack: str, service: str, now: float) -> Standing:
     release = world.release(stack)
-    declared = release.services.get(service) if release else None
-    state = world.get(ServiceState, service_key(stack, service))
+    declared = places.declared(release, service)
+    state = places.state_of(world, service_key(stack, service))
     if declared is None or release is None:
         left = sum(view.live for view in world.tasks_of(stack, service))
         return Phase.PROGRESSING, f"it is being removed: {left} tasks left"
@@ -104,7 +118,7 @@ def _held_up(world: World, stack: str, now: float) -> str:
 
 def _reason(rollout: Rollout, now: float) -> str:
     """What the rollout waits for, with what is left of a timed pause."""
-    rest = pause_left(rollout, now)
+    rest = 0.0 if rollout.stands else pause_left(rollout, now)
     return f"{rollout.reason}, {math.ceil(rest)} s left" if rest > 0 else rollout.reason
 
 
@@ -113,7 +127,7 @@ def _active(rollout: Rollout, state: ServiceState, reason: str, hold: Hold | Non
     match rollout.phase:
         case RolloutPhase.WAITING:
             return Phase.PENDING, reason or "its rollout is about to begin"
-        case RolloutPhase.PROGRESSING if rollout.waits:
+        case RolloutPhase.PROGRESSING if rollout.waits or rollout.stands:
             return Phase.PAUSED, f"{stable} -> {target}: {reason}"
         case RolloutPhase.PROGRESSING:
             refused = f"; {hold.revision} refused: {hold.reason}" if hold else ""
@@ -130,6 +144,9 @@ def _active(rollout: Rollout, state: ServiceState, reason: str, hold: Hold | Non
 
 
 def _settled(world: World, state: ServiceState, hold: Hold | None, now: float) -> Standing:
+    if isinstance(state, ToggleState):
+        refused = f"; {hold.revision} refused: {hold.reason}" if hold else ""
+        return (Phase.ABORTED if hold else Phase.HEALTHY), f"at {state.stable}{refused}"
     spec = world.declared(state.stack, state.service)
     assert spec is not None, "only declared services get here"
     wanted = fit.replicas(world, state.stack, spec)

@@ -3,7 +3,7 @@
 import msgspec
 
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import Strategy
+from stackd.core.model.strategy import Strategy
 from stackd.core.rollout.common import Observed, Step
 
 

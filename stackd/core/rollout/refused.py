@@ -10,6 +10,7 @@ from stackd.core.model.record import Value
 from stackd.core.model.release import Hold, Release, Stack
 from stackd.core.model.source import RepositoryStatus, Revert
 from stackd.core.model.world import World
+from stackd.core.rollout import places
 
 
 class RefusedCommit(Value, frozen=True, kw_only=True):
@@ -50,7 +51,7 @@ def _introducing(world: World, hold: Hold) -> Release | None:
     found = None
     release = world.release(hold.stack)
     while release is not None:
-        part = release.services.get(hold.service)
+        part = places.declared(release, hold.service)
         if part is None or part.revision != hold.revision:
             break
         found = release

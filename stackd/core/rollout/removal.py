@@ -11,7 +11,6 @@ import msgspec
 from stackd.core.model.analysis import Analysis
 from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids
-from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.ids import service_key
 from stackd.core.model.network import Network, ServiceAddresses, VolumeBinding
 from stackd.core.model.node import NodeStatus
@@ -27,9 +26,10 @@ from stackd.core.model.release import (
     Revision,
     Stack,
 )
-from stackd.core.model.rollout import RolloutPhase, ServiceState
+from stackd.core.model.rollout import RolloutPhase, ServiceState, ToggleState
 from stackd.core.model.states import NodeState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.toggle import ToggleOverride
 from stackd.core.model.world import World
 from stackd.core.rollout.common import UNSTEERED
 
@@ -97,9 +97,9 @@ def _service_records(world: World, stack: str, name: str) -> Iterator[Ref]:
     for hold in world.all(Hold):
         if hold.stack == stack and hold.service == name:
             yield ref(Hold, hold.key)
-    for override in world.all(FeatureOverride):
+    for override in world.all(ToggleOverride):
         if override.stack == stack and override.service == name:
-            yield ref(FeatureOverride, override.key)
+            yield ref(ToggleOverride, override.key)
 
 
 def stack(world: World, name: str, now: float, ids: Ids) -> Decision:
@@ -144,6 +144,7 @@ def _stack_records(world: World, head: Stack) -> Iterator[Ref]:
         ContentHead,
         ContentVersion,
         Analysis,
+        ToggleState,
     )
     for table in owned:
         for record in world.all(table):

@@ -11,7 +11,7 @@ import msgspec
 
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import (
+from stackd.core.model.strategy import (
     Analyse,
     Pause,
     RolloutStep,

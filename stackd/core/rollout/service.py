@@ -9,14 +9,23 @@ import msgspec
 
 from stackd.core.model.decision import Decision
 from stackd.core.model.draft import Draft, Ids, earliest
-from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.ids import RevisionId, service_key
-from stackd.core.model.record import Change, Delete, Put, Record, ref
+from stackd.core.model.record import Change, Delete, Put, Record, Ref, ref
 from stackd.core.model.release import Freeze, Hold, Override, Release, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import OnFailure
+from stackd.core.model.strategy import OnFailure
+from stackd.core.model.toggle import ToggleOverride
 from stackd.core.model.world import World
-from stackd.core.rollout import STRATEGIES, answers, depends, freezing, groups, judge, removal
+from stackd.core.rollout import (
+    STRATEGIES,
+    answers,
+    depends,
+    freezing,
+    groups,
+    judge,
+    places,
+    removal,
+)
 from stackd.core.rollout.choose import Case, next_target
 from stackd.core.rollout.common import Observed, awake
 from stackd.core.rollout.ending import complete, fail
@@ -41,16 +50,23 @@ def decide(world: World, stack: str, service: str, now: float, ids: Ids) -> Deci
     case = Case(release, found.spec, found.revision, state, hold)
     look = Look(world, case, draft, state, [])
     _end_override(look)
-    _start(look)
-    _advance(look)
+    start(look)
+    advance(look)
     settle(look)
     if look.state != known or look.also:
         relies = [ref(Stack, stack), ref(Hold, f"{key}/{found.revision}"), ref(Override, key)]
         relies += [ref(Freeze, stack), ref(Freeze, Freeze.ALL)]
-        changes = [c if not isinstance(c, Record) else Put(record=c) for c in look.also]
-        written = [Put(record=look.state), *changes] if look.state != known else changes
-        draft.group(written, [r for r in relies if r not in _places(written)])
+        draft.group(*changes_of(look, known, relies))
     return draft.decision(look.wake_at)
+
+
+def changes_of(
+    look: Look, known: ServiceState | None, relies: Sequence[Ref]
+) -> tuple[list[Change], list[Ref]]:
+    """What a look has worked out, and what of `relies` it does not write itself."""
+    changes = [c if not isinstance(c, Record) else Put(record=c) for c in look.also]
+    written = [Put(record=look.state), *changes] if look.state != known else changes
+    return written, [r for r in relies if r not in _places(written)]
 
 
 def _places(changes: Sequence[Change]) -> set[object]:
@@ -61,13 +77,14 @@ def _end_override(look: Look) -> None:
     override = look.world.get(Override, look.name)
     if override is not None and override.declared != look.case.spec.replicas:
         look.also.append(Delete(ref=ref(Override, look.name)))
-    if look.world.count(FeatureOverride):
-        mine = (o for o in look.world.all(FeatureOverride) if o.key.startswith(look.name + "/"))
+    if look.world.count(ToggleOverride):
+        mine = (o for o in look.world.all(ToggleOverride) if o.key.startswith(look.name + "/"))
         ended = (o for o in mine if not o.holds(look.case.spec.features))
-        look.also += [Delete(ref=ref(FeatureOverride, o.key)) for o in ended]
+        look.also += [Delete(ref=ref(ToggleOverride, o.key)) for o in ended]
 
 
-def _start(look: Look) -> None:
+def start(look: Look) -> None:
+    """Begin the rollout that there should be and is not, unless a freeze holds it up."""
     target = next_target(look.case)
     if target is None or (target != look.state.stable and _frozen(look) is not None):
         return
@@ -92,6 +109,8 @@ def begin(
     draft: Draft, release: Release, state: ServiceState, target: RevisionId, cause: str
 ) -> Rollout:
     """A rollout that has not been looked at yet."""
+    declared = places.declared(release, state.service)
+    assert declared is not None, "only what is declared is rolled out"
     return Rollout(
         id=draft.ids(),
         target=target,
@@ -102,13 +121,14 @@ def begin(
         started=draft.now,
         moved=draft.now,
         updated=-1,
-        deadline_left=release.services[state.service].spec.strategy.progress_deadline,
+        deadline_left=declared.spec.strategy.progress_deadline,
         by=release.by,
         cause=cause,
     )
 
 
-def _advance(look: Look) -> None:
+def advance(look: Look) -> None:
+    """Take the rollout that has not ended as far as it may go now."""
     rollout = look.case.active
     if rollout is None:
         return

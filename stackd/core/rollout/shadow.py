@@ -5,14 +5,7 @@ from collections.abc import Sequence
 
 from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import (
-    Amount,
-    Analyse,
-    RolloutStep,
-    SetMirror,
-    SetScale,
-    Strategy,
-)
+from stackd.core.model.strategy import Amount, Analyse, RolloutStep, SetMirror, SetScale, Strategy
 from stackd.core.rollout import weighted
 from stackd.core.rollout.answers import BACKGROUND
 from stackd.core.rollout.common import Observed, Step

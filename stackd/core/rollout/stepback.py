@@ -6,7 +6,7 @@ Called by `ending`.
 import msgspec
 
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import SetWeight, Strategy
+from stackd.core.model.strategy import SetWeight, Strategy
 from stackd.core.model.traffic import TOTAL
 from stackd.core.rollout import steps
 from stackd.core.rollout.common import awake

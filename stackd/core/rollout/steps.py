@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from stackd.core.model.stack import RolloutStep, Strategy, StrategyKind
+from stackd.core.model.strategy import RolloutStep, Strategy, StrategyKind
 from stackd.core.rollout import ab, bluegreen, canary, shadow
 
 
@@ -18,6 +18,8 @@ def of(policy: Strategy) -> Sequence[RolloutStep]:
             return shadow.steps(policy)
         case StrategyKind.AB:
             return ab.steps(policy)
+        case StrategyKind.STAGED:
+            return policy.steps
         case StrategyKind.ROLLING | StrategyKind.RECREATE:
             return ()
         case never:

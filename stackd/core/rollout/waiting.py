@@ -10,7 +10,7 @@ import msgspec
 
 from stackd.core.model.analysis import OnInconclusive, Verdict
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import Analyse, Pause
+from stackd.core.model.strategy import Analyse, Pause
 from stackd.core.rollout import answers
 from stackd.core.rollout.common import Step
 from stackd.core.rollout.pauses import STORE_EVERY, pause_left

@@ -13,7 +13,7 @@ from typing import assert_never
 import msgspec
 
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import (
+from stackd.core.model.strategy import (
     Analyse,
     Pause,
     RolloutStep,
@@ -83,10 +83,10 @@ def _forward(scene: Scene, state: Rollout) -> Step:
         state = msgspec.structs.replace(state, full=True)
     if state.full or not seen.wanted:
         state = passed(state, scene.policy, len(scene.steps), scene.now)
-    state = _found_again(scene.steps, state)
+    state = found_again(scene.steps, state)
     while state.step < len(scene.steps):
         current = scene.steps[state.step]
-        found = _current(scene, current, _in_step(state, current))
+        found = _current(scene, current, in_step(state, current))
         if found is not None:
             return found
         if (held := _held(scene, state)) is not None:
@@ -104,7 +104,7 @@ def _held(scene: Scene, state: Rollout) -> Step | None:
     return scene.answer(waiting_, scene.weights, f"done, {barrier.reason}")
 
 
-def _found_again(steps: Sequence[RolloutStep], state: Rollout) -> Rollout:
+def found_again(steps: Sequence[RolloutStep], state: Rollout) -> Rollout:
     """The rollout where it waits, when an edit of the steps has moved that: it would go past what
     it waits for."""
     number = state.step
@@ -115,7 +115,7 @@ def _found_again(steps: Sequence[RolloutStep], state: Rollout) -> Rollout:
     return state if found is None else msgspec.structs.replace(awake(state), step=found)
 
 
-def _in_step(state: Rollout, current: RolloutStep) -> Rollout:
+def in_step(state: Rollout, current: RolloutStep) -> Rollout:
     """The rollout in its current step, which may have been changed while it was in it."""
     match current:
         case Pause():

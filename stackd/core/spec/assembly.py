@@ -11,7 +11,8 @@ from typing import TypeVar
 from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.container import ContainerSpec, Grant, Mount, MountKind, Resources
 from stackd.core.model.release import ContentKind
-from stackd.core.model.stack import DependsOn, Mode, ServiceSpec, Strategy, StrategyKind
+from stackd.core.model.stack import DependsOn, Mode, ServiceSpec
+from stackd.core.model.strategy import Strategy, StrategyKind
 from stackd.core.spec import (
     contents,
     deploy,
@@ -23,6 +24,7 @@ from stackd.core.spec import (
     ports,
     process,
     routes,
+    stages,
     strategy,
     volumes,
 )
@@ -83,6 +85,7 @@ class Assembler:
             features=self._try(
                 (*path, "features"), partial(features.build, section.features or {}), {}
             ),
+            stages=self._stages((*path, "features"), section.features or {}, http),
         )
 
     def _try(self, path: Path, build: Callable[[], T], default: D) -> T | D:
@@ -215,6 +218,25 @@ class Assembler:
         return self._try(
             at, lambda: strategy.from_strategy(section, singleton, policies), Strategy()
         )
+
+    def _stages(
+        self, path: Path, sections: Mapping[str, features.FeatureSection], http: str
+    ) -> Mapping[str, Strategy]:
+        found: dict[str, Strategy] = {}
+        for name, section in sorted(sections.items()):
+            given, at = section.strategy, (*path, name, "strategy")
+            if given is None:
+                continue
+            policies = {
+                wanted.at: self._try(
+                    (*at, *wanted.at), partial(wanted.build, measured=not http), AnalysisPolicy()
+                )
+                for wanted in stages.analyses(given, measured=not http)
+            }
+            for place, text in stages.faults(given, measured=not http):
+                self._error((*at, *place), text)
+            found[name] = stages.build(given, section.rollout or 0, policies)
+        return found
 
     def _strategies(
         self, path: Path, given: deploy.DeploySection, singleton: bool, http: str

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
 
-from stackd.core.model.feature import WHOLE, Feature, FeatureRule, FeatureValue
+from stackd.core.model.toggle import WHOLE, Toggle, ToggleRule, ToggleValue
 from stackd.core.spec import scalars
 from stackd.core.spec.fields import (
     NAMED,
@@ -18,6 +18,7 @@ from stackd.core.spec.fields import (
     matching,
     one_or_many,
 )
+from stackd.core.spec.stages import StagesSection
 
 ATTRIBUTE = r"[A-Za-z_][A-Za-z0-9_.-]{0,62}"
 MAX_FEATURES = 100
@@ -46,6 +47,13 @@ class FeatureSection(Section):
     value: Text | None = None
     otherwise: Text | None = None
     rules: list[RuleSection] | None = None
+    strategy: StagesSection | None = None
+
+    @model_validator(mode="after")
+    def _goes_somewhere(self) -> "FeatureSection":
+        if self.strategy is not None and self.rollout is None:
+            raise fault("strategy takes the toggle to its share: add `rollout: 100%`")
+        return self
 
 
 def _switch(data: Any) -> Any:
@@ -64,7 +72,7 @@ FeatureItem = Annotated[
 Features = Annotated[dict[Name, FeatureItem], NAMED]
 
 
-def build(sections: Mapping[str, FeatureSection]) -> Mapping[str, Feature]:
+def build(sections: Mapping[str, FeatureSection]) -> Mapping[str, Toggle]:
     """The toggles as nodes decide on them.
 
     Raises:
@@ -75,8 +83,8 @@ def build(sections: Mapping[str, FeatureSection]) -> Mapping[str, Feature]:
     return {name: _feature(name, section) for name, section in sorted(sections.items())}
 
 
-def _feature(name: str, section: FeatureSection) -> Feature:
-    base = Feature()
+def _feature(name: str, section: FeatureSection) -> Toggle:
+    base = Toggle()
     rules = section.rules or ()
     if len(rules) > MAX_RULES:
         raise ValueError(f"{name} has more than {MAX_RULES} rules")
@@ -85,12 +93,12 @@ def _feature(name: str, section: FeatureSection) -> Feature:
     if _kind(value) != _kind(otherwise):
         text = f"{name}: value is {_kind(value)}, otherwise is {_kind(otherwise)}"
         raise ValueError(f"{text}: give both, of one kind")
-    return Feature(
+    return Toggle(
         share=section.rollout or 0,
         value=value,
         otherwise=otherwise,
         rules=tuple(
-            FeatureRule(
+            ToggleRule(
                 attribute=rule.attribute,
                 any_of=tuple(dict.fromkeys(rule.any_of)),
                 share=WHOLE if rule.rollout is None else rule.rollout,
@@ -100,7 +108,7 @@ def _feature(name: str, section: FeatureSection) -> Feature:
     )
 
 
-def typed(text: str) -> FeatureValue:
+def typed(text: str) -> ToggleValue:
     """`true` and `false` are booleans, what is written like a number is one, all else is text."""
     if text in ("true", "false"):
         return text == "true"
@@ -109,7 +117,7 @@ def typed(text: str) -> FeatureValue:
     return float(text) if _NUMBER.fullmatch(text) else text
 
 
-def _kind(value: FeatureValue) -> str:
+def _kind(value: ToggleValue) -> str:
     match value:
         case bool():
             return "a boolean"

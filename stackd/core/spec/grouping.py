@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from stackd.core.model.stack import ServiceSpec, Strategy
+from stackd.core.model.stack import ServiceSpec
+from stackd.core.model.strategy import Strategy
 
 
 def faults(services: Mapping[str, ServiceSpec]) -> Iterator[tuple[str, str]]:

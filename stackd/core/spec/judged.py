@@ -3,11 +3,11 @@
 Called by `assembly`, which knows the service's ports.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from stackd.core.model.analysis import AnalysisPolicy
-from stackd.core.model.stack import StrategyKind
+from stackd.core.model.strategy import StrategyKind
 from stackd.core.model.traffic import TOTAL
 from stackd.core.spec import analysis, steps
 from stackd.core.spec.analysis import AnalysisSection, CompareSection
@@ -23,8 +23,8 @@ class Wanted:
     section: AnalysisSection
     lacks: str = ""
     alone: str = ""
-    """Why the replaced revision gets no requests meanwhile with which those of the new one could
-    be compared; '' when it does."""
+    """Why there are no requests meanwhile with which those of the new revision could be compared;
+    '' when there are."""
 
     def build(self, *, measured: bool) -> AnalysisPolicy:
         """The policy. `measured`: requests to the service are seen one by one.
@@ -81,14 +81,21 @@ def _background(section: StrategySection, policy: AnalysisSection) -> Wanted:
     return Wanted(("analysis",), policy, alone=_NEVER_BOTH)
 
 
+def compared(found: Iterable[Wanted]) -> Iterator[tuple[At, str]]:
+    """Those of the analyses that compare what has nothing to be compared with: where, and the
+    words. Where requests are not seen one by one, `build` says so already."""
+    for wanted in found:
+        if wanted.alone and wanted.section.compare is not None:
+            yield (*wanted.at, "compare"), f"{wanted.alone}: use limits or checks"
+
+
 def faults(section: StrategySection, http: str) -> Iterator[tuple[At, str]]:
     """What is wrong with single keys: where, and the words. `http`: what the service lacks for
     requests that are seen one by one; '' when they are."""
     for number, text in steps.faults(section.steps or (), http):
         yield ("steps", number), text
-    for wanted in analyses(section):
-        if wanted.alone and wanted.section.compare is not None and not http:
-            yield (*wanted.at, "compare"), f"{wanted.alone}: use limits or checks"
+    if not http:
+        yield from compared(analyses(section))
     if section.type in (StrategyKind.SHADOW, StrategyKind.AB) and http:
         yield ("type",), f"{section.type} needs requests that are seen one by one: {http}"
     if section.preview is not None and http:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from stackd.core.model.stack import Matcher
+from stackd.core.model.strategy import Matcher
 from stackd.core.spec.fields import Section, fault, matching, refine
 
 MAX_MATCHERS = 20

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ConfigDict, model_validator
 
 from stackd.core.model.analysis import AnalysisPolicy
-from stackd.core.model.stack import (
+from stackd.core.model.strategy import (
     Amount,
     Analyse,
     Pause,

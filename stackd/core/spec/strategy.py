@@ -7,14 +7,8 @@ from msgspec.structs import replace
 from pydantic import BeforeValidator, Field, model_validator
 
 from stackd.core.model.analysis import AnalysisPolicy
-from stackd.core.model.stack import (
-    MAX_TASKS,
-    Amount,
-    OnFailure,
-    Preview,
-    Strategy,
-    StrategyKind,
-)
+from stackd.core.model.stack import MAX_TASKS
+from stackd.core.model.strategy import Amount, OnFailure, Preview, Strategy, StrategyKind
 from stackd.core.spec import goals, matchers, steps
 from stackd.core.spec.analysis import AnalysisSection
 from stackd.core.spec.fields import (
@@ -38,7 +32,7 @@ _STOP_FIRST = Strategy(max_surge=Amount(value=0), max_unavailable=Amount(value=1
 
 Drain = Annotated[float, seconds(0, 600, "0s to 10m")]
 Deadline = Annotated[float, seconds(1, 7 * 86400, "1s to 7d")]
-Kind = Annotated[str, choice(*StrategyKind)]
+Kind = Annotated[str, choice(*(kind for kind in StrategyKind if kind is not StrategyKind.STAGED))]
 Delay = Annotated[float, seconds(0, 7 * 86400, "0s to 7d")]
 
 
@@ -216,7 +210,7 @@ def _own(
                 raise ValueError("ab shares out nobody: add match, or a split of more than 0%")
             goal = goals.build(section.goal) if section.goal is not None else None
             return {**found, "match": matchers.build(section.match or ()), "goal": goal}
-        case StrategyKind.ROLLING | StrategyKind.RECREATE:
+        case StrategyKind.ROLLING | StrategyKind.RECREATE | StrategyKind.STAGED:
             return found
         case never:
             assert_never(never)

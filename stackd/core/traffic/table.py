@@ -11,16 +11,17 @@ import msgspec
 from stackd.core.model import fit
 from stackd.core.model.decision import Decision, Dirty
 from stackd.core.model.draft import Draft, Ids
-from stackd.core.model.feature import FeatureOverride, in_effect
 from stackd.core.model.ids import service_key
 from stackd.core.model.network import Network, ServiceAddresses
 from stackd.core.model.node import NodeStatus
 from stackd.core.model.record import Delete, Ref, ref
 from stackd.core.model.release import ContentHead, ContentKind, Stack
-from stackd.core.model.rollout import Rollout, ServiceState
-from stackd.core.model.stack import ServiceSpec, StrategyKind
+from stackd.core.model.rollout import Rollout, ServiceState, ToggleState
+from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.states import Leaving, NodeState, TaskState
+from stackd.core.model.strategy import StrategyKind
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.toggle import Toggle, ToggleOverride, in_effect
 from stackd.core.model.traffic import Endpoint, EndpointState, IngressPort, Steering, TrafficEntry
 from stackd.core.model.world import TaskView, World
 from stackd.core.traffic import effective
@@ -57,7 +58,7 @@ def concerned(world: World, dirty: Dirty) -> list[str]:
             keys.add(changed.key)
         elif changed.table == ContentHead.TABLE:
             keys.update(e.key for e in world.all(TrafficEntry) if e.route and e.route.tls)
-        elif changed.table == FeatureOverride.TABLE:
+        elif changed.table in (ToggleOverride.TABLE, ToggleState.TABLE):
             keys.add(changed.key.rpartition("/")[0])
         elif changed.table == NodeStatus.TABLE:
             keys.update(_of_nodes(world, changed.key))
@@ -124,7 +125,7 @@ def entry(world: World, key: str, networks: Mapping[str, Network]) -> TrafficEnt
         endpoints=endpoints,
         weights=wanted or effective.shares(effective.ready_counts(endpoints)),
         steering=state.steering if state else Steering(),
-        measured=going is not None and spec is not None and spec.strategy.analysed,
+        measured=_measured(world, key, spec, going),
         counted=counted,
         goal=spec.strategy.goal if spec is not None and counted else None,
     )
@@ -135,6 +136,19 @@ def _going(state: ServiceState | None) -> Rollout | None:
     """The rollout that has not ended: an analysis may look at it, its variants are counted."""
     rollout = state.rollout if state else None
     return rollout if rollout is not None and not rollout.ended else None
+
+
+def _measured(world: World, key: str, spec: ServiceSpec | None, going: Rollout | None) -> bool:
+    """An analysis may look at the rollout of the service, or of a toggle of it."""
+    if spec is None:
+        return False
+    toggles = (
+        _going(world.get(ToggleState, f"{key}/{name}"))
+        for name, policy in spec.stages.items()
+        if policy.analysed
+    )
+    own = going is not None and spec.strategy.analysed
+    return own or any(toggle is not None for toggle in toggles)
 
 
 def _endpoints(
@@ -201,11 +215,19 @@ def _declare(
         tls=_certificate(world, base.stack, spec),
         ingress_network=usable[0].id if usable else "",
         drain_timeout=spec.strategy.drain_timeout,
-        features={
-            name: in_effect(feature, world.get(FeatureOverride, f"{base.key}/{name}"))
-            for name, feature in spec.features.items()
-        },
+        features={name: _toggle(world, base, spec, name) for name in spec.features},
     )
+
+
+def _toggle(world: World, base: TrafficEntry, spec: ServiceSpec, name: str) -> Toggle:
+    """A toggle as it acts now. One with stages moves only when its state says so."""
+    toggle, key = spec.features[name], f"{base.key}/{name}"
+    override = world.get(ToggleOverride, key)
+    if name not in spec.stages or (override is not None and override.holds(spec.features)):
+        return in_effect(toggle, override)
+    state, shown = world.get(ToggleState, key), base.features.get(name)
+    share = state.share if state is not None else shown.share if shown is not None else 0
+    return msgspec.structs.replace(toggle, share=share)
 
 
 def _certificate(world: World, stack: str, spec: ServiceSpec) -> str:

@@ -1,17 +1,23 @@
 """Feature toggles: `flag ls`, `flag set`, and their rows in `status`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
 
 from stackd.core.model.api import FlagRequest, FlagRow, FlagRows, NameRequest, Text
 from stackd.core.model.event import Event
-from stackd.core.model.feature import WHOLE, Feature, FeatureOverride, in_effect
 from stackd.core.model.node import NodeReport
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import Release, Stack
+from stackd.core.model.rollout import RolloutPhase, ToggleState
 from stackd.core.model.times import rfc3339
+from stackd.core.model.toggle import WHOLE, Toggle, ToggleOverride, in_effect
 from stackd.core.model.world import World
+from stackd.core.rollout import places
+from stackd.core.rollout.phase import service_phase
 from stackd.errors import Unknown
-from stackd.manager.api import names
+from stackd.manager.api import names, underway
 from stackd.manager.loop import Context
 from stackd.wire.control import Caller
 
@@ -42,23 +48,21 @@ class FlagApi:
         place, _, name = request.name.rpartition("/")
         stack, service = names.service_of(world, place)
         spec = world.declared(stack, service)
-        feature = spec.features.get(name) if spec else None
-        if feature is None:
-            raise Unknown(f"{place} declares no feature {name}.", f"See: stackd flag ls {place}")
-        declared = request.share is None or request.share == feature.share
-        override = FeatureOverride(
+        toggle = spec.features.get(name) if spec else None
+        if toggle is None:
+            raise Unknown(f"{place} declares no toggle {name}.", f"See: stackd flag ls {place}")
+        declared = request.share is None or request.share == toggle.share
+        override = ToggleOverride(
             stack=stack,
             service=service,
             feature=name,
-            share=feature.share if request.share is None else request.share,
-            declared=feature.share,
+            share=toggle.share if request.share is None else request.share,
+            declared=toggle.share,
             by=caller.principal,
             at=self._context.clock.now(),
         )
-        change = (
-            Delete(ref=ref(FeatureOverride, override.key)) if declared else Put(record=override)
-        )
-        of = f"the declared {feature.share / 100:g}%"
+        change = Delete(ref=ref(ToggleOverride, override.key)) if declared else Put(record=override)
+        of = f"the declared {toggle.share / 100:g}%"
         text = (
             f"{request.name} is back at {of}."
             if declared
@@ -84,28 +88,32 @@ def flag_rows(world: World, stack: str, now: float, only: str = "") -> Iterator[
     for service, part in sorted(release.services.items()) if release else ():
         if only and service != only:
             continue
-        for name, feature in sorted(part.spec.features.items()):
-            yield _row(world, (stack, service, name), feature, now)
+        for name, toggle in sorted(part.spec.features.items()):
+            yield _row(world, (stack, service, name), toggle, now)
 
 
-def _row(world: World, place: tuple[str, str, str], feature: Feature, now: float) -> FlagRow:
+def _row(world: World, place: tuple[str, str, str], toggle: Toggle, now: float) -> FlagRow:
     stack, service, name = place
-    override = world.get(FeatureOverride, "/".join(place))
-    holds = override is not None and override.declared == feature.share
-    acts = in_effect(feature, override)
-    since = _since(world, place, feature)
+    override = world.get(ToggleOverride, "/".join(place))
+    holds = override is not None and override.declared == toggle.share
+    acts = in_effect(toggle, override)
+    staged = _staged(world, place, now)
+    state = world.get(ToggleState, "/".join(place))
+    if state is not None and not holds:
+        acts = msgspec.structs.replace(toggle, share=state.share)
+    since = _since(world, place, toggle)
     reports = [*world.all(NodeReport)]
-    settled = acts.share in (0, WHOLE) and not feature.rules and not holds
+    settled = acts.share in (0, WHOLE) and not toggle.rules and not holds
     return FlagRow(
         stack=stack,
         service=service,
         feature=name,
         share=acts.share,
-        declared=feature.share,
-        value=feature.value,
-        otherwise=feature.otherwise,
+        declared=toggle.share,
+        value=toggle.value,
+        otherwise=toggle.otherwise,
         rules=tuple(
-            f"{r.attribute} is {' or '.join(r.any_of)}: {r.share / 100:g}%" for r in feature.rules
+            f"{r.attribute} is {' or '.join(r.any_of)}: {r.share / 100:g}%" for r in toggle.rules
         ),
         override={"share": override.share, "by": override.by, "at": rfc3339(override.at)}
         if override is not None and holds
@@ -113,10 +121,32 @@ def _row(world: World, place: tuple[str, str, str], feature: Feature, now: float
         since=rfc3339(since),
         asked=rfc3339(max(r.asked.get("/".join(place), 0.0) for r in reports) if reports else 0),
         stale=settled and now - since > STALE,
+        **staged,
     )
 
 
-def _since(world: World, place: tuple[str, str, str], feature: Feature) -> float:
+def _staged(world: World, place: tuple[str, str, str], now: float) -> Mapping[str, Any]:
+    """The way of a toggle with stages to its declared share, as fields of its row."""
+    stack, service, name = place
+    part = places.declared(world.release(stack), f"{service}/{name}")
+    if part is None:
+        return {}
+    steps = tuple(step.words for step in part.spec.strategy.steps)
+    phase, reason = service_phase(world, stack, f"{service}/{name}", now)
+    state = world.get(ToggleState, "/".join(place))
+    rollout = state.rollout if state is not None else None
+    done = rollout is None or rollout.phase is RolloutPhase.COMPLETE
+    return {
+        "steps": steps,
+        "step": len(steps) if rollout is None or done else min(rollout.step, len(steps) - 1),
+        "phase": phase.value,
+        "reason": reason,
+        "rollout": underway.rollout_row(world, state, now) if state is not None else None,
+        "analyses": tuple(underway.analysis_rows(world, state)) if state is not None else (),
+    }
+
+
+def _since(world: World, place: tuple[str, str, str], toggle: Toggle) -> float:
     """Since when it has been declared just so: of the kept releases up to the current one."""
     stack, service, name = place
     current = world.release(stack)
@@ -125,7 +155,7 @@ def _since(world: World, place: tuple[str, str, str], feature: Feature) -> float
     kept = [r for r in world.all(Release) if r.stack == stack and r.number <= current.number]
     for release in sorted(kept, key=lambda r: -r.number):
         part = release.services.get(service)
-        if part is None or part.spec.features.get(name) != feature:
+        if part is None or part.spec.features.get(name) != toggle:
             break
         found = release.at
     return found

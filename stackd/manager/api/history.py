@@ -2,9 +2,10 @@
 
 from stackd.core.model.api import HistoryRow, HistoryRows, NameRequest
 from stackd.core.model.release import Release, Stack
-from stackd.core.model.rollout import RolloutPhase, ServiceState
+from stackd.core.model.rollout import RolloutPhase
 from stackd.core.model.times import rfc3339
 from stackd.core.model.world import World
+from stackd.core.rollout import places
 from stackd.manager.api import names
 from stackd.store.tables import Tables
 from stackd.wire.control import Caller
@@ -42,10 +43,13 @@ def _state(world: World, head: Stack, release: Release) -> str:
     rolled_back for those that the stack has left by going back."""
     if release.number != head.release:
         return "replaced" if release.number < head.release else "rolled_back"
+    known = [
+        one for name in release.services for one in (name, *places.toggles(world, head.name, name))
+    ]
     phases = [
         state.rollout.phase
-        for name in release.services
-        if (state := world.get(ServiceState, f"{head.name}/{name}")) is not None
+        for name in known
+        if (state := places.state_of(world, f"{head.name}/{name}")) is not None
         and state.rollout is not None
     ]
     bad = (RolloutPhase.ABORTED, RolloutPhase.FAILED, RolloutPhase.ROLLING_BACK)

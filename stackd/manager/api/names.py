@@ -4,6 +4,7 @@ from stackd.core.model.node import Node
 from stackd.core.model.release import Stack
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.world import TaskView, World
+from stackd.core.rollout import places
 from stackd.errors import Refused, Unknown
 
 
@@ -52,6 +53,19 @@ def service_of(world: World, name: str) -> tuple[str, str]:
     return stack, service
 
 
+def moving_of(world: World, name: str) -> tuple[str, str]:
+    """(stack, service) of `STACK/SERVICE`; (stack, `SERVICE/TOGGLE`) of a toggle with stages,
+    `STACK/SERVICE/TOGGLE`. Raises Refused."""
+    if name.count("/") != 2:
+        return service_of(world, name)
+    place, _, feature = name.rpartition("/")
+    stack, service = service_of(world, place)
+    if f"{service}/{feature}" not in places.toggles(world, stack, service):
+        text = f"{place} has no toggle {feature} with a strategy."
+        raise Unknown(text, f"See: stackd flag ls {place}")
+    return stack, f"{service}/{feature}"
+
+
 def service_names(world: World, stack: str) -> list[str]:
     """Services of a stack: declared ones and those still being removed."""
     release = world.release(stack)
@@ -69,7 +83,7 @@ def services_of(world: World, name: str) -> list[tuple[str, str]]:
     if not name:
         return [(s.name, one) for s in world.all(Stack) for one in service_names(world, s.name)]
     if "/" in name:
-        return [service_of(world, name)]
+        return [moving_of(world, name)]
     return [(name, one) for one in service_names(world, stack_of(world, name).name)]
 
 

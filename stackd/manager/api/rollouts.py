@@ -5,10 +5,10 @@ from collections.abc import Callable
 from stackd.core.model.api import RolloutAnswer, RolloutRequest, Text
 from stackd.core.model.record import Changes
 from stackd.core.model.release import Revision
-from stackd.core.model.rollout import RolloutPhase, ServiceState
+from stackd.core.model.rollout import RolloutPhase
 from stackd.core.model.world import World
 from stackd.core.plan.revision import renewed
-from stackd.core.rollout import commands, goback
+from stackd.core.rollout import commands, goback, places
 from stackd.core.rollout.commands import Asked
 from stackd.errors import Conflict, Refused
 from stackd.manager.api import names
@@ -73,7 +73,7 @@ class RolloutApi:
     ) -> RolloutAnswer:
         """A command after which another revision than the declared one is to serve."""
         done = await self._service(request, caller, command, "goes back")
-        state = self._tables.world.get(ServiceState, request.name)
+        state = places.state_of(self._tables.world, request.name)
         rollout = state.rollout if state else None
         forward = rollout is not None and rollout.phase is RolloutPhase.PROGRESSING
         revision = rollout.target if rollout and forward else state.stable if state else ""
@@ -82,7 +82,7 @@ class RolloutApi:
     async def _service(
         self, request: RolloutRequest, caller: Caller, command: Command, done: str
     ) -> Text:
-        stack, service = names.service_of(self._tables.world, request.name)
+        stack, service = names.moving_of(self._tables.world, request.name)
         notes = await self._commit(
             caller, lambda world, asked: command(world, stack, service, asked)
         )

@@ -12,14 +12,14 @@ from stackd.core.model.api import (
     StatusAnswer,
 )
 from stackd.core.model.event import Event
-from stackd.core.model.feature import FeatureOverride
 from stackd.core.model.fit import replicas
 from stackd.core.model.node import NodeReport, NodeStatus
 from stackd.core.model.release import Freeze, Hold, Override, Release, Revision, Stack
-from stackd.core.model.rollout import RolloutPhase, ServiceState
+from stackd.core.model.rollout import RolloutPhase, ServiceState, ToggleState
 from stackd.core.model.stack import ServiceSpec
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.times import rfc3339
+from stackd.core.model.toggle import ToggleOverride
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
 from stackd.core.rollout import freezing
@@ -45,7 +45,8 @@ WATCHED = (
     Freeze,
     Override,
     Analysis,
-    FeatureOverride,
+    ToggleOverride,
+    ToggleState,
 )
 
 _EVENTS, _EVENTS_OF_A_SERVICE = 5, 8
@@ -128,9 +129,9 @@ def service_status(world: World, head: Stack, service: str, now: float) -> Servi
         commit=head.commit,
         owner=head.owner,
         hold=tuple(
-            f"{h.revision} refused: {h.reason}"
+            f"{_held(h)} refused: {h.reason}"
             for h in world.all(Hold)
-            if (h.stack, h.service) == (head.name, service)
+            if h.stack == head.name and h.service.partition("/")[0] == service
         ),
         override={
             "replicas": override.replicas,
@@ -146,6 +147,11 @@ def service_status(world: World, head: Stack, service: str, now: float) -> Servi
         labels=dict(spec.deploy_labels) if spec else {},
         variants=underway.variants_row(world, state) if state else None,
     )
+
+
+def _held(hold: Hold) -> str:
+    toggle = hold.service.partition("/")[2]
+    return f"toggle {toggle} at {hold.revision}" if toggle else hold.revision
 
 
 def _steps(

@@ -7,11 +7,11 @@ from stackd.core.model.analysis import Analysis, Run
 from stackd.core.model.api import AnalysisRow, RolloutRow, VariantsRow
 from stackd.core.model.event import Event
 from stackd.core.model.rollout import Rollout, ServiceState
-from stackd.core.model.stack import Analyse
+from stackd.core.model.strategy import Analyse
 from stackd.core.model.times import rfc3339
 from stackd.core.model.traffic import Steering
 from stackd.core.model.world import World
-from stackd.core.rollout import steps
+from stackd.core.rollout import places, steps
 from stackd.core.rollout.pauses import ACTIVE, pause_left
 
 
@@ -38,12 +38,14 @@ def rollout_row(world: World, state: ServiceState, now: float) -> RolloutRow | N
 
 
 def _waits_for(world: World, state: ServiceState, rollout: Rollout, rest: float) -> str:
+    if rollout.stands:
+        return ""
     if rollout.waits:
         return "person"
     if rest > 0:
         return "time"
-    spec = world.declared(state.stack, state.service)
-    todo = steps.of(spec.strategy) if spec is not None and rollout.source else ()
+    part = places.declared(world.release(state.stack), state.service)
+    todo = steps.of(part.spec.strategy) if part is not None and rollout.source else ()
     current = todo[rollout.step] if rollout.step < len(todo) else None
     return "analysis" if isinstance(current, Analyse) else ""
 

@@ -10,12 +10,11 @@ from stackd.core.model.api import NameRequest, WaitAnswer, WaitRequest, WhyAnswe
 from stackd.core.model.event import Event
 from stackd.core.model.node import Node, NodeReport, NodeStatus
 from stackd.core.model.release import Hold, Stack
-from stackd.core.model.rollout import ServiceState
 from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.states import TaskState
 from stackd.core.model.times import rfc3339
 from stackd.core.model.world import TaskView, World
-from stackd.core.rollout import freezing, outcome
+from stackd.core.rollout import freezing, outcome, places
 from stackd.core.rollout.phase import behind, service_phase, serving, stack_phase
 from stackd.manager.api import names, troubles
 from stackd.manager.api.status import WATCHED
@@ -86,7 +85,7 @@ class WaitingApi:
         if world.task(name) is not None or "." in name.rpartition("/")[2]:
             return _task(world, names.task_of(world, name))
         if "/" in name:
-            stack, service = names.service_of(world, name)
+            stack, service = names.moving_of(world, name)
             phase, reason = service_phase(world, stack, service, now)
             lines = (*_freezes(world, stack, now), *_service_lines(world, stack, service))
             return WhyAnswer(name=name, phase=phase.value, text=reason, lines=lines)
@@ -107,7 +106,7 @@ def _service_lines(world: World, stack: str, service: str) -> tuple[str, ...]:
     """The rollout, holds, tasks that are not well, traffic problems, then events."""
     key = f"{stack}/{service}"
     lines: list[str] = []
-    state = world.get(ServiceState, key)
+    state = places.state_of(world, key)
     if state is not None and state.rollout is not None:
         rollout = state.rollout
         source = rollout.source or "nothing"
@@ -117,7 +116,7 @@ def _service_lines(world: World, stack: str, service: str) -> tuple[str, ...]:
             + (f": {rollout.reason}" if rollout.reason else "")
         )
     lines += [
-        f"{h.revision} is on hold since {rfc3339(h.at)}: {h.reason}"
+        f"{h.key.removeprefix(f'{key}/')} is on hold since {rfc3339(h.at)}: {h.reason}"
         for h in world.all(Hold)
         if h.key.startswith(f"{key}/")
     ]

@@ -13,7 +13,7 @@ from typing import Any
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2
 
-from stackd.core.model.stack import Matcher
+from stackd.core.model.strategy import Matcher
 from stackd.core.model.traffic import IngressPort, Steering, TrafficEntry
 from stackd.core.traffic import effective
 from stackd.xds.render import clusters

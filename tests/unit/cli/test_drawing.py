@@ -202,7 +202,7 @@ def test_terminal_codes_of_others_are_made_visible() -> None:
 
 
 def test_toggles_with_what_is_declared_and_what_is_set() -> None:
-    flag = FlagRow(
+    toggle = FlagRow(
         stack="shop",
         service="web",
         feature="cart",
@@ -217,11 +217,11 @@ def test_toggles_with_what_is_declared_and_what_is_set() -> None:
         stale=False,
     )
     old = msgspec.structs.replace(
-        flag, feature="dark", share=10_000, declared=10_000, rules=(), override=None, stale=True
+        toggle, feature="dark", share=10_000, declared=10_000, rules=(), override=None, stale=True
     )
-    lines = drawn(msgspec.structs.replace(SERVICE, features=(flag, old)))
-    assert "feature cart 25% set by ann, declared 10%  plan is pro: 100%" in lines
-    assert "feature dark 100%  stale" in lines
+    lines = drawn(msgspec.structs.replace(SERVICE, features=(toggle, old)))
+    assert "toggle cart 25% set by ann, declared 10%  plan is pro: 100%" in lines
+    assert "toggle dark 100%  stale" in lines
 
 
 VARIANTS = VariantsRow(
@@ -279,3 +279,42 @@ def test_variants_without_a_goal_are_counted() -> None:
     seen = drawn(msgspec.structs.replace(SERVICE, variants=row))
     at = seen.index("variants  counted since 2023-11-14T22:13:20Z")
     assert seen[at + 1] == f"target {NEW}: 1,000 requests, failed 0.00% [0.00%, 0.70%]"
+
+
+def test_the_way_of_a_toggle_to_its_share() -> None:
+    going = msgspec.structs.replace(ROLLOUT, target="100%", source="0%", promoted=(), steering=())
+    toggle = FlagRow(
+        stack="shop",
+        service="web",
+        feature="cart",
+        share=1_000,
+        declared=10_000,
+        value=True,
+        otherwise=False,
+        rules=(),
+        override=None,
+        since="",
+        asked="",
+        stale=False,
+        steps=("set_weight 10%", "pause 300s", "set_weight 100%"),
+        step=1,
+        phase="progressing",
+        reason="0% -> 100%: step 2 of 3: pause 300s",
+        rollout=going,
+        analyses=(msgspec.structs.replace(ANALYSIS, readings=()),),
+    )
+    fields = {"features": (toggle,), "rollout": None, "analyses": (), "revisions": (), "reason": ""}
+    assert drawn(msgspec.structs.replace(SERVICE, **fields))[2:-1] == [
+        "toggle cart 10% of 100% declared  ◌ progressing",
+        "0% -> 100%: step 2 of 3: pause 300s",
+        "release 12  commit cccccccccccc  began 2023-11-14T22:13:20Z by ann",
+        "✔ set_weight 10%",
+        "▶ pause 300s  4m 1s left",
+        "set_weight 100%",
+        "analysis step 3  ◌ inconclusive  the canary may be worse; about 1,900 more requests, 12m",
+        "requests judged: canary 1,200, stable 24,000",
+        "check smoke: pass: 200",
+    ]
+    done = msgspec.structs.replace(toggle, phase="healthy", share=10_000)
+    fields["features"] = (done,)
+    assert drawn(msgspec.structs.replace(SERVICE, **fields))[2:-1] == ["toggle cart 100%"]

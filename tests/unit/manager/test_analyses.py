@@ -25,17 +25,12 @@ from stackd.core.model.node import Node, NodeStatus
 from stackd.core.model.record import Delete, Put
 from stackd.core.model.release import Release, ServiceRelease, Stack
 from stackd.core.model.requests import Batch, Count, Measured, Variant
-from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import (
-    Analyse,
-    ServiceSpec,
-    SetWeight,
-    StackSpec,
-    Strategy,
-    StrategyKind,
-)
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState, ToggleState
+from stackd.core.model.stack import ServiceSpec, StackSpec
 from stackd.core.model.states import NodeState, TaskState
+from stackd.core.model.strategy import Analyse, SetWeight, Strategy, StrategyKind
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
+from stackd.core.model.toggle import Toggle
 from stackd.core.model.variants import GoalVerdict, Tried, UserGoal
 from stackd.core.model.world import World
 from stackd.manager.analyses import COUNTED_EVERY, Analyses, Answers
@@ -415,3 +410,113 @@ def test_only_a_rollout_that_shares_out_users_is_counted() -> None:
         scene.rollout(**fields)
         scene.tried(NEW, 5, goal="")
         assert scene.turn().commits == ()
+
+
+class Grown(Scene):
+    """The same service with a toggle on its way from 0 % to 100 %."""
+
+    KEY = f"{KEY}/cart"
+
+    def __init__(self, policy: AnalysisPolicy, own: Strategy | None = None) -> None:
+        super().__init__(analysis=None)
+        self.put(ServiceState(stack="shop", service="web", stable=NEW))
+        steps = (SetWeight(weight=100), SetWeight(weight=10_000))
+        staged = Strategy(kind=StrategyKind.STAGED, steps=steps, analysis=policy)
+        spec = ServiceSpec(
+            name="web",
+            container=ContainerSpec(image="x"),
+            features={"cart": Toggle(share=10_000)},
+            stages={"cart": staged},
+            strategy=own or Strategy(),
+        )
+        release = Release(
+            stack="shop",
+            number=1,
+            spec=StackSpec(name="shop", services={"web": spec}),
+            services={"web": ServiceRelease(spec=spec, revision=NEW)},
+        )
+        self.put(release)
+        self.toggle()
+
+    def toggle(self, **fields: object) -> None:
+        base = Rollout(id="r2", target=RevisionId("100%"), source=RevisionId("0%"))
+        made = msgspec.structs.replace(base, **fields)
+        self.put(
+            ToggleState(stack="shop", service="web/cart", stable=RevisionId("0%"), rollout=made)
+        )
+
+    @property
+    def runs(self) -> Mapping[str, Run]:
+        found = self.world.get(Analysis, self.KEY)
+        return found.runs if found else {}
+
+
+LIMITED = msgspec.structs.replace(QUICK, compare=Compare(error_ratio=None, latency=None))
+
+
+def test_a_toggle_is_judged_by_all_requests_of_its_service() -> None:
+    scene = Grown(LIMITED)
+    decision = scene.turn()
+    assert decision.commits[0].relies[0].key == scene.KEY
+    scene.now += 10
+    scene.answered(NEW, 600, errors=120)
+    scene.turn()
+    assert scene.verdict() is Verdict.FAIL
+    assert scene.world.get(Analysis, KEY) is None, "the service itself is not looked at"
+
+
+def test_a_toggle_of_a_good_service_passes() -> None:
+    scene = Grown(LIMITED)
+    scene.turn()
+    scene.now += 10
+    scene.answered(NEW, 2_000)
+    scene.turn()
+    assert scene.verdict() is Verdict.PASS
+    assert scene.inbox.batches(KEY)
+    scene.turn()
+    assert not scene.inbox.batches(KEY), "what was judged is dropped"
+
+
+def test_a_toggle_fails_with_the_tasks_of_its_service() -> None:
+    scene = Grown(LIMITED)
+    scene.turn()
+    task = Task(id=TaskId("t"), stack="shop", service="web", slot="1", revision=NEW)
+    for n in range(3):
+        one = msgspec.structs.replace(task, id=TaskId(f"t{n}"))
+        status = TaskStatus(id=one.id, state=TaskState.FAILED, seen=scene.now + 5)
+        scene.put(one, TaskDesired(id=one.id, state=TaskState.RUNNING), status)
+    scene.now += 10
+    scene.turn()
+    assert scene.verdict() is Verdict.FAIL
+
+
+def test_a_toggle_that_stands_still_is_not_looked_at() -> None:
+    scene = Grown(LIMITED)
+    scene.toggle(stands=True)
+    assert scene.turn().commits == ()
+    scene.toggle(stands=False, attempt=1)
+    scene.turn()
+    assert [*scene.runs] == ["background, attempt 2"]
+
+
+def test_answers_of_checks_are_kept_as_long_as_their_rollout_goes_on() -> None:
+    check = Check(name="smoke", kind=CheckKind.COMMAND, command=("true",))
+    result = CheckResult(name="smoke", at=1.0, outcome=CheckOutcome.PASS)
+    answers = Answers()
+    service, toggle, other = (KEY, "r1", "x"), (f"{KEY}/cart", "r2", "x"), ("shop/w", "r3", "x")
+    for place in (service, toggle, other):
+        answers.put(place, check, result)
+    answers.keep(KEY, {toggle[:2]})
+    assert [len(answers.of(place)) for place in (service, toggle, other)] == [0, 1, 1]
+
+
+def test_variants_are_counted_for_the_service_and_not_for_its_toggle() -> None:
+    scene = Grown(LIMITED, Strategy(kind=StrategyKind.AB, split=2000))
+    scene.rollout()
+    scene.turn()
+    scene.tried(NEW, 5, goal="")
+    assert scene.counted() == (Tried(), Tried(requests=5))
+    toggle = scene.world.get(Analysis, scene.KEY)
+    assert toggle is not None
+    assert toggle.variants is None
+    assert [*toggle.runs] == ["background"]

@@ -5,10 +5,11 @@ from stackd.core.model.decision import Dirty
 from stackd.core.model.node import NodeStatus
 from stackd.core.model.record import Record, Ref
 from stackd.core.model.release import Hold, Stack
-from stackd.core.model.rollout import ServiceState
+from stackd.core.model.rollout import ServiceState, ToggleState
 from stackd.core.model.stack import Mode
 from stackd.core.model.states import NodeState
 from stackd.core.model.task import TaskStatus
+from stackd.core.model.toggle import ToggleOverride
 from stackd.manager import concerned
 from tests.fakes.simulation import Simulation, web
 
@@ -37,6 +38,10 @@ def test_services() -> None:
         (changed(ServiceState, "shop/db"), {"shop/db"}),
         (changed(Hold, "shop/db/d"), {"shop/db"}),
         (changed(Analysis, "shop/db"), {"shop/db"}),
+        (changed(Analysis, "shop/db/cart"), {"shop/db"}),
+        (changed(Hold, "shop/db/cart/10%"), {"shop/db"}),
+        (changed(ToggleState, "shop/db/cart"), {"shop/db"}),
+        (changed(ToggleOverride, "shop/db/cart"), {"shop/db"}),
         (changed(Stack, "shop"), {"shop/web", "shop/db"}),
     ):
         assert concerned.services(sim.world, given) == expected

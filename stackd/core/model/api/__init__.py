@@ -49,14 +49,11 @@ from stackd.core.model.api.simulation import (
     SimulationAnswer,
 )
 from stackd.core.model.api.status import (
-    AnalysisRow,
     EventRow,
     EventsRequest,
-    GoalRow,
     HistoryRow,
     HistoryRows,
     RevisionRow,
-    RolloutRow,
     ServiceStatus,
     StackRow,
     StackRows,
@@ -64,8 +61,6 @@ from stackd.core.model.api.status import (
     StatusAnswer,
     TaskRow,
     TaskRows,
-    VariantRow,
-    VariantsRow,
     WhyAnswer,
 )
 from stackd.core.model.api.things import (
@@ -92,6 +87,7 @@ from stackd.core.model.api.things import (
     VolumeRow,
     VolumeRows,
 )
+from stackd.core.model.api.underway import AnalysisRow, GoalRow, RolloutRow, VariantRow, VariantsRow
 
 __all__ = [
     "AdoptRequest",

@@ -6,15 +6,16 @@ from typing import Annotated
 import msgspec
 
 from stackd.core.model.api.base import Answer
-from stackd.core.model.feature import WHOLE, FeatureValue
+from stackd.core.model.api.underway import AnalysisRow, RolloutRow
 from stackd.core.model.record import Value
+from stackd.core.model.toggle import WHOLE, ToggleValue
 
 
 class FlagRequest(Value, frozen=True, kw_only=True):
     """A share of a toggle, set by hand; None = as declared."""
 
     name: str
-    """STACK/SERVICE/FEATURE."""
+    """STACK/SERVICE/TOGGLE."""
     share: Annotated[int, msgspec.Meta(ge=0, le=WHOLE)] | None = None
     """0..10000."""
 
@@ -28,8 +29,8 @@ class FlagRow(Answer, frozen=True, kw_only=True):
     share: int
     """0..10000, as it acts now."""
     declared: int
-    value: FeatureValue
-    otherwise: FeatureValue
+    value: ToggleValue
+    otherwise: ToggleValue
     rules: tuple[str, ...]
     override: Mapping[str, str | int] | None
     since: str
@@ -38,6 +39,15 @@ class FlagRow(Answer, frozen=True, kw_only=True):
     """When a task last asked for it, to the minute, as far as agents have run; '' = never."""
     stale: bool
     """It has reached everybody or nobody for 30 days: nothing asks for it any more, or should."""
+    steps: tuple[str, ...] = ()
+    """How it gets to its declared share; none = at once."""
+    step: int = 0
+    """Steps that are done: `steps[step]` is the current one."""
+    phase: str = ""
+    """Where it stands on that way, as of a service; '' without steps."""
+    reason: str = ""
+    rollout: RolloutRow | None = None
+    analyses: tuple[AnalysisRow, ...] = ()
 
 
 class FlagRows(Answer, frozen=True, kw_only=True):

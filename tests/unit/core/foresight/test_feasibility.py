@@ -11,20 +11,16 @@ from stackd.core.model.ids import NetworkId, RevisionId
 from stackd.core.model.network import Network
 from stackd.core.model.release import Release
 from stackd.core.model.stack import (
-    Amount,
     AppProtocol,
     Constraint,
     Mode,
     NetworkSpec,
-    Pause,
     Placement,
     Port,
-    Preview,
     Route,
     ServiceSpec,
-    Strategy,
-    StrategyKind,
 )
+from stackd.core.model.strategy import Amount, Pause, Preview, Strategy, StrategyKind
 from stackd.core.model.world import World
 from stackd.core.plan.make import make_plan
 from tests.fakes.stacks import declare, deployed, node, put, service, stack, task

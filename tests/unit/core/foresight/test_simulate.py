@@ -9,17 +9,10 @@ from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.api.simulation import SimulationAnswer
 from stackd.core.model.container import ContainerSpec, Resources
 from stackd.core.model.event import Event
-from stackd.core.model.stack import (
-    Amount,
-    Analyse,
-    DependsOn,
-    Pause,
-    ServiceSpec,
-    SetWeight,
-    Strategy,
-    StrategyKind,
-)
+from stackd.core.model.stack import DependsOn, ServiceSpec
+from stackd.core.model.strategy import Amount, Analyse, Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.model.task import Task
+from stackd.core.model.toggle import Toggle
 from stackd.core.model.world import World
 from stackd.core.plan import records
 from stackd.core.plan.make import Plan, make_plan
@@ -212,3 +205,35 @@ def test_without_room_at_all(nodes: int) -> None:
     answer = played(Simulation(nodes), spec)
     assert answer.blocked
     assert "no node" in answer.blocked[0]
+
+
+def flagged(share: int, image: str = "web:1") -> ServiceSpec:
+    steps = (
+        SetWeight(weight=min(share, 100)),
+        Pause(seconds=3_600),
+        Analyse(policy=AnalysisPolicy(warm_up=30, interval=10)),
+        Pause(),
+        SetWeight(weight=share),
+    )
+    return web(
+        image=image,
+        features={"cart": Toggle(share=share)},
+        stages={"cart": Strategy(kind=StrategyKind.STAGED, steps=steps)},
+    )
+
+
+def test_a_toggle_grows_by_its_steps_once_its_service_is_there() -> None:
+    answer = played(running(flagged(0)), flagged(10_000))
+    assert short(answer) == [
+        "0 web started: ->",
+        "0 web/cart started: 0% -> 100%",
+        "8 web progress: 1 of 1 tasks updated",
+        "9 web completed: runs in full",
+        "9 web/cart step 1 of 5: set_weight 1%",
+        "9 web/cart step 2 of 5: pause 3600s",
+        "3609 web/cart step 3 of 5: analysis",
+        "3649 web/cart step 4 of 5: pause until promoted",
+        "3649 web/cart step 5 of 5: set_weight 100%",
+        "3649 web/cart completed: 100% is reached",
+    ]
+    assert (answer.people, answer.blocked) == (1, ())

@@ -1,6 +1,7 @@
 """Ports that a stack file leaves open."""
 
-from stackd.core.model.stack import AppProtocol, Port, Preview, Strategy
+from stackd.core.model.stack import AppProtocol, Port
+from stackd.core.model.strategy import Preview, Strategy
 from stackd.core.network import ports
 from tests.fakes.simulation import Simulation, web
 

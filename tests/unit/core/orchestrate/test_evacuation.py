@@ -2,8 +2,9 @@
 
 from stackd.core.model.ids import NodeId
 from stackd.core.model.node import NodeReport
-from stackd.core.model.stack import Amount, Constraint, Mode, Placement, Strategy
+from stackd.core.model.stack import Constraint, Mode, Placement
 from stackd.core.model.states import Availability, Leaving, NodeState
+from stackd.core.model.strategy import Amount, Strategy
 from stackd.core.model.task import TaskDesired
 from stackd.core.orchestrate import evacuation
 from tests.fakes.agent import Behaviour

@@ -5,16 +5,9 @@ import msgspec
 from stackd.core.model.ids import NodeId, RevisionId, TaskId
 from stackd.core.model.network import VolumeBinding
 from stackd.core.model.node import Node, NodeStatus
-from stackd.core.model.stack import (
-    Amount,
-    Constraint,
-    Mode,
-    Placement,
-    ServiceSpec,
-    Strategy,
-    StrategyKind,
-)
+from stackd.core.model.stack import Constraint, Mode, Placement, ServiceSpec
 from stackd.core.model.states import Availability, NodeState, TaskState
+from stackd.core.model.strategy import Amount, Strategy, StrategyKind
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.world import TaskView, World
 from stackd.core.orchestrate import moving

@@ -2,7 +2,7 @@
 
 from stackd.core.model.analysis import AnalysisPolicy, Limits
 from stackd.core.model.container import Grant, Resources
-from stackd.core.model.stack import (
+from stackd.core.model.strategy import (
     Amount,
     Analyse,
     Pause,

@@ -241,6 +241,7 @@ def test_every_kind_of_change_is_described() -> None:
         kinds.ReplaceRevision(service="web", before="a", after="b", strategy="recreate", fields=()),
         kinds.RefuseRevision(service="web", revision="b", reason="bad"),
         kinds.ChangeInPlace(service="web", fields=()),
+        kinds.GrowFeature(service="web", feature="x", before="0%", after="5%", steps=()),
         kinds.ClearOverride(service="web", replicas=3),
         kinds.ChangeDeclaration(fields=()),
         kinds.RemoveService(service="web"),

@@ -6,7 +6,7 @@ from stackd.core.model.analysis import Estimate, Judgement, Verdict
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.release import Revision
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import Amount, Strategy
+from stackd.core.model.strategy import Amount, Strategy
 from stackd.core.model.world import World
 from stackd.core.rollout.commands import Asked
 from stackd.core.rollout.common import Observed, Tally

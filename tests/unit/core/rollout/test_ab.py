@@ -3,7 +3,7 @@
 import pytest
 
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.stack import Matcher, Strategy, StrategyKind
+from stackd.core.model.strategy import Matcher, Strategy, StrategyKind
 from stackd.core.model.traffic import Steering
 from stackd.core.rollout import ab, steps
 from tests.unit.core.rollout.cases import NOW, rollout, up

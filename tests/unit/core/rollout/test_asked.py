@@ -5,7 +5,7 @@ import pytest
 from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.rollout import RolloutPhase
-from stackd.core.model.stack import Analyse, Pause, SetWeight, Strategy, StrategyKind
+from stackd.core.model.strategy import Analyse, Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.rollout import asked
 from tests.unit.core.rollout.cases import rollout
 

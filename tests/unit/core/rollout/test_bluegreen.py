@@ -4,7 +4,7 @@ import pytest
 
 from stackd.core.model.analysis import AnalysisPolicy, Verdict
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.stack import (
+from stackd.core.model.strategy import (
     Amount,
     Analyse,
     Pause,

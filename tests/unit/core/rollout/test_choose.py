@@ -5,7 +5,8 @@ import pytest
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.release import Hold, Release, ServiceRelease
 from stackd.core.model.rollout import RolloutPhase, ServiceState
-from stackd.core.model.stack import StackSpec, Strategy, StrategyKind
+from stackd.core.model.stack import StackSpec
+from stackd.core.model.strategy import Strategy, StrategyKind
 from stackd.core.rollout.choose import Case, next_target
 from tests.fakes.simulation import web
 from tests.unit.core.rollout.cases import rollout

@@ -16,14 +16,7 @@ from stackd.core.model.ids import RevisionId
 from stackd.core.model.record import Changes
 from stackd.core.model.release import Hold
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import (
-    Analyse,
-    OnFailure,
-    Pause,
-    SetWeight,
-    Strategy,
-    StrategyKind,
-)
+from stackd.core.model.strategy import Analyse, OnFailure, Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.model.world import World
 from stackd.core.rollout import commands
 from stackd.core.rollout.commands import Asked

@@ -6,7 +6,7 @@ import msgspec
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.release import Hold, Release
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import Strategy, StrategyKind
+from stackd.core.model.strategy import Strategy, StrategyKind
 from stackd.core.rollout import groups
 from stackd.core.rollout.common import Barrier
 from tests.fakes.simulation import Simulation, web

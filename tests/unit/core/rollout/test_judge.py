@@ -5,14 +5,9 @@ import pytest
 
 from stackd.core.model.analysis import AnalysisPolicy, Verdict
 from stackd.core.model.ids import RevisionId, TaskId
-from stackd.core.model.stack import (
-    Analyse,
-    RestartCondition,
-    RestartPolicy,
-    Strategy,
-    StrategyKind,
-)
+from stackd.core.model.stack import RestartCondition, RestartPolicy
 from stackd.core.model.states import TaskState
+from stackd.core.model.strategy import Analyse, Strategy, StrategyKind
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.world import TaskView
 from stackd.core.rollout import judge

@@ -6,13 +6,9 @@ from stackd.core.model.analysis import Analysis, AnalysisState, Run, Verdict
 from stackd.core.model.ids import NodeId, RevisionId
 from stackd.core.model.node import NodeReport
 from stackd.core.model.rollout import ServiceState
-from stackd.core.model.stack import (
-    RestartCondition,
-    RestartPolicy,
-    Strategy,
-    StrategyKind,
-)
+from stackd.core.model.stack import RestartCondition, RestartPolicy
 from stackd.core.model.states import NodeState
+from stackd.core.model.strategy import Strategy, StrategyKind
 from stackd.core.model.traffic import Steering, TrafficEntry
 from stackd.core.rollout.observing import observe
 from tests.fakes.agent import Behaviour

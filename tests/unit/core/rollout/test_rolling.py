@@ -2,7 +2,7 @@
 
 import pytest
 
-from stackd.core.model.stack import Strategy
+from stackd.core.model.strategy import Strategy
 from stackd.core.rollout import rolling
 from stackd.core.rollout.common import Observed, Tally
 from tests.unit.core.rollout.cases import NOW, down, observed, pace, rollout, up

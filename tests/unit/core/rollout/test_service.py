@@ -3,14 +3,13 @@
 import msgspec
 
 from stackd.core.model.analysis import Analysis, AnalysisPolicy, AnalysisState, Run, Verdict
-from stackd.core.model.feature import Feature, FeatureOverride
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.record import Put
 from stackd.core.model.release import Hold, Override
 from stackd.core.model.rollout import RolloutPhase, ServiceState
-from stackd.core.model.stack import (
+from stackd.core.model.stack import DependsOn
+from stackd.core.model.strategy import (
     Analyse,
-    DependsOn,
     Matcher,
     OnFailure,
     SetMatch,
@@ -18,6 +17,7 @@ from stackd.core.model.stack import (
     Strategy,
     StrategyKind,
 )
+from stackd.core.model.toggle import Toggle, ToggleOverride
 from stackd.core.model.traffic import Steering, TrafficEntry
 from stackd.core.rollout import service
 from tests.fakes.agent import Behaviour
@@ -137,20 +137,20 @@ def test_what_was_superseded_gets_nothing_while_the_next_waits() -> None:
 
 def test_a_toggle_set_by_hand_ends_with_its_declared_share_and_with_the_service() -> None:
     sim = Simulation(1)
-    features = {"cart": Feature(share=1_000), "dark": Feature()}
+    features = {"cart": Toggle(share=1_000), "dark": Toggle()}
     sim.deploy("shop", {"web": (web(features=features), "a"), "db": (web(name="db"), "a")})
     sim.advance(20)
-    cart = FeatureOverride(
+    cart = ToggleOverride(
         stack="shop", service="web", feature="cart", share=5_000, declared=1_000, by="ann", at=0
     )
     dark = msgspec.structs.replace(cart, feature="dark", share=10_000, declared=0)
     sim.write(cart, dark)
     sim.advance(1)
-    assert sim.world.count(FeatureOverride) == 2
-    changed = {**features, "cart": Feature(share=2_000)}
+    assert sim.world.count(ToggleOverride) == 2
+    changed = {**features, "cart": Toggle(share=2_000)}
     sim.deploy("shop", {"web": (web(features=changed), "a"), "db": (web(name="db"), "a")})
     sim.advance(20)
-    assert [o.feature for o in sim.world.all(FeatureOverride)] == ["dark"]
+    assert [o.feature for o in sim.world.all(ToggleOverride)] == ["dark"]
     entry = sim.world.get(TrafficEntry, "shop/web")
     assert entry is not None
     assert {name: f.share for name, f in entry.features.items()} == {"cart": 2_000, "dark": 10_000}
@@ -159,4 +159,4 @@ def test_a_toggle_set_by_hand_ends_with_its_declared_share_and_with_the_service(
     assert [e.kind for e in sim.events() if e.object == "shop/web.1"] == ["task.created"]
     sim.deploy("shop", {"db": (web(name="db"), "a")})
     sim.advance(20)
-    assert sim.world.count(FeatureOverride) == 0
+    assert sim.world.count(ToggleOverride) == 0

@@ -4,7 +4,7 @@ import pytest
 
 from stackd.core.model.analysis import AnalysisPolicy, Verdict
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.stack import Amount, Analyse, SetMirror, SetScale, Strategy, StrategyKind
+from stackd.core.model.strategy import Amount, Analyse, SetMirror, SetScale, Strategy, StrategyKind
 from stackd.core.model.traffic import Steering
 from stackd.core.rollout import asked, shadow, steps
 from tests.unit.core.rollout.cases import NOW, rollout, said, up

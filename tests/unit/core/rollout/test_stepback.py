@@ -3,7 +3,7 @@
 import pytest
 
 from stackd.core.model.analysis import AnalysisPolicy
-from stackd.core.model.stack import Analyse, Pause, SetWeight, Strategy, StrategyKind
+from stackd.core.model.strategy import Analyse, Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.rollout.stepback import back
 from tests.unit.core.rollout.cases import NOW, rollout
 

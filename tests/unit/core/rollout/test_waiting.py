@@ -4,7 +4,7 @@ import pytest
 
 from stackd.core.model.analysis import AnalysisPolicy, Judgement, OnInconclusive, Verdict
 from stackd.core.model.rollout import Rollout
-from stackd.core.model.stack import Analyse, SetWeight, Strategy, StrategyKind
+from stackd.core.model.strategy import Analyse, SetWeight, Strategy, StrategyKind
 from stackd.core.rollout import canary
 from stackd.core.rollout.common import Step, Tally
 from tests.unit.core.rollout.cases import NOW, rollout, said, up

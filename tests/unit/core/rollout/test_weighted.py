@@ -7,7 +7,7 @@ import pytest
 
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.rollout import Rollout, RolloutPhase
-from stackd.core.model.stack import (
+from stackd.core.model.strategy import (
     Amount,
     Matcher,
     Pause,

@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 
 from stackd.core.model.container import ContainerSpec, Resources
-from stackd.core.model.stack import Placement, ServiceSpec, Strategy
+from stackd.core.model.stack import Placement, ServiceSpec
 from stackd.core.model.states import Availability, NodeState, TaskState
+from stackd.core.model.strategy import Strategy
 from stackd.core.schedule.assign import can_place
 from tests.fakes.agent import Behaviour
 from tests.fakes.simulation import Simulation, web

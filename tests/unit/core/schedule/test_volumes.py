@@ -4,8 +4,9 @@ import msgspec
 
 from stackd.core.model.container import ContainerSpec, Mount, MountKind
 from stackd.core.model.network import VolumeBinding
-from stackd.core.model.stack import Amount, ServiceSpec, Strategy, VolumeSpec
+from stackd.core.model.stack import ServiceSpec, VolumeSpec
 from stackd.core.model.states import NodeState, TaskState
+from stackd.core.model.strategy import Amount, Strategy
 from tests.fakes.simulation import Simulation, web
 
 MOUNT = Mount(kind=MountKind.VOLUME, source="data", target="/data")

@@ -2,34 +2,34 @@
 
 import pytest
 
-from stackd.core.model.feature import Feature, FeatureRule
+from stackd.core.model.toggle import Toggle, ToggleRule
 from tests.unit.core.spec.stacks import faults, service
 
 
-def feature(text: str) -> Feature:
+def feature(text: str) -> Toggle:
     return service(f"features: {{f: {text}}}").features["f"]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("true", Feature(share=10_000)),
-        ("off", Feature()),
-        ("{}", Feature()),
-        ("{rollout: 10%}", Feature(share=1_000)),
-        ("{rollout: 0.25%}", Feature(share=25)),
+        ("true", Toggle(share=10_000)),
+        ("off", Toggle()),
+        ("{}", Toggle()),
+        ("{rollout: 10%}", Toggle(share=1_000)),
+        ("{rollout: 0.25%}", Toggle(share=25)),
         (
             "{rollout: 100%, value: b, otherwise: a}",
-            Feature(share=10_000, value="b", otherwise="a"),
+            Toggle(share=10_000, value="b", otherwise="a"),
         ),
-        ("{value: 20, otherwise: 10}", Feature(value=20, otherwise=10)),
-        ("{value: 1.5, otherwise: 1}", Feature(value=1.5, otherwise=1)),
-        ("{value: 007, otherwise: x}", Feature(value="007", otherwise="x")),
-        ("{value: false, otherwise: true}", Feature(value=False, otherwise=True)),
-        ("{x-owner: ann}", Feature()),
+        ("{value: 20, otherwise: 10}", Toggle(value=20, otherwise=10)),
+        ("{value: 1.5, otherwise: 1}", Toggle(value=1.5, otherwise=1)),
+        ("{value: 007, otherwise: x}", Toggle(value="007", otherwise="x")),
+        ("{value: false, otherwise: true}", Toggle(value=False, otherwise=True)),
+        ("{x-owner: ann}", Toggle()),
     ],
 )
-def test_forms(text: str, expected: Feature) -> None:
+def test_forms(text: str, expected: Toggle) -> None:
     assert feature(text) == expected
 
 
@@ -39,8 +39,8 @@ def test_rules_keep_their_order() -> None:
         " {attribute: country, any_of: DE, rollout: 50%}]}"
     )
     assert found.rules == (
-        FeatureRule(attribute="plan", any_of=("pro", "1", "true")),
-        FeatureRule(attribute="country", any_of=("DE",), share=5_000),
+        ToggleRule(attribute="plan", any_of=("pro", "1", "true")),
+        ToggleRule(attribute="country", any_of=("DE",), share=5_000),
     )
 
 

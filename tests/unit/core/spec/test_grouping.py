@@ -2,7 +2,8 @@
 
 import pytest
 
-from stackd.core.model.stack import ServiceSpec, Strategy
+from stackd.core.model.stack import ServiceSpec
+from stackd.core.model.strategy import Strategy
 from tests.unit.core.spec.stacks import errors, service
 
 STEPS = "type: canary, group: g, steps: [{set_weight: 5%}, {pause: 1s}]"

@@ -1,7 +1,7 @@
 import pytest
 
 from stackd.core.model.analysis import AnalysisPolicy, Compare, Limits
-from stackd.core.model.stack import (
+from stackd.core.model.strategy import (
     Amount,
     Analyse,
     Matcher,

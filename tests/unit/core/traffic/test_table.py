@@ -5,16 +5,17 @@ from msgspec.structs import replace
 
 from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.decision import Dirty
-from stackd.core.model.feature import Feature, FeatureOverride
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.network import ServiceAddresses
 from stackd.core.model.node import NodeStatus
 from stackd.core.model.record import Put, Ref, ref
 from stackd.core.model.release import ContentHead, ContentKind
 from stackd.core.model.rollout import Rollout, ServiceState
-from stackd.core.model.stack import AppProtocol, Port, Route, Strategy, StrategyKind
+from stackd.core.model.stack import AppProtocol, Port, Route
 from stackd.core.model.states import Leaving, NodeState, TaskState
+from stackd.core.model.strategy import Strategy, StrategyKind
 from stackd.core.model.task import TaskDesired, TaskStatus
+from stackd.core.model.toggle import Toggle, ToggleOverride
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.variants import UserGoal
 from stackd.core.traffic import table
@@ -258,13 +259,13 @@ def test_a_node_concerns_the_services_it_has_and_those_of_other_lost_ones() -> N
 
 def test_toggles_as_they_act_now() -> None:
     town = Town()
-    town.declare(features={"cart": Feature(share=1_000), "dark": Feature()})
-    override = FeatureOverride(
+    town.declare(features={"cart": Toggle(share=1_000), "dark": Toggle()})
+    override = ToggleOverride(
         stack="shop", service="web", feature="cart", share=7_000, declared=1_000, by="ann", at=0
     )
     other = msgspec.structs.replace(override, feature="dark", declared=5)
     town.put(override, other)
     town.turn_table()
     assert {n: f.share for n, f in town.entry.features.items()} == {"cart": 7_000, "dark": 0}
-    changed = Dirty(everything=False, refs=frozenset({ref(FeatureOverride, override.key)}))
+    changed = Dirty(everything=False, refs=frozenset({ref(ToggleOverride, override.key)}))
     assert table.concerned(town.world, changed) == [KEY]

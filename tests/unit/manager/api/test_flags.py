@@ -4,9 +4,11 @@ import msgspec
 import pytest
 
 from stackd.core.model.api import FlagRequest, FlagRow, NameRequest
-from stackd.core.model.feature import Feature, FeatureOverride, FeatureRule, FeatureValue
-from stackd.core.model.ids import NodeId
+from stackd.core.model.ids import NodeId, RevisionId
 from stackd.core.model.node import NodeReport
+from stackd.core.model.rollout import Rollout, ToggleState
+from stackd.core.model.strategy import Pause, SetWeight, Strategy, StrategyKind
+from stackd.core.model.toggle import Toggle, ToggleOverride, ToggleRule, ToggleValue
 from stackd.core.model.traffic import TrafficEntry
 from stackd.errors import Refused
 from stackd.manager.api.flags import STALE, FlagApi
@@ -15,8 +17,8 @@ from tests.fakes.harness import Harness
 from tests.fakes.stacks import NOW, service, stack
 from tests.unit.manager.api.cases import CALLER, declared
 
-RULE = FeatureRule(attribute="plan", any_of=("pro", "team"), share=5_000)
-FLAGS = {"cart": Feature(share=1_000), "dark": Feature(share=10_000), "new": Feature(rules=(RULE,))}
+RULE = ToggleRule(attribute="plan", any_of=("pro", "team"), share=5_000)
+FLAGS = {"cart": Toggle(share=1_000), "dark": Toggle(share=10_000), "new": Toggle(rules=(RULE,))}
 
 
 def api(on: Harness) -> FlagApi:
@@ -59,7 +61,7 @@ async def test_what_is_set_by_hand_holds_until_it_is_declared_anew() -> None:
         assert (found.override["by"], found.override["share"]) == ("root@local", 2_500)
         status = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop"), CALLER)
         assert status.stacks[0].services[0].features[0] == found
-        changed = {**FLAGS, "cart": Feature(share=3_000)}
+        changed = {**FLAGS, "cart": Toggle(share=3_000)}
         await declared(on, stack(service(features=changed)))
         assert (await rows(on))["cart"].override is None
         assert (await rows(on))["cart"].share == 3_000
@@ -74,13 +76,13 @@ async def test_as_declared_ends_what_was_set(share: int | None) -> None:
         assert await set_(on, "shop/web/cart", share) == (
             "shop/web/cart is back at the declared 10%."
         )
-        assert list(on.world.all(FeatureOverride)) == []
+        assert list(on.world.all(ToggleOverride)) == []
 
 
 async def test_what_is_not_there_is_refused() -> None:
     async with Harness() as on:
         await declared(on, stack(service(features=FLAGS)))
-        with pytest.raises(Refused, match="declares no feature nope"):
+        with pytest.raises(Refused, match="declares no toggle nope"):
             await set_(on, "shop/web/nope", 0)
         with pytest.raises(Refused):
             await set_(on, "shop/nope/cart", 0)
@@ -111,9 +113,34 @@ async def test_when_it_was_last_asked_for_on_any_node() -> None:
 
 
 def test_toggles_survive_being_stored() -> None:
-    values: tuple[FeatureValue, ...] = (True, 3, 1.0, "x")
-    features = {f"f{n}": Feature(share=1, value=v, otherwise=v) for n, v in enumerate(values)}
+    values: tuple[ToggleValue, ...] = (True, 3, 1.0, "x")
+    features = {f"f{n}": Toggle(share=1, value=v, otherwise=v) for n, v in enumerate(values)}
     entry = TrafficEntry(stack="shop", service="web", features=features)
     again = msgspec.json.decode(msgspec.json.encode(entry), type=TrafficEntry)
     assert again == entry
     assert [type(f.value) for f in again.features.values()] == [bool, int, float, str]
+
+
+async def test_where_a_toggle_with_stages_stands() -> None:
+    steps = (SetWeight(weight=100), Pause(), SetWeight(weight=10_000))
+    stages = {"cart": Strategy(kind=StrategyKind.STAGED, steps=steps)}
+    async with Harness() as on:
+        await declared(on, stack(service(features=FLAGS, stages=stages)))
+        rollout = Rollout(
+            id="r", target=RevisionId("100%"), source=RevisionId("0%"), step=1, waits=True,
+            reason="step 2 of 3: pause until promoted", by="ann", started=NOW,
+        )  # fmt: skip
+        state = ToggleState(
+            stack="shop", service="web/cart", stable=RevisionId("0%"), rollout=rollout,
+            weights=ToggleState.reaching(100),
+        )  # fmt: skip
+        on.world.apply(state, on.world.revision)
+        found = (await rows(on))["cart"]
+        status = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop"), CALLER)
+    assert (found.share, found.declared, found.phase) == (100, 1_000, "paused")
+    assert found.reason == "0% -> 100%: step 2 of 3: pause until promoted"
+    assert found.steps[found.step] == "pause until promoted"
+    assert found.steps == ("set_weight 1%", "pause until promoted", "set_weight 100%")
+    assert found.rollout is not None
+    assert found.rollout.waits_for == "person"
+    assert status.stacks[0].services[0].features[0] == found

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from stackd.core.model.rollout import ToggleState
 from stackd.core.model.states import TaskState
 from stackd.core.model.world import World
 from stackd.errors import Refused
@@ -89,3 +90,13 @@ def test_a_word_that_is_a_stack_and_a_node(world: World) -> None:
 def test_services_that_are_going_still_have_names(world: World) -> None:
     put(world, msgspec.structs.replace(task("x")[0], service="gone"))
     assert names.service_names(world, "shop") == ["db", "gone", "web"]
+
+
+def test_a_toggle_with_stages_is_named_below_its_service(world: World) -> None:
+    state = ToggleState(stack="shop", service="web/cart")
+    assert names.moving_of(put(world, state), "shop/web/cart") == ("shop", "web/cart")
+    assert names.services_of(world, "shop/web/cart") == [("shop", "web/cart")]
+    assert names.moving_of(world, "shop/web") == ("shop", "web")
+    for name in ("shop/web/other", "shop/db/cart", "shop/no/cart", "no/web/cart"):
+        with pytest.raises(Refused):
+            names.moving_of(world, name)

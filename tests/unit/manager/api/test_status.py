@@ -10,7 +10,7 @@ from stackd.core.model.api import NameRequest
 from stackd.core.model.event import Event
 from stackd.core.model.release import Hold, Override
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import Pause, SetWeight, Strategy, StrategyKind
+from stackd.core.model.strategy import Pause, SetWeight, Strategy, StrategyKind
 from stackd.manager.api.status import StatusApi
 from tests.fakes.harness import Harness
 from tests.fakes.stacks import NOW, head, service, stack

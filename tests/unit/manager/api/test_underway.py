@@ -21,7 +21,7 @@ from stackd.core.model.analysis import (
 from stackd.core.model.event import Event
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
-from stackd.core.model.stack import Analyse, Matcher, Preview, SetWeight, Strategy, StrategyKind
+from stackd.core.model.strategy import Analyse, Matcher, Preview, SetWeight, Strategy, StrategyKind
 from stackd.core.model.traffic import Steering
 from stackd.core.model.variants import Tried, UserGoal, Variants
 from stackd.core.model.world import World

@@ -6,7 +6,8 @@ import msgspec
 from envoy.config.route.v3 import route_pb2
 
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.stack import Matcher, Preview, Route
+from stackd.core.model.stack import Route
+from stackd.core.model.strategy import Matcher, Preview
 from stackd.core.model.traffic import Steering, TrafficEntry
 from stackd.xds.render.table import Renderer
 from tests.unit.xds.render.test_table import endpoint, entry, render, routes, unpack

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stackd.core.model.feature import WHOLE, Feature, FeatureValue
+from stackd.core.model.toggle import WHOLE, Toggle, ToggleValue
 
 KEY = "targetingKey"
 
@@ -22,15 +22,15 @@ class Answer:
     """The value, its variant (`on`: who is reached, `off`: all others) and OpenFeature's word for
     why: STATIC, TARGETING_MATCH or SPLIT."""
 
-    value: FeatureValue
+    value: ToggleValue
     variant: str
     reason: str
 
 
-def evaluate(stack: str, name: str, feature: Feature, context: Mapping[str, object]) -> Answer:
+def evaluate(stack: str, name: str, toggle: Toggle, context: Mapping[str, object]) -> Answer:
     """Decide for one context. Raises KeyMissing."""
-    share, reason = feature.share, "STATIC"
-    for rule in feature.rules:
+    share, reason = toggle.share, "STATIC"
+    for rule in toggle.rules:
         if _text(context.get(rule.attribute)) in rule.any_of:
             share, reason = rule.share, "TARGETING_MATCH"
             break
@@ -41,7 +41,7 @@ def evaluate(stack: str, name: str, feature: Feature, context: Mapping[str, obje
         reached, reason = bucket(stack, name, key) < share, "SPLIT"
     else:
         reached = share > 0
-    value = feature.value if reached else feature.otherwise
+    value = toggle.value if reached else toggle.otherwise
     return Answer(value, "on" if reached else "off", reason)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stackd.core.model.stack import Amount, Strategy
+from stackd.core.model.strategy import Amount, Strategy
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Feature toggles of a service: whom they reach, and what is set by hand beside that.
 
 Declared in `ServiceSpec.features`, carried to every node in `TrafficEntry.features`, decided by
-`core.traffic.features`. A change of one replaces no task.
+`core.traffic.reach`. A change of one replaces no task.
 """
 
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ import msgspec
 
 from stackd.core.model.record import Record, Value
 
-FeatureValue = bool | int | float | str
+ToggleValue = bool | int | float | str
 WHOLE = 10_000
 """Everybody, as a share."""
 
 
-class FeatureRule(Value, frozen=True, kw_only=True):
+class ToggleRule(Value, frozen=True, kw_only=True):
     """Who has one of these values of an attribute has a share of its own."""
 
     attribute: str
@@ -26,18 +26,18 @@ class FeatureRule(Value, frozen=True, kw_only=True):
     """0..10000."""
 
 
-class Feature(Value, frozen=True, kw_only=True):
+class Toggle(Value, frozen=True, kw_only=True):
     """One toggle. The first rule that matches decides on the share; without one, `share`."""
 
     share: int = 0
     """0..10000 of all targeting keys get `value`; as it grows, nobody loses it again."""
-    value: FeatureValue = True
-    otherwise: FeatureValue = False
+    value: ToggleValue = True
+    otherwise: ToggleValue = False
     """What all others get; of the same kind as `value`."""
-    rules: tuple[FeatureRule, ...] = ()
+    rules: tuple[ToggleRule, ...] = ()
 
 
-class FeatureOverride(Record, frozen=True, kw_only=True):
+class ToggleOverride(Record, frozen=True, kw_only=True):
     """A share set by hand; ends when the declared share changes."""
 
     TABLE: ClassVar[str] = "feature_overrides"
@@ -54,14 +54,14 @@ class FeatureOverride(Record, frozen=True, kw_only=True):
     def key(self) -> str:
         return f"{self.stack}/{self.service}/{self.feature}"
 
-    def holds(self, features: Mapping[str, Feature]) -> bool:
+    def holds(self, features: Mapping[str, Toggle]) -> bool:
         """Its toggle is still declared as it was then."""
         found = features.get(self.feature)
         return found is not None and found.share == self.declared
 
 
-def in_effect(feature: Feature, override: FeatureOverride | None) -> Feature:
+def in_effect(toggle: Toggle, override: ToggleOverride | None) -> Toggle:
     """The toggle as it acts now."""
-    if override is None or override.declared != feature.share:
-        return feature
-    return msgspec.structs.replace(feature, share=override.share)
+    if override is None or override.declared != toggle.share:
+        return toggle
+    return msgspec.structs.replace(toggle, share=override.share)

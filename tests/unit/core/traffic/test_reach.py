@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from stackd.core.model.feature import Feature, FeatureRule
-from stackd.core.traffic.features import Answer, KeyMissing, bucket, evaluate
+from stackd.core.model.toggle import Toggle, ToggleRule
+from stackd.core.traffic.reach import Answer, KeyMissing, bucket, evaluate
 
 NOBODY: Mapping[str, object] = {}
 
@@ -15,14 +15,14 @@ def user(name: object, **attributes: object) -> Mapping[str, object]:
 
 
 def test_all_and_nothing_need_no_key() -> None:
-    assert evaluate("s", "f", Feature(share=10_000), NOBODY) == Answer(True, "on", "STATIC")
-    assert evaluate("s", "f", Feature(), NOBODY) == Answer(False, "off", "STATIC")
+    assert evaluate("s", "f", Toggle(share=10_000), NOBODY) == Answer(True, "on", "STATIC")
+    assert evaluate("s", "f", Toggle(), NOBODY) == Answer(False, "off", "STATIC")
 
 
 @pytest.mark.parametrize("context", [NOBODY, user(""), user(3), user(None)])
 def test_a_share_needs_a_key(context: Mapping[str, object]) -> None:
     with pytest.raises(KeyMissing):
-        evaluate("s", "f", Feature(share=1), context)
+        evaluate("s", "f", Toggle(share=1), context)
 
 
 @pytest.mark.parametrize("share", [100, 1_000, 5_000, 9_900])
@@ -30,8 +30,8 @@ def test_a_share_is_kept_and_grows_without_taking_anybody_back(share: int) -> No
     users = [user(f"user-{n}") for n in range(20_000)]
 
     def reached(share: int) -> set[int]:
-        feature = Feature(share=share, value="b", otherwise="a")
-        answers = (evaluate("s", "f", feature, context) for context in users)
+        toggle = Toggle(share=share, value="b", otherwise="a")
+        answers = (evaluate("s", "f", toggle, context) for context in users)
         return {n for n, answer in enumerate(answers) if answer.value == "b"}
 
     found = reached(share)
@@ -55,9 +55,9 @@ def test_buckets_reach_both_ends() -> None:
 
 
 RULES = (
-    FeatureRule(attribute="plan", any_of=("pro", "team")),
-    FeatureRule(attribute="beta", any_of=("true",), share=0),
-    FeatureRule(attribute="level", any_of=("3", "1.5"), share=10_000),
+    ToggleRule(attribute="plan", any_of=("pro", "team")),
+    ToggleRule(attribute="beta", any_of=("true",), share=0),
+    ToggleRule(attribute="level", any_of=("3", "1.5"), share=10_000),
 )
 
 
@@ -78,13 +78,13 @@ RULES = (
     ],
 )
 def test_the_first_rule_that_matches_decides(attributes: dict[str, object], on: bool) -> None:
-    found = evaluate("s", "f", Feature(rules=RULES), attributes)
+    found = evaluate("s", "f", Toggle(rules=RULES), attributes)
     assert (found.value, found.variant) == (on, "on" if on else "off")
 
 
 def test_why_is_told() -> None:
-    half = FeatureRule(attribute="plan", any_of=("pro",), share=5_000)
-    feature = Feature(rules=(half, *RULES))
-    assert evaluate("s", "f", feature, user("ann", plan="pro")).reason == "SPLIT"
-    assert evaluate("s", "f", feature, user("ann", plan="team")).reason == "TARGETING_MATCH"
-    assert evaluate("s", "f", feature, user("ann")).reason == "STATIC"
+    half = ToggleRule(attribute="plan", any_of=("pro",), share=5_000)
+    toggle = Toggle(rules=(half, *RULES))
+    assert evaluate("s", "f", toggle, user("ann", plan="pro")).reason == "SPLIT"
+    assert evaluate("s", "f", toggle, user("ann", plan="team")).reason == "TARGETING_MATCH"
+    assert evaluate("s", "f", toggle, user("ann")).reason == "STATIC"
