@@ -12,7 +12,10 @@ FEWEST := 5000
 # How often `make soak` runs.
 N ?= 10
 
-.PHONY: setup test check unit sim fuzz soak bench demo demo-canary demo-image schema proto lock clean help
+# Only `make test` has two things to do: the checks run beside the tests.
+MAKEFLAGS += --jobs=2
+
+.PHONY: setup test suite check unit sim fuzz soak bench demo demo-canary demo-image schema proto lock clean help
 
 help:
 	@echo "make setup       Debian packages, .venv, locked Python dependencies"
@@ -42,7 +45,9 @@ check: setup
 unit: setup
 	$(PYTEST) $(BESIDE) -m "not host and not e2e"
 
-test: check demo-image
+test: check suite
+
+suite: demo-image
 	$(PYTEST) $(BESIDE) --fewest $(FEWEST)
 
 sim: setup
