@@ -1,1 +1,1 @@
-"""HTTP of the manager: /healthz and /metrics."""
+"""HTTP of the manager: health, metrics, webhooks and the JSON API."""
