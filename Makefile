@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 PYTEST := .venv/bin/pytest -q
 # Whole files side by side: most tests wait more than they compute.
-BESIDE := -n 3 --dist loadfile --no-loadscope-reorder
+BESIDE := -n 3 --dist loadfile
 # Crashes at every step, in a cluster for each of three test processes.
 CLUSTERS := -n 3 --dist load
 # Fewer passed tests than this mean that a part of the suite was lost.
