@@ -132,7 +132,8 @@ class Stackd:
 
     def memory(self) -> Mapping[str, tuple[int, float]]:
         run = Path("/run/stackd", self._cluster)
-        named = {str(p.relative_to(run).with_suffix("")): pid_in(p) for p in run.rglob("*.pid")}
+        files = [path for depth in ("", "*/", "*/b/*/") for path in run.glob(f"{depth}*.pid")]
+        named = {str(path.relative_to(run).with_suffix("")): pid_in(path) for path in files}
         found: dict[str, tuple[int, float]] = {}
         for name, pid in sorted(named.items()):
             kind = "conmon" if name.endswith("/conmon") else name.rpartition("/")[2]
