@@ -57,9 +57,15 @@ async def keep(program: Program, before: Callable[[], Awaitable[None]] = nothing
         finally:
             os.close(handle)
         _reap(program)
-        delay = FIRST_DELAY if loop.time() - started > STEADY else min(delay * 2, LONGEST_DELAY)
+        delay = next_delay(delay, loop.time() - started)
         log.warning("%s ended; it is started again in %.1fs", program.name, delay)
         await asyncio.sleep(delay)
+
+
+def next_delay(before: float, lived: float) -> float:
+    """Seconds until the next start of a process that lived for so many, when the start before it
+    had waited `before`: one that stayed for a while was ended, one that did not cannot start."""
+    return FIRST_DELAY if lived > STEADY else min(before * 2, LONGEST_DELAY)
 
 
 def running(program: Program) -> int | None:

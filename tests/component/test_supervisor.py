@@ -69,6 +69,16 @@ async def test_what_ends_is_started_again(program: Program) -> None:
         await told(program, 2)  # the log goes on
 
 
+def test_only_what_does_not_stay_waits_longer_each_time() -> None:
+    delay, waits = supervisor.FIRST_DELAY, []
+    for _ in range(8):
+        delay = supervisor.next_delay(delay, lived=1.0)
+        waits.append(delay)
+    assert waits == sorted(waits)
+    assert waits[-1] == supervisor.LONGEST_DELAY
+    assert supervisor.next_delay(delay, lived=6.0) == supervisor.FIRST_DELAY
+
+
 async def test_it_outlives_its_keeper_and_is_adopted_by_the_next(program: Program) -> None:
     async with kept(program):
         first = await begun(program)

@@ -7,10 +7,14 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import (
+    http_connection_manager_pb2 as manager_pb2,
+)
 
 from stackd.core.model.ids import NodeId, RevisionId, TaskId
 from stackd.core.model.stack import AppProtocol, Route
 from stackd.core.model.traffic import Endpoint, EndpointState, IngressPort, TrafficEntry
+from stackd.xds.render import listeners
 from stackd.xds.render.table import Rendered, Renderer
 from stackd.xds.snapshot import Resource
 
@@ -129,6 +133,14 @@ def test_a_timeout_cuts_no_stream() -> None:
         (1, 0),
         (0, 15),
     ]
+
+
+def test_an_answer_that_waits_to_be_written_has_longer_than_a_busy_machine_stalls() -> None:
+    shown = render(entry(endpoint(1))).snapshot.listeners[listeners.name(80)]
+    [chain] = unpack(shown, listener_pb2.Listener()).filter_chains
+    manager = manager_pb2.HttpConnectionManager()
+    assert chain.filters[0].typed_config.Unpack(manager)
+    assert manager.delayed_close_timeout.ToSeconds() == listeners.CLOSING > 1
 
 
 def test_only_idempotent_requests_are_repeated_after_they_were_sent() -> None:
