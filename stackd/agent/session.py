@@ -32,7 +32,7 @@ from stackd.wire.messages import (
 _log = logging.getLogger(__name__)
 GATHER_SECONDS = 0.01
 WELCOME_SECONDS = 10.0
-BEATS = 5
+BEATS = 10
 """Beats in a heartbeat's time: one that is late or lost brings the node no nearer to being down."""
 AGAIN_SECONDS = 1.0
 """Between two attempts, at most: a gap in the network should cost no more than itself."""

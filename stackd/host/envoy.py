@@ -82,6 +82,8 @@ class Keeper:
         which either may not serve yet or no more: the handover is brought to its end."""
         running = envoy_instance.running(self._layout.run)
         envoy_instance.forget_dead(self._layout.run, running)
+        for instance in running:
+            instance.note()  # a keeper killed between start and note has left none
         current = running[0] if running else None
         for newer in running[1:]:
             assert current is not None

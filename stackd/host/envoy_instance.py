@@ -63,6 +63,10 @@ class Instance:
                     await proc.ended(self.pid)
         self.forget()
 
+    def note(self) -> None:
+        """Write its pid file."""
+        self.path("pid").write_text(str(self.pid))
+
     def forget(self) -> None:
         """Remove its files."""
         for ending in ("json", "pid", "admin", "barrier", "shadow"):
@@ -111,9 +115,9 @@ def start(layout: NodeLayout, output: Path) -> Instance:
     argv = [binary(), "-c", str(planned.path("json")), "--disable-hot-restart"]
     argv += ["--concurrency", "1", "-l", "warning"]
     argv += ["--drain-time-s", str(DRAIN_TIME), "--drain-strategy", "immediate"]
-    pid = proc.spawn(argv, log=output)
-    planned.path("pid").write_text(str(pid))
-    return Instance(layout.run, number, pid)
+    started = Instance(layout.run, number, proc.spawn(argv, log=output))
+    started.note()
+    return started
 
 
 def bootstrap(layout: NodeLayout, instance: Instance) -> dict[str, Any]:

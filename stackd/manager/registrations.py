@@ -1,6 +1,6 @@
-"""Which nodes are heard: registration with a growing epoch, and DOWN after three silent beats.
+"""Which nodes are heard: registration with a growing epoch, and DOWN after three missed heartbeats.
 
-A broken session alone is not DOWN: the agent has until the third beat to come back. Written to the
+A broken session alone is not DOWN: the agent has until then to come back. Written to the
 store only when something changes. Time in which this manager itself stood still counts for nobody.
 What a node last said of its traffic is forgotten when it goes and when it comes: it says it again.
 Used by `manager.dispatcher`.
@@ -21,7 +21,9 @@ from stackd.manager.loop import Context
 from stackd.wire.messages import Hello
 
 _log = logging.getLogger(__name__)
-MISSED = 3
+MISSED = 3.2
+"""Heartbeats: three, and the time that a node needs to be heard again after a gap of almost three.
+With the default of 5 s a node is down 16 s after its last word."""
 TRIES = 5
 SHORTEST = 0.01
 """Seconds between two looks, at least."""

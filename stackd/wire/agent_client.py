@@ -50,6 +50,7 @@ class ManagerConnection:
 
     def __init__(self, address: str, identity: tls.Identity) -> None:
         self._peer = f"The manager at {address}"
+        self._address = address
         options = (
             *limits.channel_options(),
             ("grpc.ssl_target_name_override", tls.MANAGER_NAME),
@@ -64,7 +65,8 @@ class ManagerConnection:
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[AgentLink]:
-        """A session; leaving the context ends it."""
+        """A session; leaving the context ends it. Raises Unavailable when nobody answers there."""
+        await self._answers()
         rpc: Any = self._channel.stream_stream(
             DISPATCHER + "Session",
             agent_pb2.AgentMessage.SerializeToString,
@@ -75,6 +77,26 @@ class ManagerConnection:
             yield AgentLink(call, self._peer)
         finally:
             call.cancel()
+
+    async def _answers(self) -> None:
+        """Return once the address takes connections.
+
+        A new attempt begins every KNOCK seconds beside those before: after a gap in the network
+        the system would wait for up to 2 s before it asks again (RFC 6298).
+        """
+        host, _, port = self._address.rpartition(":")
+        delays = [n * limits.KNOCK for n in range(int(limits.CONNECT_SECONDS / limits.KNOCK))]
+        knocks = [asyncio.ensure_future(_knock(host, int(port), delay)) for delay in delays]
+        try:
+            async with asyncio.timeout(limits.CONNECT_SECONDS):
+                done, _ = await asyncio.wait(knocks, return_when=asyncio.FIRST_COMPLETED)
+            await done.pop()
+        except OSError as error:  # TimeoutError is one
+            raise Unavailable(f"{self._peer} cannot be reached.") from error
+        finally:
+            for knock in knocks:
+                knock.cancel()
+            await asyncio.gather(*knocks, return_exceptions=True)
 
     async def blob(self, digest: str) -> AsyncIterator[bytes]:
         """The blob in chunks, unverified."""
@@ -144,6 +166,13 @@ async def join(address: str, fingerprint: str, joiner: Joiner) -> Joined:
         tuple(reply.managers),
         reply.index,
     )
+
+
+async def _knock(host: str, port: int, delay: float) -> None:
+    """Connect after so many seconds, and hang up. Raises OSError."""
+    await asyncio.sleep(delay)
+    _, writer = await asyncio.open_connection(host, port)
+    writer.close()
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ JOINER_SECONDS = 30
 """How long a joiner may stay connected."""
 CONNECT_SECONDS = 5
 """For one attempt of an agent to connect, handshake included."""
+KNOCK = 0.3
+"""Between two looks of an agent whether a manager can be reached, in seconds."""
 
 Options = Sequence[tuple[str, int | str]]
 

@@ -1,6 +1,7 @@
 """Who gets through the agents' port, and who does not."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -60,6 +61,49 @@ async def test_good_certificate(manager: Manager) -> None:
         await link.send(Hello("n1"))
         assert isinstance(await link.receive(), Welcome)
     await connection.close()
+
+
+async def test_nobody_at_the_address(manager: Manager) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        connection = ManagerConnection(
+            f"127.0.0.1:{closed.getsockname()[1]}", manager.authority.node("n1")
+        )
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            async with connection.session():
+                raise AssertionError("somebody answered")
+        await connection.close()
+
+
+def waiting(port: int) -> int:
+    """Connections to this port whose first packet has had no answer (SYN_SENT)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == "02" for row in rows)
+
+
+async def test_a_manager_that_cannot_be_reached_is_asked_again_and_again(manager: Manager) -> None:
+    """The system alone would ask again after 1, 2 and 4 s, and so lengthen a gap by as much."""
+    identity = manager.authority.node("n1")
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        queued = [socket.create_connection(("127.0.0.1", port))]  # what comes then is dropped
+        connection = ManagerConnection(f"127.0.0.1:{port}", identity)
+
+        async def attempt() -> None:
+            async with connection.session():
+                pass
+
+        async with asyncio.TaskGroup() as group:
+            attempts = group.create_task(attempt())
+            await cluster.until(lambda: waiting(port) >= 3)
+            full.settimeout(0.1)
+            while not attempts.done():
+                with contextlib.suppress(TimeoutError):
+                    queued.append((await asyncio.to_thread(full.accept))[0])
+        for one in queued:
+            one.close()
+        await connection.close()
+        await cluster.until(lambda: waiting(port) == 0)
 
 
 async def test_certificate_of_another_authority(manager: Manager) -> None:

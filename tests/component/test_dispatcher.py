@@ -197,7 +197,7 @@ async def test_session_of_a_silent_agent_is_ended(manager: Manager) -> None:
             await drain(link)
     found = manager.tables.world.get(NodeStatus, "n1")
     assert found is not None
-    assert (found.state, found.message) == (NodeState.DOWN, "not heard for 1.5s")
+    assert (found.state, found.message) == (NodeState.DOWN, "not heard for 1.6s")
     await connection.close()
 
 

@@ -142,7 +142,7 @@ async def test_coming_and_going_are_told(manager: Manager) -> None:
     told = [e for e in manager.tables.world.all(Event) if e.object == "n1"]
     assert [(e.kind, e.text) for e in told] == [
         ("node.ready", ""),
-        ("node.down", "not heard for 1.5s"),
+        ("node.down", "not heard for 1.6s"),
     ]
 
 

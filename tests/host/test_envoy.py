@@ -242,12 +242,14 @@ async def test_a_killed_keeper_is_replaced_and_the_new_one_adopts_envoy() -> Non
         first = envoy_instance.running(lab.layout.run)[-1]
         keeper = lab.layout.run / "envoy-keeper.pid"
         await ingress.killed(int(keeper.read_text()))
+        first.path("pid").unlink()  # as when it was killed between start and note
         assert await ingress.status(lab.port) == (200, "a 0")
         async with asyncio.timeout(10):
             while not lab.process.running():  # noqa: ASYNC110 another process
                 await asyncio.sleep(0.05)
         await asyncio.sleep(0.3)
         assert [i.pid for i in envoy_instance.running(lab.layout.run)] == [first.pid]
+        assert first.path("pid").read_text() == str(first.pid)
         await ingress.killed(first.pid)
         async with asyncio.timeout(10):
             while (await ingress.status(lab.port))[0] != 200:  # noqa: ASYNC110 another process
