@@ -10,7 +10,7 @@ import pytest
 from examples.demo.load import Load, Lost, Mix, Tally, Target
 from tests.fakes.ports import free_port
 from tests.soak.kills import Outage
-from tests.soak.results import Losses, Run
+from tests.soak.results import Run
 
 ANSWER = b"HTTP/1.1 200 OK\r\nX-Version: 1\r\nContent-Length: 0\r\n\r\n"
 FOREIGN = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"
@@ -105,34 +105,49 @@ def lost(cause: str, begun: float, ended: float = 0.0) -> Lost:
     return Lost("kept", cause, begun, ended or begun)
 
 
+def judged(node: str, *found: Lost, outage: Outage | None = None, away: bool = False) -> Run:
+    """A run in which these were lost through a node."""
+    run = Run("canary", "forward", 1, None, {node: Tally(sent=len(found), lost=list(found))})
+    run.outage = outage
+    run.judge([run], away=away)
+    return run
+
+
+KILLED = Outage("node1", killed=10.0, listens=10.2, carried=3)
+
+
 def test_a_killed_envoy_may_lose_what_it_carried_and_what_came_before_it_listened() -> None:
-    outage = Outage("node1", killed=10.0, listens=10.2, carried=3)
-    losses = Losses()
-    for one in (
+    losses = judged(
+        "node1",
         lost("ConnectionResetError", 9.0, 10.01),
         lost("ConnectionRefusedError", 10.1),
         lost("ConnectionRefusedError", 10.3),
         lost("503 not from the application", 10.5),
         lost("IncompleteReadError", 9.0, 9.5),
-    ):
-        losses.add(one, [outage], away=False)
+        outage=KILLED,
+    ).losses
     assert [len(losses.carried), len(losses.in_gap), len(losses.lost)] == [1, 1, 3]
 
 
+def test_what_a_killed_envoy_loses_of_the_run_before_is_put_down_to_its_own_run() -> None:
+    at_once = lost("ConnectionResetError", 9.0, 10.0)
+    before = Run("canary", "forward", 1, None, {"node1": Tally(sent=1, lost=[at_once])})
+    after = Run("canary", "rolled back", 1, None, outage=KILLED)
+    before.judge([before, after], away=False)
+    assert before.good
+    assert [before.losses.carried, after.losses.carried] == [[], [at_once]]
+
+
 def test_while_a_service_is_recreated_only_refusals_are_not_lost() -> None:
-    losses = Losses()
-    losses.add(lost("ConnectionRefusedError", 1), [], away=True)
-    losses.add(lost("ConnectionResetError", 1), [], away=True)
-    losses.add(lost("ConnectionRefusedError", 1), [], away=False)
-    assert [len(losses.refused), len(losses.lost)] == [1, 2]
+    refused, reset = lost("ConnectionRefusedError", 1), lost("ConnectionResetError", 1)
+    away, there = judged("node1", refused, reset, away=True), judged("node1", refused)
+    assert [away.losses.refused, away.losses.lost] == [[refused], [reset]]
+    assert [there.losses.refused, there.losses.lost] == [[], [refused]]
 
 
 def test_losses_through_another_node_are_not_those_of_the_killed_envoy() -> None:
-    run = Run("canary", "forward", 1, None)
-    at_once = lost("ConnectionResetError", 9.0, 10.0)
-    run.tallies = {"node1": Tally(sent=1, lost=[at_once]), "node2": Tally(sent=1, lost=[at_once])}
-    run.judge([Outage("node1", killed=10.0, listens=10.2, carried=1)], away=False)
-    assert [len(run.losses.carried), len(run.losses.lost)] == [1, 1]
+    run = judged("node2", lost("ConnectionResetError", 9.0, 10.0), outage=KILLED)
+    assert [len(run.losses.carried), len(run.losses.lost)] == [0, 1]
     assert not run.good
 
 

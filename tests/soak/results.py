@@ -23,17 +23,6 @@ class Losses:
     late: list[Lost] = field(default_factory=list)
     """Without an answer in time in a run that does not count."""
 
-    def add(self, lost: Lost, outages: Iterable[Outage], *, away: bool) -> None:
-        """Put it where it belongs; `outages` are those of its ingress."""
-        if any(outage.carrying(lost) for outage in outages):
-            self.carried.append(lost)
-        elif any(outage.in_gap(lost) for outage in outages):
-            self.in_gap.append(lost)
-        elif away and lost.refused:
-            self.refused.append(lost)
-        else:
-            self.lost.append(lost)
-
 
 @dataclass(slots=True)
 class Run:
@@ -70,15 +59,22 @@ class Run:
     def good(self) -> bool:
         return not self.losses.lost and not self.problem
 
-    def judge(self, outages: Sequence[Outage], *, away: bool) -> None:
-        """Sort what was not answered; a request can be lost by a kill in the next run."""
+    def judge(self, cycle: Sequence["Run"], *, away: bool) -> None:
+        """Sort what was not answered; what an Envoy lost is put down to the run that killed it,
+        of the same cycle: one that begins in this run can be lost by a kill in the next."""
         for node, tally in self.tallies.items():
-            near = [outage for outage in outages if outage.node == node]
+            kills = [(run, run.outage) for run in cycle if run.outage and run.outage.node == node]
             for lost in tally.lost:
                 if self.starved and lost.late:
                     self.losses.late.append(lost)
+                elif carried := [run for run, outage in kills if outage.carrying(lost)]:
+                    carried[0].losses.carried.append(lost)
+                elif in_gap := [run for run, outage in kills if outage.in_gap(lost)]:
+                    in_gap[0].losses.in_gap.append(lost)
+                elif away and lost.refused:
+                    self.losses.refused.append(lost)
                 else:
-                    self.losses.add(lost, near, away=away)
+                    self.losses.lost.append(lost)
 
     @property
     def line(self) -> str:

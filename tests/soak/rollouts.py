@@ -104,9 +104,8 @@ class Soak:
                 if run.problem:
                     break
         runs = [run for run in runs if run.tallies]
-        outages = [run.outage for run in runs if run.outage]
         for run in runs:
-            run.judge(outages, away=service.moves.away)
+            run.judge(runs, away=service.moves.away)
             if EXPECTED[run.direction] not in run.versions and self._shows(run):
                 run.problem = run.problem or f"only versions {sorted(run.versions)} were seen"
         return runs
