@@ -50,7 +50,9 @@ class Container:
         running = self.running
         started = runc.state(self.place) is not None and runc.started(self.place)
         exit = UNMONITORED if running and not self.monitored else self.exit
-        return Found(self.place.id, running, started, self.pid if running else 0, exit=exit)
+        cut_off = not (running or started) and runc.cut_off(self.place)
+        pid = self.pid if running else 0
+        return Found(self.place.id, running, started, pid, exit=exit, cut_off=cut_off)
 
 
 def hold(place: bundle.Home, pid: int) -> Container:

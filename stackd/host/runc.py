@@ -21,6 +21,9 @@ _START_WITHIN = 10.0
 _LOOK_FIRST = 0.001
 _PID = re.compile(rb'"init_process_pid":(\d+)[,}]')
 _START = re.compile(rb'"init_process_start":(\d+)[,}]')
+_CUT_OFF = b"write exec fifo"
+_LAST_WORDS = 512
+"""Bytes at the end of a log that hold its last line."""
 _INIT = "runc:["
 """How runc calls its own process in a container."""
 
@@ -50,6 +53,18 @@ def started(place: bundle.Home) -> bool:
     """True once the command has been let go. Who let it go may have been killed before the start
     fifo was removed."""
     return not (place.state / "exec.fifo").exists() or _runs(state(place))
+
+
+def cut_off(place: bundle.Home) -> bool:
+    """Of an ended container: runc's own process was the last to speak in it, and said that nobody
+    read the start fifo any more. What read it was killed between opening and reading it."""
+    try:
+        with place.log.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_WORDS))
+            lines = log.read().splitlines()
+    except OSError:
+        return False
+    return bool(lines) and _CUT_OFF in lines[-1]
 
 
 def _runs(found: State | None) -> bool:

@@ -272,7 +272,7 @@ services:
     stop_grace_period: 500ms
     deploy: {{update_config: {{monitor: 300ms}}}}
 configs:
-  plain: {{content: plain}}
+  plain: {{content: "of round ROUND: a new one each time"}}
 secrets:
   hidden: {{environment: CRASH_CANARY}}
 volumes:
@@ -297,7 +297,7 @@ def crash(crashes: Crashes, points: list[str]) -> Tally:
     crashes.arm(points)
 
     def work() -> None:
-        crashes.insist("apply", "-f", "-", stdin=crashes.side)
+        crashes.insist("apply", "-f", "-", stdin=crashes.side.replace("ROUND", str(crashes.rounds)))
         crashes.update()
         if restarts:
             until(lambda: len(crashes.rows("crash")) > 2, "the update has begun")

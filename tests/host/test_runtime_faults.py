@@ -45,7 +45,7 @@ async def test_a_new_agent_adopts_what_runs_and_reads_what_ended(rig: rigs.Rig) 
     assert (found[endless].running, found[endless].started) == (True, True)
     assert found[endless].pid == runc_pid(rig, endless)
     assert (found[created].running, found[created].started) == (True, False)
-    assert not found[ended].running
+    assert (found[ended].running, found[ended].cut_off) == (False, False)
     assert exit_of(found[ended]).code == 9
     await rig.runtime.start(created)
     assert (await rig.runtime.wait(created)).code == 3
@@ -246,6 +246,19 @@ async def test_an_agent_killed_after_it_let_a_command_go_finds_it_started(rig: r
     assert (found.running, found.started) == (True, True)
     await rig.runtime.start(task)
     assert not fifo.exists()
+
+
+async def test_an_agent_killed_while_it_lets_a_command_go(rig: rigs.Rig) -> None:
+    """It has opened the start fifo, which wakes runc's process, and dies before that writes."""
+    launch = await rig.launch("sleep", "1000")
+    first = await rig.runtime.create(launch)
+    os.kill(first, signal.SIGSTOP)
+    os.close(os.open(rig.layout.runc / launch.task.id / "exec.fifo", os.O_RDONLY | os.O_NONBLOCK))
+    os.kill(first, signal.SIGCONT)
+    assert (await rig.runtime.wait(launch.task.id)).code == 1
+    rig.restart()
+    [found] = await rig.runtime.found()
+    assert (found.running, found.started, found.cut_off) == (False, False, True)
 
 
 async def test_start_falls_back_to_runc_when_its_fifo_is_not_where_it_was(rig: rigs.Rig) -> None:

@@ -37,7 +37,7 @@ def _never_ran(found: Found | None, said: TaskStatus) -> bool:
     """The command was certainly not let go."""
     if found is None or found.started:
         return False
-    return found.running or said.state < TaskState.STARTING
+    return found.running or found.cut_off or said.state < TaskState.STARTING
 
 
 def _made_anew(found: Found | None, said: TaskStatus) -> bool:

@@ -103,13 +103,15 @@ class Exit:
 @dataclass(frozen=True, slots=True)
 class Found:
     """A container that was there when the agent started. `exit` is set if it has ended, or runs
-    without a monitor."""
+    without a monitor. `cut_off`: it ended since the agent that let its command go was killed in
+    the middle of that, so the command never ran."""
 
     task_id: str
     running: bool
     started: bool
     pid: int
     exit: Exit | None = None
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,12 @@ def container(*, running: bool, started: bool) -> Found:
             Adopted(stage=Stage.ENDED, exit=EXIT),
         ),
         (container(running=False, started=True), TaskState.STARTING, 0, Adopted(dirty=True)),
+        (
+            Found(T1, False, False, 0, exit=EXIT, cut_off=True),
+            TaskState.STARTING,
+            7,
+            Adopted(dirty=True),
+        ),
     ],
 )
 def test_where_to_go_on(found: Found | None, state: TaskState, pid: int, where: Adopted) -> None:
