@@ -95,7 +95,7 @@ def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
     going = service.rollout
     if going is not None and going.phase in _ACTIVE:
         branch.add(_begun(going, service.reason))
-        if _stepped(service, going):
+        if stepped(service):
             place = f"{service.stack}/{service.service}"
             for line in _steps(place, service.steps, service.step, going):
                 branch.add(line)
@@ -136,10 +136,12 @@ def _begun(going: RolloutRow, reason: str) -> Text:
     return text
 
 
-def _stepped(service: ServiceStatus, going: RolloutRow) -> bool:
+def stepped(service: ServiceStatus) -> bool:
     """The rollout has steps and is on its way through them."""
+    going = service.rollout
     running = service.phase in ("progressing", "paused", "pending")
-    return running and going.source != "" and service.strategy not in ("rolling", "recreate")
+    stepless = going is None or going.source == "" or service.strategy in ("rolling", "recreate")
+    return running and not stepless
 
 
 def _steps(place: str, steps: Sequence[str], done: int, going: RolloutRow) -> list[Text]:
@@ -194,7 +196,7 @@ def _analysis(row: AnalysisRow) -> Text:
     if row.reason:
         text.append(f"  {clean(row.reason)}")
     told = "more requests" in row.reason
-    if not row.final and not told and row.requests_left is not None:
+    if not row.final and not told and row.requests_left:
         text.append(f"; about {row.requests_left:,} more requests", style="yellow")
         if row.seconds_left is not None:
             text.append(f", {span(round(row.seconds_left))}", style="yellow")

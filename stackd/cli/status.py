@@ -14,7 +14,7 @@ from rich.live import Live
 
 from stackd.aio.tasks import together
 from stackd.cli.connect import AGAIN, call, connected, run
-from stackd.cli.drawing import draw
+from stackd.cli.drawing import draw, stepped
 from stackd.cli.options import Output, checked_output, where
 from stackd.cli.output import print_json
 from stackd.cli.table import pages
@@ -120,13 +120,19 @@ class _Screen:
 
     async def _ask(self, method: str, answer: type[Text] | type[RolloutAnswer]) -> None:
         """A verb about the service; what came of it is shown below."""
-        request = RolloutRequest(name=self._request.name)
+        request = RolloutRequest(name=self._request.name, step=self._step())
         try:
             said = (await self._connection.call(method, request, answer)).text
         except StackdError as error:
             said = f"{error.cause} {error.remedy}".strip()
         self._foot = [_KEYS, said]
         self._draw()
+
+    def _step(self) -> int | None:
+        """How many steps are done on the screen, so that what is promoted is what was seen."""
+        services = self._shown[0].stacks[0].services if self._shown is not None else ()
+        found = next((s for s in services if self._request.name.endswith(f"/{s.service}")), None)
+        return found.step if found is not None and stepped(found) else None
 
 
 async def follow(target: Target, name: str) -> None:

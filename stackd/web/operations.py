@@ -229,7 +229,7 @@ def _steered() -> tuple[Operation, ...]:
         *(
             Operation(verb, "POST", f"{SERVICE}/{verb}", rpc, rollout, answer, text, fields)
             for verb, rpc, answer, text, fields in (
-                ("promote", "Promote", api.Text, "Goes on past a pause.", ("full",)),
+                ("promote", "Promote", api.Text, "Goes on past a pause.", ("full", "step")),
                 ("resume", "Resume", api.Text, "Goes on with a paused rollout.", ()),
                 ("pause", "Pause", api.Text, "Stops a rollout where it is.", ()),
                 ("abort", "Abort", said, "Gives a rollout up; its revision is held.", ()),
@@ -278,7 +278,13 @@ def _toggles() -> tuple[Operation, ...]:
                 *(text, fields),
             )
             for verb, rpc, answer, text, fields in (
-                ("promote", "Promote", api.Text, "A toggle goes on past a pause.", ("full",)),
+                (
+                    "promote",
+                    "Promote",
+                    api.Text,
+                    "A toggle goes on past a pause.",
+                    ("full", "step"),
+                ),
                 ("resume", "Resume", api.Text, "A paused toggle goes on.", ()),
                 ("pause", "Pause", api.Text, "A toggle stays where it is.", ()),
                 ("abort", "Abort", said, "A toggle goes back; its share is held.", ()),

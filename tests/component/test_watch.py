@@ -79,7 +79,7 @@ class Manager:
         return TaskRows(tasks=(TASK,))
 
     async def _promote(self, request: RolloutRequest, caller: Caller) -> Text:
-        self.asked.append(("promote", request.name))
+        self.asked.append(("promote", f"{request.name} at step {request.step}"))
         self.phase = "progressing"
         self.changed.set()
         return Text(text=f"{request.name} goes on.")
@@ -167,7 +167,8 @@ async def test_keys_promote_abort_and_quit(manager: Manager, watching: Terminal)
     await watching.shows("shop/web goes on.")
     watching.press("a")
     await watching.shows("shop/web is going back already. Wait for its end.")
-    assert manager.asked == [("promote", "shop/web"), ("abort", "shop/web")]
+    # the pause on the screen is promoted, no later one
+    assert manager.asked == [("promote", "shop/web at step 1"), ("abort", "shop/web")]
     watching.press("q")
     assert await watching.ends() == 0
     assert "Traceback" not in watching.seen

@@ -3,7 +3,7 @@
 Called by the deployer before it commits, and shown by `plan`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from stackd.core.model import fit
 from stackd.core.model.network import Network
@@ -14,6 +14,7 @@ from stackd.core.network import ipam
 from stackd.core.plan.changes import CreateService, ReplaceRevision
 from stackd.core.plan.make import Plan
 from stackd.core.schedule.assign import can_place
+from stackd.core.schedule.load import Loads
 
 
 def infeasible(world: World, plan: Plan) -> tuple[str, ...]:
@@ -95,14 +96,35 @@ def _addresses(world: World, plan: Plan) -> Iterator[str]:
 
 
 def _capacity(world: World, plan: Plan) -> Iterator[str]:
-    for name, part in sorted(plan.services.items()):
-        extra = _extra(world, plan, name, part)
-        if not extra:
-            continue
-        room = can_place(world, plan.stack, part.spec, extra)
-        if room.placed < extra:
-            where = f"{room.placed} of {extra} tasks of {plan.stack}/{name} can be placed"
-            yield f"{where}: {room.reason}" if room.reason else where
+    parts = sorted(plan.services.items())
+    needs = {name: n for name, part in parts if (n := _extra(world, plan, name, part))}
+    alone = [_short(world, plan, (name, needs[name]), Loads()) for name in needs]
+    if any(alone):
+        yield from filter(None, alone)
+        return
+    # What is new stays, so that all of it must fit at once; what a rollout needs for a while may
+    # come one after the other. In which order tasks come is not known: one that works is enough.
+    replaced = {c.service for c in plan.changes if isinstance(c, ReplaceRevision)}
+    new = [(name, count) for name, count in needs.items() if name not in replaced]
+    together = [_together(world, plan, order) for order in (new, new[::-1])]
+    if all(together):
+        yield f"{together[0]} (beside what else the plan adds)"
+
+
+def _together(world: World, plan: Plan, order: Sequence[tuple[str, int]]) -> str:
+    """What does not fit any more when these come one after the other; '' when all do."""
+    beside = Loads()
+    return next(filter(None, (_short(world, plan, one, beside) for one in order)), "")
+
+
+def _short(world: World, plan: Plan, asked: tuple[str, int], beside: Loads) -> str:
+    """Why not so many tasks of a service can be placed, '' when they can."""
+    name, count = asked
+    room = can_place(world, plan.stack, plan.services[name].spec, count, beside)
+    if room.placed >= count:
+        return ""
+    where = f"{room.placed} of {count} tasks of {plan.stack}/{name} can be placed"
+    return f"{where}: {room.reason}" if room.reason else where
 
 
 def _extra(world: World, plan: Plan, name: str, part: ServiceRelease) -> int:

@@ -170,11 +170,16 @@ def _going_on(world: World, place: _Place, rollout: Rollout, asked: Asked) -> Ro
     )
 
 
-def promote(world: World, stack: str, service: str, asked: Asked, *, full: bool) -> Changes:
+def promote(
+    world: World, stack: str, service: str, asked: Asked, *, full: bool, step: int | None = None
+) -> Changes:
     """Go on past a pause; `full` also skips all steps that are left, or the delay between
-    batches."""
+    batches. With `step` only while so many steps are done."""
     place = _place(world, stack, service)
     rollout = _running(world, place)
+    if step not in (None, rollout.step):
+        there = rollout.reason or rollout.phase.value
+        raise Refused(f"{place.name} has gone on meanwhile: {there}.", "Look again, then decide.")
     paused = rollout.phase is RolloutPhase.PAUSED
     if paused and not full and not promotable(rollout):
         return resume(world, stack, service, asked)

@@ -215,14 +215,18 @@ class Room:
     reason: str = ""
 
 
-def can_place(world: World, stack: str, spec: ServiceSpec, count: int) -> Room:
-    """How many of `count` further tasks of a service the cluster could take now."""
+def can_place(
+    world: World, stack: str, spec: ServiceSpec, count: int, beside: Loads | None = None
+) -> Room:
+    """How many of `count` further tasks of a service the cluster could take now; those are added
+    to `beside`, which begins empty and serves for several services that come together."""
     needs = Needs(
         service=service_key(stack, spec.name),
         placement=spec.placement,
         resources=spec.container.resources,
     )
-    this = _Pass(world, Draft(0, str), Loads(), tuple(fit.node_views(world)))
+    loads = Loads() if beside is None else beside
+    this = _Pass(world, Draft(0, str), loads, tuple(fit.node_views(world)))
     allowed = _allowed(this, needs)
     ranking = _tree(this, needs, allowed, set())
     reasons = list(allowed.reasons)

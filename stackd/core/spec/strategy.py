@@ -168,9 +168,10 @@ def from_strategy(
     for key in ("analysis", "pre_promotion", "post_promotion"):
         if (key,) in policies:
             common[key] = policies[(key,)]
-    for key in _FOREIGN_KEYS[kind]:
-        if getattr(section, key) is not None:
-            raise ValueError(f"{_WHY[key].format(kind=kind.value)}: remove {key}")
+    foreign = [key for key in _FOREIGN_KEYS[kind] if getattr(section, key) is not None]
+    if foreign:
+        told = (f"{_WHY[key].format(kind=kind.value)}: remove {key}" for key in foreign)
+        raise ValueError("; ".join(told))
     match kind:
         case StrategyKind.RECREATE:
             none = Amount(value=0)

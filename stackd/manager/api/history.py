@@ -1,7 +1,9 @@
 """`history`: the kept releases of a stack and what became of each."""
 
+from collections.abc import Sequence
+
 from stackd.core.model.api import HistoryRow, HistoryRows, NameRequest
-from stackd.core.model.release import Release, Stack
+from stackd.core.model.release import Hold, Release, Stack
 from stackd.core.model.rollout import RolloutPhase
 from stackd.core.model.times import rfc3339
 from stackd.core.model.world import World
@@ -39,16 +41,20 @@ def _row(world: World, head: Stack, release: Release) -> HistoryRow:
 
 
 def _state(world: World, head: Stack, release: Release) -> str:
-    """current | progressing | failed for the declared release, replaced for older ones,
-    rolled_back for those that the stack has left by going back."""
-    if release.number != head.release:
-        return "replaced" if release.number < head.release else "rolled_back"
-    known = [
+    """current | progressing for the declared release, replaced for older ones; failed or
+    rolled_back, for either, where something that it declares is refused; rolled_back for those
+    that the stack has left by going back."""
+    if release.number > head.release:
+        return "rolled_back"
+    parts = [
         one for name in release.services for one in (name, *places.toggles(world, head.name, name))
     ]
+    refused = _refused(world, release, parts)
+    if release.number < head.release:
+        return refused or "replaced"
     phases = [
         state.rollout.phase
-        for name in known
+        for name in parts
         if (state := places.state_of(world, f"{head.name}/{name}")) is not None
         and state.rollout is not None
     ]
@@ -57,4 +63,19 @@ def _state(world: World, head: Stack, release: Release) -> str:
         return "failed"
     if any(phase is not RolloutPhase.COMPLETE for phase in phases):
         return "progressing"
-    return "current"
+    return refused or "current"
+
+
+def _refused(world: World, release: Release, parts: Sequence[str]) -> str:
+    """failed when a revision that it declares is on hold and has never run in full, rolled_back
+    when all that are on hold have; '' when none is."""
+    found = ""
+    for name in parts:
+        part, key = places.declared(release, name), f"{release.stack}/{name}"
+        if part is None or world.get(Hold, f"{key}/{part.revision}") is None:
+            continue
+        state = places.state_of(world, key)
+        if state is None or part.revision not in state.proven:
+            return "failed"
+        found = "rolled_back"
+    return found

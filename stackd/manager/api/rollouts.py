@@ -45,10 +45,19 @@ class RolloutApi:
     async def promote(self, request: RolloutRequest, caller: Caller) -> Text:
         """Go on past a pause."""
 
-        def promote(world: World, stack: str, service: str, asked: Asked) -> Changes:
-            return commands.promote(world, stack, service, asked, full=request.full)
+        stack, service = names.moving_of(self._tables.world, request.name)
+        was = ""
 
-        return await self._service(request, caller, promote, "goes on")
+        def promote(world: World, asked: Asked) -> Changes:
+            nonlocal was
+            state = places.state_of(world, request.name)
+            was = state.rollout.reason if state and state.rollout else ""
+            return commands.promote(
+                world, stack, service, asked, full=request.full, step=request.step
+            )
+
+        await self._commit(caller, promote)
+        return Text(text=f"{request.name} goes on{f' ({was})' if was else ''}.")
 
     async def rollback(self, request: RolloutRequest, caller: Caller) -> RolloutAnswer:
         """Go back to a revision of a service, or to a release of a stack."""

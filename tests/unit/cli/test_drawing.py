@@ -159,6 +159,9 @@ def test_what_the_reason_says_is_not_said_again() -> None:
     row = msgspec.structs.replace(ANALYSIS, reason="too little; about 1,900 more requests, 12m")
     lines = drawn(msgspec.structs.replace(SERVICE, analyses=(row,)))
     assert f"analysis step 3  ◌ inconclusive  {row.reason}" in lines
+    row = msgspec.structs.replace(ANALYSIS, requests_left=0, seconds_left=0)
+    lines = drawn(msgspec.structs.replace(SERVICE, analyses=(row,)))
+    assert "analysis step 3  ◌ inconclusive  the canary may be worse" in lines
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,5 @@ class RolloutRequest(Value, frozen=True, kw_only=True):
     name: str
     full: bool = False
     to: str = ""
+    step: int | None = None
+    """Promote only where so many steps are done: what was seen to wait, and no later pause."""

@@ -134,6 +134,27 @@ def test_no_room_says_what_is_missing() -> None:
     assert found.startswith("2 of 3 tasks of shop/web can be placed: ")
 
 
+@pytest.mark.parametrize(("cpus", "fits"), [(2.0, True), (3.0, False)])
+def test_what_is_new_must_fit_together(cpus: float, *, fits: bool) -> None:
+    """Each of the two fits on the node of 4 CPUs alone."""
+    part = Resources(reserve_cpus=cpus)
+    names = ("a", "b")
+    found = reasons(one_node(), *(service(name, container_resources=part) for name in names))
+    assert (found == "") is fits
+    assert fits or found.startswith("0 of 1 tasks of shop/b can be placed: ")
+    assert fits or found.endswith("(beside what else the plan adds)")
+
+
+def test_an_order_in_which_all_fits_is_enough() -> None:
+    """The first by name may go anywhere and prefers the node that the second needs."""
+    world = put(one_node(), *node(2, labels={"disk": "ssd"}), *task("t1"))
+    placed = Placement(constraints=(Constraint(key="node.labels.disk", value="ssd"),))
+    big, small = Resources(reserve_cpus=3.0), Resources(reserve_cpus=2.0)
+    free = service("a", replicas=1, container_resources=small)
+    bound = service("b", placement=placed, container_resources=big)
+    assert reasons(world, free, bound) == ""
+
+
 def test_a_constraint_that_no_node_fulfils() -> None:
     placed = Placement(constraints=(Constraint(key="node.labels.disk", value="ssd"),))
     assert "0 of 1 tasks of shop/web can be placed" in reasons(

@@ -198,6 +198,20 @@ def test_promote_ends_the_pause_that_is_current_and_no_other() -> None:
     assert running(sim).phase is RolloutPhase.COMPLETE
 
 
+def test_promote_of_the_pause_that_was_seen_ends_no_later_one() -> None:
+    """Two people who see the same pause: the second is told that it has gone on."""
+    sim = canary()
+    sim.commit(commands.promote(sim.world, "shop", "web", ask(sim), full=False, step=1))
+    sim.advance(1)
+    assert (running(sim).step, running(sim).waits) == (2, True)
+    for full in (False, True):
+        with pytest.raises(Refused, match="gone on meanwhile: step 3 of 3"):
+            commands.promote(sim.world, "shop", "web", ask(sim), full=full, step=1)
+    sim.commit(commands.promote(sim.world, "shop", "web", ask(sim), full=False, step=2))
+    sim.advance(10)
+    assert running(sim).phase is RolloutPhase.COMPLETE
+
+
 def test_promote_in_full_is_asked_once() -> None:
     sim = canary()
     sim.commit(commands.promote(sim.world, "shop", "web", ask(sim), full=True))

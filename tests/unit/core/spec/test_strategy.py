@@ -152,6 +152,11 @@ def canary_(more: str) -> str:
         ("{strategy: {type: blue-green, steps: []}}", "blue-green has no steps: remove steps"),
         ("{strategy: {type: rolling, scale_down_delay: 1s}}", "remove scale_down_delay"),
         ("{strategy: {type: recreate, scale_down_delay: 1s}}", "remove scale_down_delay"),
+        (
+            "{strategy: {type: rolling, scale_down_delay: 1s, steps: []}}",
+            "rolling has no steps: remove steps; "
+            "rolling keeps no replaced revision ready: remove scale_down_delay",
+        ),
         ("{strategy: {type: blue-green, delay: 1s}}", "remove delay"),
         ("{strategy: {type: blue-green, max_surge: 0}}", "max_surge is at least 1"),
         (

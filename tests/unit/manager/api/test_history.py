@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from stackd.core.model.api import NameRequest
-from stackd.core.model.release import Stack
+from stackd.core.model.release import Hold, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.errors import Refused
 from stackd.manager.api.history import HistoryApi
@@ -59,6 +59,22 @@ async def test_what_became_of_the_current_release(phase: RolloutPhase, state: st
         await on.put(ServiceState(stack="shop", service="web", rollout=rollout))
         [row] = (await HistoryApi(on.tables).history(NameRequest(name="shop"), CALLER)).releases
     assert row.state == state
+
+
+@pytest.mark.parametrize(("proven", "state"), [(True, "rolled_back"), (False, "failed")])
+async def test_what_is_refused_is_not_said_to_run(proven: bool, state: str) -> None:
+    """As `status` has it: a refused revision runs nowhere, whether it is declared or was before."""
+    async with Harness() as on:
+        target = await running(on)
+        rollout = Rollout(id="x", target=target, phase=RolloutPhase.COMPLETE)
+        known = (target,) if proven else ()
+        await on.put(ServiceState(stack="shop", service="web", rollout=rollout, proven=known))
+        await on.put(Hold(stack="shop", service="web", revision=target, reason="x", at=1))
+        [row] = (await HistoryApi(on.tables).history(NameRequest(name="shop"), CALLER)).releases
+        await declared(on, stack(service(container_user="1")))
+        rows = (await HistoryApi(on.tables).history(NameRequest(name="shop"), CALLER)).releases
+    assert row.state == state
+    assert [(r.release, r.state) for r in rows] == [(2, "current"), (1, state)]
 
 
 async def test_an_unknown_stack_is_refused() -> None:
