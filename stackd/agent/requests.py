@@ -36,6 +36,7 @@ class _Open:
     touched: float
     seconds: list[float] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
+    turned: list[int] = field(default_factory=list)
 
 
 _Key = tuple[str, str, RevisionId, str]
@@ -71,10 +72,12 @@ class Requests:
         found.touched, found.since = now, min(found.since, request.began)
         if request.failed:
             found.failed.append(len(found.seconds))
+        if request.turned:
+            found.turned.append(len(found.seconds))
         found.seconds.append(round(request.seconds, 5))
         if len(found.seconds) >= BATCH:
             self._whole.append(self._batch(key, found))
-            found.seconds, found.failed = [], []
+            found.seconds, found.failed, found.turned = [], [], []
 
     def _count(self, request: Request) -> None:
         key = (request.stack, request.service, request.revision, request.goal)
@@ -102,6 +105,7 @@ class Requests:
             since=found.since,
             seconds=tuple(found.seconds),
             failed=tuple(found.failed),
+            turned=tuple(found.turned),
         )
 
     async def run(self, counts: Callable[[], Awaitable[Sequence[Count]]]) -> None:

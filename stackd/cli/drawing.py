@@ -215,7 +215,8 @@ def _figures(row: AnalysisRow) -> Iterator[Text]:
 
 
 def _reading(reading: Reading) -> Text:
-    what = "failed" if reading.metric == "errors" else "slow blocks"
+    words = {"errors": "failed", "latency": "slow blocks"}
+    what = words.get(reading.metric, reading.metric.replace("_", " "))
     text = Text(f"{what}: canary {_share(reading.canary)}, stable {_share(reading.stable)}")
     ratio = reading.ratio
     if ratio is not None and math.isfinite(ratio.value):

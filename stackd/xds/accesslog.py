@@ -31,6 +31,8 @@ _FAULTS = (
 )
 _SWITCHED = 101
 _SERVER_ERROR = 500
+_TURNED = range(300, _SERVER_ERROR)
+_NOT_MODIFIED = 304
 _FAULTS_FROM = 5
 
 Take = Callable[[Request], None]
@@ -94,6 +96,7 @@ class AccessLog:
             began=began.seconds + began.nanos / 1e9,
             seconds=common.duration.seconds + common.duration.nanos / 1e9,
             failed=failed,
+            turned=not failed and code in _TURNED and code != _NOT_MODIFIED,
             shadow=len(parts) > 5,
             judged=entry.measured,
             counted=entry.counted,

@@ -9,6 +9,7 @@ Commands (one a line, `#` comments):
     abort|pause|resume|retry|promote|promote-full SERVICE
     answer SERVICE PLACE pass|fail|inconclusive|undecided [WORDS]: what an analysis that is asked
                                              for says; undecided: its time is over
+    gate SERVICE NAME pass|wait|error [WORDS]: what a gate beside the steps (gate=NAME) says
     rollback SERVICE [TO],  rollback-stack [N]
     freeze STACK|* SECONDS (0 = no end) REASON,  unfreeze STACK|*
     scale SERVICE N,  remove,  restart-manager,  advance SECONDS
@@ -25,6 +26,10 @@ from stackd.core.model.analysis import (
     Analysis,
     AnalysisPolicy,
     AnalysisState,
+    Check,
+    CheckKind,
+    CheckOutcome,
+    CheckState,
     Estimate,
     Judgement,
     OnInconclusive,
@@ -62,7 +67,7 @@ from stackd.core.model.strategy import (
 )
 from stackd.core.model.toggle import Toggle, ToggleOverride
 from stackd.core.model.traffic import Steering, TrafficEntry
-from stackd.core.rollout import asked, commands, freezing, goback, places
+from stackd.core.rollout import answers, asked, commands, freezing, goback, places
 from stackd.core.rollout.outcome import Goal, outcome
 from stackd.core.rollout.phase import service_names, service_phase
 from stackd.errors import Refused
@@ -200,6 +205,27 @@ class _Scenario:
             canary=rollout.target, stable=rollout.source or rollout.target, started=0
         )
         run = Run(state=begun, judgement=judgement, at=self.sim.now)
+        self.sim.write(
+            Analysis(stack=STACK, service=service, rollout=rollout.id, runs={**runs, place: run})
+        )
+
+    def do_gate(self, service: str, name: str, said: str, *words: str) -> None:
+        state = places.state_of(self.sim.world, f"{STACK}/{service}")
+        assert state is not None
+        assert state.rollout is not None
+        rollout = state.rollout
+        known = self.sim.world.get(Analysis, state.key)
+        runs = known.runs if known is not None and known.rollout == rollout.id else {}
+        found = CheckState(at=self.sim.now, outcome=CheckOutcome(said), text=" ".join(words))
+        begun = AnalysisState(
+            canary=rollout.target,
+            stable=rollout.source or rollout.target,
+            started=0,
+            background=True,
+            checks={name: found},
+        )
+        place = answers.place(0, answers.BACKGROUND, rollout.attempt)
+        run = Run(state=begun, judgement=None, at=self.sim.now)
         self.sim.write(
             Analysis(stack=STACK, service=service, rollout=rollout.id, runs={**runs, place: run})
         )
@@ -375,6 +401,9 @@ def _fields(options: dict[str, str]) -> dict[str, object]:
                 pace[key] = Preview(published=int(value))
             case "analysis" | "pre_promotion" | "post_promotion":
                 pace[key] = _policy(value)
+            case "gate":
+                gate = Check(name=value, kind=CheckKind.WEBHOOK, url="http://gate.example/")
+                pace["analysis"] = AnalysisPolicy(checks=(gate,))
             case "mirror" | "split":
                 pace[key] = round(float(value) * 100)
             case "match":

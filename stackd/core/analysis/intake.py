@@ -60,6 +60,8 @@ class _Sums:
             over=self.tally.over + sum(b.over for b in self.blocks),
             blocks=self.tally.blocks + len(self.blocks),
             bad=self.tally.bad + self.bad,
+            turned=self.tally.turned + sum(b.turned for b in self.blocks),
+            turned_blocks=self.tally.turned_blocks + self.turned,
             timed=self.tally.timed + (len(self.blocks) if timed else 0),
             slow=self.tally.slow + slow,
             over_blocks=self.tally.over_blocks + sum(1 for b in self.blocks if b.over),
@@ -69,6 +71,11 @@ class _Sums:
     def bad(self) -> int:
         """Blocks of this look with an error."""
         return sum(1 for block in self.blocks if block.errors)
+
+    @property
+    def turned(self) -> int:
+        """Blocks of this look with a request that was turned away."""
+        return sum(1 for block in self.blocks if block.turned)
 
     def slower(self, bound: float) -> int:
         """Blocks of this look above `bound` seconds."""
@@ -83,6 +90,7 @@ class Intake:
     errors: Window
     latency: Window
     """Empty while it is not known what is slow."""
+    turned: Window
 
 
 @dataclass
@@ -135,6 +143,7 @@ def take(
     sizes = {"canary": len(fresh.canary), "stable": len(fresh.stable)}
     errors = Window(**sizes, canary_bad=canary.bad, stable_bad=stable.bad)
     slow = Window(**sizes, canary_bad=slow_canary, stable_bad=slow_stable)
+    turned = Window(**sizes, canary_bad=canary.turned, stable_bad=stable.turned)
     logged = Counters(
         requests=state.logged.requests + sum(b.requests for b in fresh.logged),
         errors=state.logged.errors + sum(b.errors for b in fresh.logged),
@@ -149,7 +158,7 @@ def take(
         slow_over=bound,
         logged=logged,
     )
-    return Intake(counted, errors, slow if timed else Window())
+    return Intake(counted, errors, slow if timed else Window(), turned)
 
 
 def _bound(

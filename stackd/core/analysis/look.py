@@ -70,11 +70,12 @@ def _weighed(
     taken = take(state, policy, observed.blocks, now)
     new, before = taken.state.logged, state.logged
     answered = Counters(requests=new.requests - before.requests, errors=new.errors - before.errors)
-    ratio = policy.compare.error_ratio
+    ratio, turned = policy.compare.error_ratio, policy.compare.turned_ratio
     return replace(
         taken.state,
         errors=state.errors if ratio is None else weighed(state.errors, taken.errors, ratio),
         latency=weighed(state.latency, taken.latency, metrics.SLOW_RATIO),
+        turned=state.turned if turned is None else weighed(state.turned, taken.turned, turned),
         strikes=guards.struck(state.strikes, answered),
         checks=checks.taken(state.checks, policy, observed.checks),
         counters=observed.counters or state.counters,

@@ -66,6 +66,15 @@ def comparisons(policy: AnalysisPolicy, state: AnalysisState) -> list[Comparison
             stable_bad=stable.slow,
         )
         found.append(Comparison(Metric.LATENCY, state.latency, SLOW_RATIO, window))
+    if policy.compare.turned_ratio is not None:
+        window = Window(
+            canary=canary.blocks,
+            canary_bad=canary.turned_blocks,
+            stable=stable.blocks,
+            stable_bad=stable.turned_blocks,
+        )
+        ratio = policy.compare.turned_ratio
+        found.append(Comparison(Metric.TURNED, state.turned, ratio, window))
     return found
 
 
@@ -93,7 +102,7 @@ class Shares:
 def shares(policy: AnalysisPolicy) -> Shares:
     """Half for the comparison of errors, which finds most; the rest in equal parts."""
     compare, limits = policy.compare, policy.limits
-    asked = (compare.latency, limits.error_rate, limits.latency_p99)
+    asked = (compare.latency, compare.turned_ratio, limits.error_rate, limits.latency_p99)
     others = sum(test is not None for test in asked)
     if compare.error_ratio is None or not others:
         return Shares(ALPHA, ALPHA / max(1, others))
@@ -124,6 +133,12 @@ def _worse(comparison: Comparison, state: AnalysisState, share: float) -> str:
                 f"the canary is slower than stable: {_share(canary.slow, canary.timed)}"
                 f" of {canary.timed:,} blocks of requests are slow, of stable's"
                 f" {_share(stable.slow, stable.timed)} of {stable.timed:,}"
+            )
+        case Metric.TURNED:
+            text = (
+                "the canary turns away (3xx, 4xx) more often than stable:"
+                f" {_share(canary.turned, canary.requests)} of {canary.requests:,} requests"
+                f" against {_share(stable.turned, stable.requests)} of {stable.requests:,}"
             )
     return f"{text} (E = {_e(comparison.evidence):.3g}, enough is {1 / share:.0f})"
 
@@ -183,7 +198,7 @@ def unsettled(policy: AnalysisPolicy, state: AnalysisState) -> str:
     if tally.requests < policy.min_requests:
         return f"{tally.requests:,} of at least {policy.min_requests:,} requests at the canary"
     for comparison in comparisons(policy, state):
-        name = comparison.metric.value
+        name = comparison.metric.value.replace("_", " ")
         if not comparison.seen:
             return f"{name} not compared yet: {_missing(comparison, state)}"
         if comparison.fine:
@@ -222,9 +237,16 @@ def readings(policy: AnalysisPolicy, state: AnalysisState) -> tuple[Reading, ...
     canary, stable, found = state.canary_tally, state.stable_tally, []
     for comparison in comparisons(policy, state):
         window = comparison.window
-        errors = comparison.metric is Metric.ERRORS
-        ours = (canary.errors, canary.requests) if errors else (window.canary_bad, window.canary)
-        theirs = (stable.errors, stable.requests) if errors else (window.stable_bad, window.stable)
+        match comparison.metric:
+            case Metric.ERRORS:
+                ours, theirs = (canary.errors, canary.requests), (stable.errors, stable.requests)
+            case Metric.TURNED:
+                ours, theirs = (canary.turned, canary.requests), (stable.turned, stable.requests)
+            case Metric.LATENCY:
+                ours, theirs = (
+                    (window.canary_bad, window.canary),
+                    (window.stable_bad, window.stable),
+                )
         found.append(
             Reading(
                 metric=comparison.metric,

@@ -105,15 +105,17 @@ class Play:
         return [state for state in found if state is not None]
 
     def _answered(self) -> bool:
-        """Whoever waits for a person is promoted, at once."""
+        """Whoever waits for a person is promoted, at once; so is who waits at a gate."""
         virtual = self.virtual
-        waiting = [s for s in self._states() if _under_way(s) and s.rollout and s.rollout.waits]
-        for state in waiting:
+        going = [(s, s.rollout) for s in self._states() if _under_way(s) and s.rollout]
+        gated = [s for s, rollout in going if rollout.gated]
+        waiting = [s for s, rollout in going if rollout.waits and not rollout.gated]
+        for state in waiting + gated:
             by = commands.Asked("simulation", virtual.now, virtual.ids)
             world = virtual.world
             virtual.commit(commands.promote(world, self._stack, state.service, by, full=False))
         self._people += len(waiting)
-        return bool(waiting)
+        return bool(waiting or gated)
 
     def _passed(self) -> bool:
         """Analyses whose time has come pass."""

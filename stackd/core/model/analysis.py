@@ -45,6 +45,9 @@ class Compare(Value, frozen=True, kw_only=True):
     error_ratio: float | None = 3.0
     """A pass must rule out that the canary fails this many times as often as stable."""
     latency: LatencyRatio | None = LatencyRatio()
+    turned_ratio: float | None = None
+    """The same as `error_ratio` of requests that are turned away (3xx, but 304, and 4xx): those of
+    a shadow are the same requests, so that it should turn away as many."""
 
 
 class Limits(Value, frozen=True, kw_only=True):
@@ -129,6 +132,8 @@ class Block(Value, frozen=True, kw_only=True):
     requests: int
     errors: int
     """5xx, timeouts, resets."""
+    turned: int = 0
+    """Answered with 3xx, but 304, or 4xx."""
     latency: float = 0.0
     """The duration that the policy's quantile of its requests did not exceed (nearest rank)."""
     over: int = 0
@@ -195,6 +200,10 @@ class Tally(Value, frozen=True, kw_only=True):
     blocks: int = 0
     bad: int = 0
     """Blocks with at least one error."""
+    turned: int = 0
+    """Requests that were turned away."""
+    turned_blocks: int = 0
+    """Blocks with at least one such."""
     timed: int = 0
     """Blocks whose latency was judged."""
     slow: int = 0
@@ -261,6 +270,7 @@ class AnalysisState(Value, frozen=True, kw_only=True):
     stable_tally: Tally = Tally()
     errors: Evidence = Evidence()
     latency: Evidence = Evidence()
+    turned: Evidence = Evidence()
     seen: Mapping[str, Seen] = msgspec.field(default_factory=dict)
     """By instance."""
     calm: tuple[float, ...] = ()
@@ -290,6 +300,7 @@ class Metric(enum.StrEnum):
 
     ERRORS = "errors"
     LATENCY = "latency"
+    TURNED = "turned_away"
 
 
 class Span(Value, frozen=True, kw_only=True):
@@ -305,7 +316,7 @@ class Reading(Value, frozen=True, kw_only=True, omit_defaults=False):
 
     metric: Metric
     canary: Span
-    """Share of failed requests; of slow blocks for latency."""
+    """Share of failed requests, or of those turned away; of slow blocks for latency."""
     stable: Span
     ratio: Span | None
     """Bad blocks of the canary against stable's; None while neither has one."""

@@ -26,6 +26,8 @@ class Request(Value, frozen=True, kw_only=True):
     seconds: float
     failed: bool
     """5xx, timeout, reset."""
+    turned: bool = False
+    """Turned away: answered with 3xx, but 304, or 4xx."""
     shadow: bool = False
     """Mirrored: its answer went nowhere."""
     judged: bool = True
@@ -53,6 +55,8 @@ class Batch(Value, frozen=True, kw_only=True):
     seconds: tuple[float, ...]
     failed: tuple[int, ...] = ()
     """Which of them failed, from 0."""
+    turned: tuple[int, ...] = ()
+    """Which of them were turned away, from 0."""
 
     @property
     def key(self) -> str:

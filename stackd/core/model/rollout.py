@@ -66,6 +66,10 @@ class Rollout(Value, frozen=True, kw_only=True):
     """The current step waits until a person promotes."""
     judges: bool = False
     """The current step is an analysis that has begun."""
+    confirmed: int = 0
+    """How many steps gates have let it enter; says nothing where there are none."""
+    gated: bool = False
+    """It waits for a gate to confirm before it goes on."""
     attempt: int = 0
     """Grows when analyses that have answered are to be done anew."""
     fell: tuple[int, ...] = ()

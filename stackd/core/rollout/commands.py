@@ -197,7 +197,8 @@ def promote(
     told = ("promoted", f"promoted by {asked.by}{' in full' if full and weighted else ''}")
     records = _write(place, draft, onward, told)
     at = None if full else rollout.step
-    for name in groups.beside(world, place.release, service, at):
+    alone = rollout.gated and not full  # those of its group wait for it, not for the gate
+    for name in () if alone else groups.beside(world, place.release, service, at):
         other = _place(world, stack, name)
         onward = _onward(other, _running(world, other), asked.now, full=full)
         records += _write(other, draft, onward, told)
@@ -205,9 +206,11 @@ def promote(
 
 
 def _onward(place: _Place, rollout: Rollout, now: float, *, full: bool) -> Rollout:
-    """Past the pause that is the current step, or past all steps."""
+    """Past the gate or the pause where it is, or past all steps."""
     if full:
         return msgspec.structs.replace(awake(rollout), full=True, paused_until=0)
+    if rollout.gated:
+        return msgspec.structs.replace(rollout, gated=False, confirmed=rollout.confirmed + 1)
     return passed(rollout, place.declared.spec.strategy, rollout.step + 1, now)
 
 

@@ -45,6 +45,15 @@ class Barrier:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """What must confirm before each step: since when all of it does (0: it does not), and what a
+    rollout waits for that it does not let in."""
+
+    since: float
+    reason: str
+
+
+@dataclass(frozen=True)
 class Observed:
     """What a strategy decides on."""
 
@@ -75,6 +84,8 @@ class Observed:
     """What the analyses of this rollout said when they looked last, by place."""
     barrier: Barrier | None = None
     """How far the group of the service lets it go; None = as far as it can."""
+    gate: Gate | None = None
+    """What must confirm before each step; None = nothing."""
     former: int = 0
     """Of a toggle: the share that it goes back to, 0..10000."""
 
@@ -132,5 +143,7 @@ StrategyStep = Callable[[Strategy, Rollout, Observed, float], Step]
 
 
 def awake(rollout: Rollout) -> Rollout:
-    """The rollout in no pause and no analysis."""
-    return msgspec.structs.replace(rollout, pause_left=0, pause_at=0, waits=False, judges=False)
+    """The rollout in no pause and no analysis, and at no gate."""
+    return msgspec.structs.replace(
+        rollout, pause_left=0, pause_at=0, waits=False, judges=False, gated=False
+    )

@@ -12,7 +12,7 @@ from stackd.core.model.event import Event
 from stackd.core.model.record import Change, Record
 from stackd.core.model.rollout import Rollout, ServiceState, ToggleState
 from stackd.core.model.world import World
-from stackd.core.rollout import groups, staged
+from stackd.core.rollout import gates, groups, staged
 from stackd.core.rollout.choose import Case
 from stackd.core.rollout.common import Observed
 from stackd.core.rollout.observing import observe
@@ -50,8 +50,12 @@ def observed_now(look: Look, target: str) -> Observed:
     """What there is of the service, on the way to `target`."""
     state = look.state
     if isinstance(state, ToggleState):
-        return staged.observe(look.world, state, target)
-    seen = observe(look.world, state.stack, look.case.spec, state, target, look.draft.now)
-    if target == state.stable or not look.case.spec.strategy.group:
+        seen = staged.observe(look.world, state, target)
+    else:
+        seen = observe(look.world, state.stack, look.case.spec, state, target, look.draft.now)
+    if target == state.stable:
+        return seen
+    seen = replace(seen, gate=gates.of(look.world, state, look.case.policy))
+    if not look.case.spec.strategy.group:
         return seen
     return replace(seen, barrier=groups.barrier(look.world, look.case.release, state.service))

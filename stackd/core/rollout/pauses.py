@@ -29,14 +29,15 @@ def pause_left(rollout: Rollout, now: float) -> float:
 
 
 def promotable(rollout: Rollout) -> bool:
-    """A person may end what the current step waits for: a pause, or an analysis that could not
-    decide."""
-    return rollout.waits or (rollout.pause_at > 0 and not rollout.judges)
+    """A person may end what the current step waits for: a gate, a pause, or an analysis that could
+    not decide."""
+    return rollout.gated or rollout.waits or (rollout.pause_at > 0 and not rollout.judges)
 
 
 def resting(rollout: Rollout) -> bool:
-    """It is in a pause or an analysis, or waits for its group: that nothing moves is meant so."""
-    return halted(rollout) or grouped(rollout) or rollout.stands
+    """It is in a pause or an analysis, or waits for its group or a gate: that nothing moves is
+    meant so."""
+    return halted(rollout) or grouped(rollout) or rollout.gated or rollout.stands
 
 
 def halted(rollout: Rollout) -> bool:

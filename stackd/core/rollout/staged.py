@@ -23,7 +23,7 @@ from stackd.core.model.strategy import (
 )
 from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
-from stackd.core.rollout import answers, waiting
+from stackd.core.rollout import answers, gates, waiting
 from stackd.core.rollout.common import Observed, Step, awake
 from stackd.core.rollout.scene import Scene
 from stackd.core.rollout.weighted import found_again, in_step, passed
@@ -74,11 +74,19 @@ def step(policy: Strategy, state: Rollout, observed: Observed, now: float) -> St
     if state.full:
         state = passed(state, policy, len(todo) - 1, now)
     state = found_again(todo, state)
+    if not state.step and (gate := gates.kept(state, seen, 0)) is not None:
+        return Step(gates.at(state), {}, None, gate.reason, seen.weights)
+    state = state if state.step else gates.let_in(state, seen, 0)
     while state.step < len(todo):
         current = todo[state.step]
         found = _current(scene, current, in_step(state, current))
+        if found is None and state.step + 1 < len(todo):
+            gate = gates.kept(state, seen, state.step + 1)
+            if gate is not None:
+                found = scene.answer(gates.at(state), seen.weights, f"done, {gate.reason}")
         if found is not None:
             return replace(found, counts={})
+        state = gates.let_in(state, seen, state.step + 1)
         state = passed(state, policy, state.step + 1, now)
     return Step(awake(state), {}, None, "", observed.weights, done=True)
 

@@ -26,6 +26,7 @@ def back(policy: Strategy, rollout: Rollout, now: float) -> Rollout | None:
         awake(rollout),
         step=max(before),
         arrived=0,
+        confirmed=max(before) + 1,
         fell=(*rollout.fell, rollout.step),
         attempt=rollout.attempt + 1,
         failures=0,

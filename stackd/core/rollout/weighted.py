@@ -24,7 +24,7 @@ from stackd.core.model.strategy import (
     Strategy,
 )
 from stackd.core.model.traffic import TOTAL
-from stackd.core.rollout import rolling, waiting
+from stackd.core.rollout import gates, rolling, waiting
 from stackd.core.rollout.common import UNSTEERED, Observed, Step, awake
 from stackd.core.rollout.pauses import halted
 from stackd.core.rollout.scene import Scene
@@ -84,6 +84,11 @@ def _forward(scene: Scene, state: Rollout) -> Step:
     if state.full or not seen.wanted:
         state = passed(state, scene.policy, len(scene.steps), scene.now)
     state = found_again(scene.steps, state)
+    if scene.steps and not state.step and not seen.counts.get(seen.target):
+        if (gate := gates.kept(state, seen, 0)) is not None:
+            counts = {seen.stable: seen.wanted}
+            return Step(gates.at(state), counts, None, gate.reason, scene.weights)
+        state = gates.let_in(state, seen, 0)
     while state.step < len(scene.steps):
         current = scene.steps[state.step]
         found = _current(scene, current, in_step(state, current))
@@ -91,16 +96,20 @@ def _forward(scene: Scene, state: Rollout) -> Step:
             return found
         if (held := _held(scene, state)) is not None:
             return held
+        state = gates.let_in(state, seen, state.step + 1)
         state = passed(state, scene.policy, state.step + 1, scene.now)
     return _take_over(scene, awake(state))
 
 
 def _held(scene: Scene, state: Rollout) -> Step | None:
-    """Its step is done, but its group is not there yet."""
+    """Its step is done, but a gate has not confirmed the next, or its group is not there yet."""
     barrier, number = scene.observed.barrier, state.step + 1
+    gate = gates.kept(state, scene.observed, number)
+    if gate is not None and number <= len(scene.steps):
+        return scene.answer(gates.at(state), scene.weights, f"done, {gate.reason}")
     if barrier is None or barrier.step >= number:
         return None
-    waiting_ = msgspec.structs.replace(state, arrived=number)
+    waiting_ = msgspec.structs.replace(gates.let_in(state, scene.observed, number), arrived=number)
     return scene.answer(waiting_, scene.weights, f"done, {barrier.reason}")
 
 

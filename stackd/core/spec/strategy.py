@@ -229,7 +229,8 @@ def _shadow(section: StrategySection, policies: Mapping[At, AnalysisPolicy]) -> 
         raise ValueError("shadow is decided when duration is over: remove time_limit")
     if policy.warm_up + policy.interval > duration:
         raise ValueError("duration is over before the first look: it must exceed warm_up")
-    policy = replace(policy, time_limit=duration)
+    same = replace(policy.compare, turned_ratio=policy.compare.error_ratio)
+    policy = replace(policy, time_limit=duration, compare=same)
     return {"mirror": share, "duration": duration, "analysis": policy}
 
 

@@ -44,7 +44,7 @@ async def test_ten_requests_of_an_instance_are_a_batch_the_rest_waits() -> None:
     clock, sent = ManualClock(), list[Measured]()
     requests = Requests(sent.append, clock)
     for number in range(25):
-        requests.take(request(number))
+        requests.take(request(number, turned=number in (4, 11)))
         requests.take(request(number, "t2", shadow=True))
     found = await reported(requests, clock, sent)
     batches = [b for measured in found for b in measured.batches]
@@ -52,6 +52,7 @@ async def test_ten_requests_of_an_instance_are_a_batch_the_rest_waits() -> None:
     mine = [b for b in batches if b.instance == "t1"]
     assert [b.since for b in mine] == [100.0, 110.0]
     assert [b.failed for b in mine] == [(3,), (3,)]
+    assert [b.turned for b in mine] == [(4,), (1,)]
     assert mine[0].seconds == tuple(number / 100 for number in range(10))
     assert mine[0].sequence < mine[1].sequence
     assert [c.requests for measured in found for c in measured.counts] == [30]

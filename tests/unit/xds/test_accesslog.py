@@ -72,6 +72,14 @@ def test_server_errors_timeouts_and_resets_are_failures(code: int, flag: str) ->
     assert read(code, *([flag] if flag else [])).failed
 
 
+@pytest.mark.parametrize(
+    ("code", "turned"),
+    [(200, False), (204, False), (301, True), (304, False), (403, True), (499, True), (500, False)],
+)
+def test_other_classes_than_success_are_told_apart(code: int, turned: bool) -> None:
+    assert read(code).turned is turned
+
+
 @pytest.mark.parametrize("code", [200, 204, 301, 404, 499])
 def test_other_answers_are_not(code: int) -> None:
     assert not read(code).failed

@@ -16,6 +16,7 @@ BATCH = Batch(
     since=100.0,
     seconds=(0.9, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.05),
     failed=(0, 9),
+    turned=(1, 2, 8),
 )
 
 
@@ -35,6 +36,7 @@ def test_smaller_blocks_hold_the_same_requests_in_order(held: int) -> None:
     assert [b.requests for b in found] == [held] * (10 // held)
     assert sum(b.errors for b in found) == 2
     assert found[0].errors == found[-1].errors == 1
+    assert sum(b.turned for b in found) == 3
     sequences = [b.sequence for b in found]
     assert sequences == sorted(set(sequences))
     assert sequences[-1] == blocks.last(BATCH, held)

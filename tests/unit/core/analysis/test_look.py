@@ -10,6 +10,7 @@ from stackd.core.model.analysis import (
     Compare,
     Counters,
     Limits,
+    Metric,
     Observed,
     TaskFaults,
     Verdict,
@@ -204,3 +205,25 @@ def test_a_slower_canary_fails() -> None:
     assert judged(policy, Observed(blocks=(*within, *same)), 20.0, first.state).verdict is (
         Verdict.PASS
     )
+
+
+def test_a_shadow_that_turns_away_what_stable_answers_fails() -> None:
+    policy = AnalysisPolicy(warm_up=0, compare=Compare(latency=None, turned_ratio=3.0))
+    ours, theirs = blocks(30, turned=10), blocks(30, canary=False)
+    found = judged(policy, Observed(blocks=(*ours, *theirs)))
+    assert found.verdict is Verdict.FAIL
+    assert found.reason.startswith(
+        "the canary turns away (3xx, 4xx) more often than stable: 100.00% of 300 requests against"
+        " 0.00% of 300"
+    )
+    assert [r.metric for r in found.readings] == [Metric.ERRORS, Metric.TURNED]
+    plain = AnalysisPolicy(warm_up=0, compare=Compare(latency=None))
+    assert judged(plain, Observed(blocks=(*ours, *theirs))).verdict is Verdict.PASS
+
+
+def test_a_shadow_that_turns_away_as_many_passes() -> None:
+    policy = AnalysisPolicy(warm_up=0, compare=Compare(latency=None, turned_ratio=3.0))
+    some = tuple(block(n, turned=n % 2) for n in range(1, 41))
+    same = tuple(block(n, turned=n % 2, canary=False) for n in range(1, 41))
+    found = judged(policy, Observed(blocks=(*some, *same)))
+    assert (found.verdict, found.reason) == (Verdict.PASS, "")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stackd.core.foresight.simulate import Play, simulate
-from stackd.core.model.analysis import AnalysisPolicy
+from stackd.core.model.analysis import AnalysisPolicy, Check, CheckKind
 from stackd.core.model.api.simulation import SimulationAnswer
 from stackd.core.model.container import ContainerSpec, Resources
 from stackd.core.model.event import Event
@@ -237,3 +237,12 @@ def test_a_toggle_grows_by_its_steps_once_its_service_is_there() -> None:
         "3649 web/cart completed: 100% is reached",
     ]
     assert (answer.people, answer.blocked) == (1, ())
+
+
+def test_gates_are_taken_to_confirm_and_are_no_persons() -> None:
+    gate = Check(name="ci", kind=CheckKind.WEBHOOK, url="http://ci.example/")
+    beside = AnalysisPolicy(checks=(gate,))
+    strategy = canary(SetWeight(weight=500), Pause(seconds=60), analysis=beside)
+    answer = played(running(web(replicas=4)), web(replicas=4, strategy=strategy))
+    assert (answer.blocked, answer.people) == ((), 0)
+    assert any("completed" in line for line in told(answer))

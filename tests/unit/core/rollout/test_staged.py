@@ -9,7 +9,7 @@ from stackd.core.model.ids import RevisionId
 from stackd.core.model.rollout import Rollout, ToggleState
 from stackd.core.model.strategy import Analyse, Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.rollout import staged
-from stackd.core.rollout.common import UNSTEERED, Observed, Step
+from stackd.core.rollout.common import UNSTEERED, Gate, Observed, Step
 from tests.unit.core.rollout.cases import NOW, rollout, said
 
 reaching = ToggleState.reaching
@@ -93,3 +93,17 @@ def test_weights_of_a_share() -> None:
     assert sum(reaching(37).values()) == 10_000
     assert ToggleState(stack="s", service="w/f", weights=reaching(37)).share == 37
     assert [staged.named(share) for share in (0, 5, 100, 10_000)] == ["0%", "0.05%", "1%", "100%"]
+
+
+def test_a_gate_confirms_each_step_but_the_end() -> None:
+    shut = seen(gate=Gate(0, "waits for ci to confirm"))
+    kept = step(going(), shut)
+    assert (kept.weights, kept.state.gated) == ({"off": 10_000}, True)
+    assert kept.reason == "waits for ci to confirm"
+    opened = seen(gate=Gate(NOW + 1, "waits for ci to confirm it"))
+    begun = step(kept.state, opened)
+    assert (begun.weights, begun.state.gated, begun.state.confirmed) == (reaching(100), False, 1)
+    reached = step(begun.state, replace(shut, weights=reaching(100)))
+    assert (reached.state.step, reached.state.gated) == (0, True)
+    assert reached.reason == "step 1 of 4: done, waits for ci to confirm"
+    assert step(going(step=3, confirmed=4), replace(shut, weights=reaching(8_000))).done

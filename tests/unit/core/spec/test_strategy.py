@@ -303,14 +303,19 @@ def test_what_cannot_be_compared_is_refused_where_it_stands(text: str, place: st
 
 def test_shadow() -> None:
     found = service(f"{HTTP}deploy: {{strategy: shadow}}").strategy
-    expected = AnalysisPolicy(time_limit=600.0)
+    same = Compare(turned_ratio=3.0)
+    expected = AnalysisPolicy(time_limit=600.0, compare=same)
     assert found == Strategy(kind=StrategyKind.SHADOW, analysis=expected)
     assert (found.mirror, found.duration) == (10_000, 600.0)
     text = "{type: shadow, mirror: 12.5%, duration: 5m, analysis: {limits: {error_rate: 2%}}}"
     found = service(f"{HTTP}deploy: {{strategy: {text}}}").strategy
     limits = Limits(error_rate=0.02, latency_p99=None)
     assert (found.mirror, found.duration) == (1_250, 300.0)
-    assert found.analysis == AnalysisPolicy(limits=limits, time_limit=300.0)
+    assert found.analysis == AnalysisPolicy(limits=limits, time_limit=300.0, compare=same)
+    text = "{type: shadow, analysis: {compare: {latency: {}}}}"
+    slower = service(f"{HTTP}deploy: {{strategy: {text}}}").strategy.analysis
+    assert slower is not None
+    assert slower.compare.turned_ratio is None
 
 
 def test_ab() -> None:
