@@ -11,7 +11,7 @@ import struct
 from typing import NamedTuple
 
 from stackd.host import rtnl
-from stackd.host.netlink import Message, NetlinkSocket, attributes, u32
+from stackd.host.netlink import CREATE, EXCL, Message, NetlinkSocket, attributes, u32
 
 MAIN, LOCAL = 254, 255
 DEFAULT = "0.0.0.0/0"
@@ -22,10 +22,10 @@ _DUMP = struct.pack("=BBBBBBBBI", socket.AF_INET, *[0] * 8)
 
 
 class Found(NamedTuple):
-    """A route as the kernel shows it: `destination` in CIDR form, index of the link, table."""
+    """A route as the kernel shows it: `destination` in CIDR form, index of its `link`, table."""
 
     destination: str
-    index: int
+    link: int
     table: int
 
 
@@ -82,4 +82,4 @@ def mend_rules(netlink: NetlinkSocket) -> bool:
 
 def _rule(priority: int, table: int) -> Message:
     head = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, table, 0, 0, _TO_TABLE, 0)
-    return Message(rtnl.NEWRULE, rtnl.CREATE | rtnl.EXCL, head + u32(6, priority))
+    return Message(rtnl.NEWRULE, CREATE | EXCL, head + u32(6, priority))

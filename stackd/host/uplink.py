@@ -233,7 +233,7 @@ def _overlapped(route: str, others: Iterable[str]) -> bool:
 def _routes(netlink: NetlinkSocket) -> list[tuple[str, int]]:
     """(destination, link index) of the main table's IPv4 routes, default routes left out."""
     return [
-        (route.destination, route.index)
+        (route.destination, route.link)
         for route in routing.routes(netlink)
         if route.table == routing.MAIN and route.destination != routing.DEFAULT
     ]
