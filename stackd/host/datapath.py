@@ -112,11 +112,11 @@ class HostNetwork:
         """Notice what others change, in the data plane and in the host's namespace."""
         threads, fabric, uplink = self._threads, self._plane.fabric, self._uplink
         outer, inner = uplink.port_ids
-        judge = netwatch.plane(fabric.expected)
+        judge = netwatch.plane(fabric.expected, lambda: uplink.inside)
         writer = await threads.plane.run(thread_id)
         within = (fabric.port_id, inner)
         self._watches.append(await threads.plane.run(Watch, writer, within, netwatch.PLANE, judge))
-        judge = netwatch.host(uplink.name, uplink.routes)
+        judge = netwatch.host(uplink.name, lambda: uplink.address, uplink.routes)
         writer = await threads.host.run(thread_id)
         self._watches.append(await threads.host.run(Watch, writer, (outer,), netwatch.HOST, judge))
         for watch in self._watches:

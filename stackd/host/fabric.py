@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from stackd.core.network import addressing, links, naming
 from stackd.core.network.links import Overlay, Wanted
 from stackd.errors import Refused, Rejected, Unavailable
-from stackd.host import rtnl, survey, taskns
+from stackd.host import routing, rtnl, survey, taskns
 from stackd.host.netlink import ROUTE, Message, NetlinkError, NetlinkSocket
 from stackd.host.taskns import Interface, TaskNamespace
 
@@ -109,9 +109,8 @@ class Fabric:
         if bridge is None:
             self._netlink.request([rtnl.add_bridge(overlay.bridge, overlay.mac, overlay.mtu)])
         index = self._index[overlay.bridge] = rtnl.need(self._netlink, overlay.bridge)
-        self._netlink.request(
-            [rtnl.set_up(index), rtnl.add_address(index, overlay.gateway, overlay.prefix)]
-        )
+        self._netlink.request([rtnl.set_up(index)])
+        routing.set_address(self._netlink, index, overlay.gateway, overlay.prefix)
         if rtnl.find(self._netlink, overlay.vxlan) is None:
             self._add_vxlan(overlay)
         device = self._index[overlay.vxlan] = rtnl.need(self._netlink, overlay.vxlan)
@@ -271,8 +270,9 @@ class Fabric:
     def verify(self) -> list[str]:
         """Compare with the kernel and repair; one sentence each. Raises Unavailable."""
         expected = self.expected()
-        faults = survey.compare(self._netlink, expected)
         try:
+            rules = routing.mend_rules(self._netlink)
+            faults = survey.compare(self._netlink, expected)
             for overlay in faults.networks:
                 self._add_network(overlay)
             touched = {overlay.id for overlay in faults.networks}
@@ -285,4 +285,5 @@ class Fabric:
             self._netlink.request(stale, ignore=_GONE)
         except (OSError, Refused) as error:
             raise Unavailable(f"A network cannot be repaired: {error}.") from error
-        return faults.sentences
+        lost = "A rule that leads to a table of routes had been removed and was set again."
+        return [*([lost] if rules else []), *faults.sentences]

@@ -11,13 +11,14 @@ import socket
 import struct
 from collections.abc import Callable, Collection, Sequence
 
-from stackd.host import rtnl
+from stackd.core.network import addressing
+from stackd.host import routing, rtnl
 from stackd.host.netlink import NETFILTER, ROUTE, NetlinkSocket, attributes, messages
 from stackd.host.survey import Expected
 
-_LINK, _NEIGHBOUR, _ADDRESS, _ROUTE, _SETTINGS = 1, 3, 5, 7, 24
-PLANE = (_LINK, _NEIGHBOUR, _ADDRESS, _ROUTE, _SETTINGS)
-HOST = (_LINK, _ROUTE, _SETTINGS)
+_LINK, _NEIGHBOUR, _ADDRESS, _ROUTE, _RULE, _SETTINGS = 1, 3, 5, 7, 8, 24
+PLANE = (_LINK, _NEIGHBOUR, _ADDRESS, _ROUTE, _RULE, _SETTINGS)
+HOST = (_LINK, _ADDRESS, _ROUTE, _SETTINGS)
 SWITCHED = (_LINK, _ADDRESS, _SETTINGS)
 LINKS = (_LINK,)
 """Groups of notifications that matter there."""
@@ -86,8 +87,9 @@ class Watch:
         )
 
 
-def plane(expected: Callable[[], Expected]) -> Judge:
-    """Of a data plane; `expected` tells what should be there."""
+def plane(expected: Callable[[], Expected], uplink: Callable[[], str]) -> Judge:
+    """Of a data plane; `expected` tells what should be there, `uplink` the address of its link to
+    the host."""
 
     def judge(kind: int, body: bytes) -> bool:
         match kind:
@@ -97,31 +99,40 @@ def plane(expected: Callable[[], Expected]) -> Judge:
                 lost = kind == rtnl.DELLINK or not link.up or floods
                 return lost and link.name in expected().names()
             case rtnl.DELADDR:
-                address = _text(attributes(body[8:]).get(2, b""))
-                return address in {o.gateway for o in expected().wanted.overlays.values()}
+                gateways = {o.gateway for o in expected().wanted.overlays.values()}
+                return _text(attributes(body[8:]).get(2, b"")) in gateways | {uplink()}
             case rtnl.DELNEIGH:
                 return _entry(expected(), body)
+            case rtnl.NEWNEIGH:
+                return _replaced(expected(), body)
+            case rtnl.DELRULE:
+                return True
             case rtnl.NEWNETCONF:
                 return _setting(body, forwarding=0) or _setting(body, rp_filter=1)
             case rtnl.DELROUTE:
-                return not body[1]  # the default route
+                gone = routing.parse(body)
+                own = {o.subnet for o in expected().wanted.overlays.values()}
+                own |= {f"{o.gateway}/32" for o in expected().wanted.overlays.values()}
+                return gone in own | _linked(uplink()) | {routing.DEFAULT}
             case _:
                 return False
 
     return judge
 
 
-def host(uplink: str, routes: Callable[[], Collection[str]]) -> Judge:
-    """Of a host: its end of the uplink, the routes to the networks, whether it forwards."""
+def host(uplink: str, own: Callable[[], str], routes: Callable[[], Collection[str]]) -> Judge:
+    """Of a host: its end of the uplink, its address there, the routes to the networks, whether it
+    forwards."""
 
     def judge(kind: int, body: bytes) -> bool:
         match kind:
             case rtnl.NEWLINK | rtnl.DELLINK:
                 link = rtnl.parse_link(body)
                 return link.name == uplink and (kind == rtnl.DELLINK or not link.up)
+            case rtnl.DELADDR:
+                return _text(attributes(body[8:]).get(2, b"")) == own()
             case rtnl.DELROUTE:
-                address = attributes(body[12:]).get(1, b"")
-                return len(address) == 4 and f"{_text(address)}/{body[1]}" in routes()
+                return routing.parse(body) in _linked(own()) | set(routes())
             case rtnl.NEWNETCONF:
                 return _setting(body, forwarding=0)
             case _:
@@ -163,6 +174,22 @@ def _entry(expected: Expected, body: bytes) -> bool:
     addresses = {port.address for port in expected.ports.values()}
     addresses |= {address for _, address in expected.wanted.neighbours}
     return _text(fields.get(1, b"")) in addresses
+
+
+def _replaced(expected: Expected, body: bytes) -> bool:
+    """Whether somebody else has given one of our neighbours another MAC, or a time to live."""
+    fields, (state,) = attributes(body[12:]), struct.unpack_from("=H", body, 8)
+    if body[0] != socket.AF_INET:
+        return False
+    address, mac = _text(fields.get(1, b"")), fields.get(2, b"").hex(":")
+    macs = {port.mac for port in expected.ports.values() if port.address == address}
+    macs |= {m for (_, known), m in expected.wanted.neighbours.items() if known == address}
+    return bool(macs) and (mac not in macs or not state & rtnl.PERMANENT)
+
+
+def _linked(uplink: str) -> set[str]:
+    """What the kernel routes by itself for an end of the uplink."""
+    return {f"{uplink}/32", routing.subnet(uplink, addressing.UPLINK_PREFIX)}
 
 
 def _setting(body: bytes, *, forwarding: int | None = None, rp_filter: int | None = None) -> bool:

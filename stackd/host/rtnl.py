@@ -29,11 +29,12 @@ NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 NEWNETCONF = 80
 NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
+NEWRULE, DELRULE, GETRULE = 32, 33, 34
 UP = 1
 AF_BRIDGE = 7
 
 _IFNAME, _MTU, _MASTER, _PROTINFO, _LINKINFO, _NET_NS_FD, _ADDRESS = 3, 4, 10, 12, 18, 28, 1
-_NTF_SELF, _NTF_MASTER, _PERMANENT, _NOARP = 2, 4, 0x80, 0x40
+_NTF_SELF, _NTF_MASTER, PERMANENT, _NOARP = 2, 4, 0x80, 0x40
 _MAIN, _STATIC, _UNIVERSE, _LINK, _UNICAST = 254, 4, 0, 253, 1
 PORT_LEARNING, PORT_FLOOD, PORT_MCAST, PORT_BCAST, PORT_ISOLATED, PORT_LOCKED = 8, 9, 27, 30, 33, 39
 
@@ -150,9 +151,18 @@ def port_flags(index: int, *, task: bool) -> Message:
 
 def add_address(index: int, address: str, prefix: int) -> Message:
     """An IPv4 address on a link."""
+    return Message(NEWADDR, CREATE | REPLACE, _address(index, address, prefix))
+
+
+def delete_address(index: int, address: str, prefix: int) -> Message:
+    """Take that address off the link."""
+    return Message(DELADDR, 0, _address(index, address, prefix))
+
+
+def _address(index: int, address: str, prefix: int) -> bytes:
     packed = packed_ip(address)
-    body = struct.pack("=BBBBI", socket.AF_INET, prefix, 0, 0, index) + attr(2, packed)
-    return Message(NEWADDR, CREATE | REPLACE, body + attr(1, packed))
+    body = struct.pack("=BBBBI", socket.AF_INET, prefix, 0, 0, index)
+    return body + attr(2, packed) + attr(1, packed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +199,7 @@ def _route(route: Route) -> bytes:
 
 def add_neighbour(index: int, address: str, mac: str) -> Message:
     """A permanent neighbour entry."""
-    body = struct.pack("=BxxxiHBB", socket.AF_INET, index, _PERMANENT, 0, 0)
+    body = struct.pack("=BxxxiHBB", socket.AF_INET, index, PERMANENT, 0, 0)
     return Message(
         NEWNEIGH, CREATE | REPLACE, body + attr(1, packed_ip(address)) + attr(2, packed_mac(mac))
     )
@@ -216,7 +226,7 @@ def delete_forwarding(index: int, mac: str, *, tunnel: bool = False) -> Message:
 
 def add_tunnel(index: int, mac: str, node: str) -> Message:
     """On a VXLAN device: this MAC is at the node with this underlay address."""
-    body = struct.pack("=BxxxiHBB", AF_BRIDGE, index, _PERMANENT, _NTF_SELF, 0)
+    body = struct.pack("=BxxxiHBB", AF_BRIDGE, index, PERMANENT, _NTF_SELF, 0)
     return Message(
         NEWNEIGH, CREATE | REPLACE, body + attr(2, packed_mac(mac)) + attr(1, packed_ip(node))
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from stackd.core.network import addressing, naming
 from stackd.core.network.links import Overlay, Wanted
-from stackd.host import rtnl
+from stackd.host import routing, rtnl
 from stackd.host.netlink import Message, NetlinkSocket, attributes
 from stackd.host.rtnl import Link
 from stackd.host.taskns import Interface, TaskNamespace
@@ -60,12 +60,15 @@ def compare(netlink: NetlinkSocket, expected: Expected) -> Faults:
     faults = Faults()
     links = rtnl.links(netlink)
     addresses = {(index, address) for index, address, _ in address_entries(netlink)}
-    flags = _port_flags(netlink)
+    flags, routes = _port_flags(netlink), routing.routes(netlink)
     for overlay in expected.wanted.overlays.values():
         problem = _network_fault(overlay, links, addresses)
         vxlan = links.get(overlay.vxlan)
         if vxlan is not None and _set(flags.get(vxlan.index, {}), rtnl.PORT_FLOOD):
             problem = "its VXLAN port flooded"
+        bridge = links.get(overlay.bridge)
+        if not problem and bridge is not None and not _routed(overlay, bridge, routes):
+            problem = "its route had been removed"
         if problem:
             faults.networks.append(overlay)
             faults.sentences.append(f"Network {overlay.id} was set up again: {problem}.")
@@ -96,6 +99,10 @@ def _network_fault(
     if (bridge.index, overlay.gateway) not in addresses:
         return "its gateway address had been removed"
     return ""
+
+
+def _routed(overlay: Overlay, bridge: Link, routes: set[routing.Found]) -> bool:
+    return routing.whole(routes, bridge.index, overlay.gateway, overlay.prefix)
 
 
 def _port_fault(port: Link | None, bridge: Link | None, flags: dict[int, dict[int, bytes]]) -> str:
@@ -176,7 +183,7 @@ def neighbour_entries(netlink: NetlinkSocket) -> dict[tuple[int, str], str]:
     for answer in netlink.dump(Message(rtnl.GETNEIGH, 0, struct.pack("=BxxxiHBB", 2, 0, 0, 0, 0))):
         index, state = struct.unpack_from("=iH", answer.body, 4)
         fields = attributes(answer.body[12:])
-        if state & 0x80 and 2 in fields:
+        if state & rtnl.PERMANENT and 2 in fields:
             found[index, str(ipaddress.IPv4Address(fields[1]))] = fields[2].hex(":")
     return found
 

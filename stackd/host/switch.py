@@ -18,7 +18,7 @@ from typing import TypeVar
 from stackd.aio.layout import ClusterLayout, NodeLayout
 from stackd.core.network import naming, ruleset
 from stackd.errors import Unavailable
-from stackd.host import foreignrules, netns, rtnl, uplink
+from stackd.host import foreignrules, netns, routing, rtnl, uplink
 from stackd.host.forwarding import Forwarding
 from stackd.host.netlink import ROUTE, NetlinkError, NetlinkSocket
 from stackd.host.nftables import Nft, Table
@@ -150,7 +150,8 @@ class Switch:
                 outer.request([rtnl.add_veth(veth)])
             index = rtnl.need(outer, self.link)
             prefix = ipaddress.IPv4Network(self.underlay).prefixlen
-            outer.request([rtnl.set_up(index), rtnl.add_address(index, self.address(1), prefix)])
+            outer.request([rtnl.set_up(index)])
+            routing.set_address(outer, index, self.address(1), prefix)
         finally:
             outer.close()
         netns.within(inside, _enslave, _HOST)
@@ -175,13 +176,9 @@ class Switch:
         try:
             index = rtnl.need(netlink, _NODE)
             prefix = ipaddress.IPv4Network(self.underlay).prefixlen
-            netlink.request(
-                [
-                    rtnl.set_up(index),
-                    rtnl.add_address(index, self.address(number), prefix),
-                    rtnl.add_route(Route("0.0.0.0/0", index, self.address(1))),
-                ]
-            )
+            netlink.request([rtnl.set_up(index)])
+            routing.set_address(netlink, index, self.address(number), prefix)
+            netlink.request([rtnl.add_route(Route(routing.DEFAULT, index, self.address(1)))])
         finally:
             netlink.close()
 

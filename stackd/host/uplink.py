@@ -6,8 +6,6 @@ reported, and is undone by `remove`. Used by `host.datapath`, in the host namesp
 
 import errno
 import ipaddress
-import socket
-import struct
 import zlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -17,11 +15,11 @@ from stackd.core.model.assignment import NodeItem
 from stackd.core.network import addressing, elements, naming, ruleset
 from stackd.core.network.links import Wanted
 from stackd.errors import Refused, Unavailable
-from stackd.host import foreignrules, leftovers, rtnl, survey
+from stackd.host import foreignrules, leftovers, routing, rtnl, survey
 from stackd.host.forwarding import Forwarding
-from stackd.host.netlink import ROUTE, Message, NetlinkError, NetlinkSocket, attributes
+from stackd.host.netlink import ROUTE, NetlinkError, NetlinkSocket
 from stackd.host.nftables import Nft, Table
-from stackd.host.rtnl import Route
+from stackd.host.rtnl import Link, Route
 
 _SETS = ("nodes", "vnis", "published")
 _MTU = 1500
@@ -108,7 +106,7 @@ class Uplink:
         gone, self._routes = self._routes - routes, routes
         try:
             index = rtnl.need(self._outer, self._name)
-            leaving = [rtnl.delete_route(Route(r, index, self._inside)) for r in sorted(gone)]
+            leaving = [rtnl.delete_route(Route(r, index, self.inside)) for r in sorted(gone)]
             self._outer.request(leaving, ignore=(errno.ESRCH,))
             self._add_routes()
         except NetlinkError as error:
@@ -119,7 +117,7 @@ class Uplink:
         leftovers.remove(self._nft, self._outer, self._config.cluster, self._config.shared)
 
     @property
-    def _inside(self) -> str:
+    def inside(self) -> str:
         """The data plane's address of the pair."""
         return str(addressing.uplink_peer(self.address))
 
@@ -133,10 +131,8 @@ class Uplink:
         done = []
         if outer is None or inner is None:
             done.append(f"The uplink {self._name} was made.")
-        elif self.address and not (outer.up and inner.up):
-            done.append(f"The uplink {self._name} had been set down and was set up again.")
-        elif self.address and not _has_default(self._inner):
-            done.append("The data plane's default route had been removed and was set again.")
+        elif self.address and (fault := self._fault(outer, inner)):
+            done.append(fault)
         have = [a for a in survey.address_entries(self._outer) if outer and a[0] == outer.index]
         if outer is None or inner is None:
             if outer is not None:
@@ -146,16 +142,27 @@ class Uplink:
         if not self.address:
             self.address = have[0][1] if have else self._choose()
         index, peer = rtnl.need(self._outer, self._name), rtnl.need(self._inner, naming.UPLINK)
-        up = rtnl.set_up(index, mtu=self.mtu)
-        self._outer.request([up, rtnl.add_address(index, self.address, 30)])
-        self._inner.request(
-            [
-                rtnl.set_up(peer, mtu=self.mtu),
-                rtnl.add_address(peer, self._inside, 30),
-                rtnl.add_route(Route("0.0.0.0/0", peer, self.address)),
-            ]
-        )
+        self._outer.request([rtnl.set_up(index, mtu=self.mtu)])
+        routing.set_address(self._outer, index, self.address, addressing.UPLINK_PREFIX)
+        self._inner.request([rtnl.set_up(peer, mtu=self.mtu)])
+        routing.set_address(self._inner, peer, self.inside, addressing.UPLINK_PREFIX)
+        self._inner.request([rtnl.add_route(Route(routing.DEFAULT, peer, self.address))])
         return done
+
+    def _fault(self, outer: Link, inner: Link) -> str:
+        """What is wrong with the pair, in a sentence; '' when nothing is."""
+        if not (outer.up and inner.up):
+            return f"The uplink {self._name} had been set down and was set up again."
+        within = routing.routes(self._inner)
+        ends = (
+            (routing.routes(self._outer), outer.index, self.address),
+            (within, inner.index, self.inside),
+        )
+        if not all(routing.whole(*end, addressing.UPLINK_PREFIX) for end in ends):
+            return f"An address or route of the uplink {self._name} had gone and was set again."
+        if not any(route.destination == routing.DEFAULT for route in within):
+            return "The data plane's default route had been removed and was set again."
+        return ""
 
     @property
     def port_ids(self) -> tuple[int, int]:
@@ -194,7 +201,7 @@ class Uplink:
         }
         said, self._lost = self._lost, lost
         missing = [route for route in missing if route not in lost]
-        self._outer.request([rtnl.add_route(Route(r, index, self._inside)) for r in missing])
+        self._outer.request([rtnl.add_route(Route(r, index, self.inside)) for r in missing])
         done = [f"The route to {route} was set." for route in missing]
         return done + [f"{route} has a route of something else." for route in sorted(lost - said)]
 
@@ -217,13 +224,6 @@ def mtu_of(netlink: NetlinkSocket, address: str) -> int:
     return min(found, default=_MTU)
 
 
-_GET_ROUTES = Message(rtnl.GETROUTE, 0, struct.pack("=BBBBBBBBI", 2, *[0] * 8))
-
-
-def _has_default(netlink: NetlinkSocket) -> bool:
-    return any(not answer.body[1] for answer in netlink.dump(_GET_ROUTES))
-
-
 def _overlapped(route: str, others: Iterable[str]) -> bool:
     """Whether a route would take addresses from others, which stay theirs."""
     net = ipaddress.IPv4Network(route)
@@ -232,11 +232,8 @@ def _overlapped(route: str, others: Iterable[str]) -> bool:
 
 def _routes(netlink: NetlinkSocket) -> list[tuple[str, int]]:
     """(destination, link index) of the main table's IPv4 routes, default routes left out."""
-    found = []
-    for answer in netlink.dump(_GET_ROUTES):
-        prefix, table = answer.body[1], answer.body[4]
-        fields = attributes(answer.body[12:])
-        if table == 254 and 1 in fields and prefix:
-            index = struct.unpack("=I", fields.get(4, b"\0" * 4))[0]
-            found.append((f"{socket.inet_ntoa(fields[1])}/{prefix}", index))
-    return found
+    return [
+        (route.destination, route.link)
+        for route in routing.routes(netlink)
+        if route.table == routing.MAIN and route.destination != routing.DEFAULT
+    ]

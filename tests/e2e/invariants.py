@@ -3,8 +3,8 @@
 Nothing here asks stackd: tasks and their history come from a copy of the store's file, what is
 there from control groups, /proc, runc, mounts, namespaces, nftables and Envoy's own admin socket.
 Numbers are those of the list of invariants (docs/adr/0007): I1 acknowledged writes, I2 revisions,
-I4 tasks, I5 ready replicas, I6 nothing missing or left over, I8 secrets, I12 traffic, I14 no
-tracebacks.
+I3 one leader, I4 tasks, I5 ready replicas, I6 nothing missing or left over, I7 one whole release,
+I8 secrets, I12 traffic, I13 open files, I14 no tracebacks.
 """
 
 import json
@@ -19,14 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from stackd.core.model.record import Record
-from stackd.core.model.release import Stack
+from stackd.core.model.release import Hold, Release, Stack
 from stackd.core.model.states import TaskState
 from stackd.core.model.task import Task, TaskDesired, TaskStatus
 from stackd.core.model.traffic import EndpointState, TrafficEntry
+from stackd.manager.leader import EPOCH_KEY
 from stackd.store import codec
+from tests.e2e import truth
 from tests.e2e.cluster import Cluster, until
 
 CGROUPS = Path("/sys/fs/cgroup")
+MORE_FILES = 64
+"""Descriptors that a process may have open beyond what it began with: connections come and go."""
 SETTLED = 15.0
 """Seconds within which what is there must be what is wanted, once nothing is broken any more."""
 
@@ -83,7 +87,7 @@ def read(cluster: Cluster) -> Raw:
         path = _copied(cluster.data / "manager" / "store.db", Path(folder))
         connection = sqlite3.connect(path)
         try:
-            return _read(connection)
+            return parsed(connection)
         finally:
             connection.close()
 
@@ -99,7 +103,8 @@ def _copied(store: Path, folder: Path) -> Path:
             return folder / store.name
 
 
-def _read(connection: sqlite3.Connection) -> Raw:
+def parsed(connection: sqlite3.Connection) -> Raw:
+    """What a store's file says, and what is wrong with it as a whole."""
     raw = Raw()
     [(raw.revision,)] = connection.execute("SELECT value FROM meta WHERE name = 'revision'")
     if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
@@ -107,6 +112,8 @@ def _read(connection: sqlite3.Connection) -> Raw:
     replayed: dict[str, int] = {}
     rows = connection.execute("SELECT revision, key, value FROM log ORDER BY revision, sequence")
     for revision, name, value in rows:
+        if name == EPOCH_KEY and value is not None and name in replayed:
+            raw.problems.append(f"I3: a second leader at revision {revision}")
         replayed[name] = revision
         if value is None:
             del replayed[name]
@@ -350,6 +357,33 @@ def present(cluster: Cluster, raw: Raw) -> list[str]:
     return problems + [f"I6: left: {path}" for path in node.unfinished()]
 
 
+def released(raw: Raw) -> list[str]:
+    """I7: live tasks are those of the current releases; a refused revision has none there."""
+    problems = []
+    for task in raw.live().values():
+        head = raw.all(Stack).get(task.stack)
+        release = raw.all(Release).get(f"{task.stack}/{head.release:08d}") if head else None
+        declared = release.services.get(task.service) if release else None
+        wanted = declared.revision if declared else ""
+        if f"{task.stack}/{task.service}/{wanted}" in raw.all(Hold):
+            continue
+        if task.revision != wanted:
+            problems.append(f"I7: {task.id} runs {task.revision}, declared is {wanted or 'none'}")
+    return problems
+
+
+def files(cluster: Cluster) -> dict[str, int]:
+    """Descriptors that each process of stackd has open; Envoy's are its clients'."""
+    found = {}
+    for name, process in truth.processes(cluster).items():
+        if "/b/" not in name and not name.rpartition("-")[2].isdigit():
+            try:
+                found[name] = len(list(Path("/proc", str(process.pid), "fd").iterdir()))
+            except FileNotFoundError:
+                continue
+    return found
+
+
 def settle(cluster: Cluster) -> Raw:
     """Wait until what is there is what is wanted; fails with what is not, after SETTLED."""
     last: list[str] = ["not looked at"]
@@ -358,7 +392,7 @@ def settle(cluster: Cluster) -> Raw:
     def good() -> bool:
         try:
             raw = read(cluster)
-            last[:] = present(cluster, raw)
+            last[:] = [*present(cluster, raw), *released(raw)]
         except (OSError, subprocess.CalledProcessError, KeyError) as error:
             last[:] = [f"{type(error).__name__}: {error}"]
         else:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -22,12 +23,15 @@ import msgspec
 import pytest
 
 from examples.demo.load import Load, Mix, Tally, Target
+from stackd.core.model.container import ContainerSpec
 from stackd.core.model.ids import RevisionId, TaskId
 from stackd.core.model.record import Record
-from stackd.core.model.release import Stack
+from stackd.core.model.release import Hold, Release, ServiceRelease, Stack
+from stackd.core.model.stack import ServiceSpec, StackSpec
 from stackd.core.model.states import TaskState
 from stackd.core.model.task import Task, TaskStatus
 from stackd.core.model.traffic import Endpoint, EndpointState, TrafficEntry
+from stackd.manager import leader
 from tests.crash import hook
 from tests.crash.points import AGENT, MANAGER, POINTS, SPAWNER
 from tests.e2e import invariants, truth
@@ -114,6 +118,8 @@ class Crashes:
     release: int = 0
     rounds: int = 0
     tracebacks: set[str] = field(default_factory=set)
+    files: dict[str, int] = field(default_factory=dict)
+    """Of each process by its name: the descriptors that it had at first."""
 
     def arm(self, points: Iterable[str]) -> None:
         for point in points:
@@ -231,6 +237,9 @@ class Crashes:
         fresh = set(invariants.tracebacks(self.cluster)) - self.tracebacks
         self.tracebacks |= fresh
         problems += sorted(fresh)
+        for name, count in invariants.files(self.cluster).items():
+            if count > self.files.setdefault(name, count) + invariants.MORE_FILES:
+                problems.append(f"I13: {name} has {count} files open, {self.files[name]} at first")
         assert not problems, f"{round_name}\n" + "\n".join(problems)
 
 
@@ -426,3 +435,40 @@ def test_what_went_wrong_would_be_noticed() -> None:
     found = history.check(raw)
     assert [problem[:3].strip(":") for problem in found] == ["I5", "I4", "I5", "I4", "I12", "I12"]
     assert history.check(invariants.Raw(3)) == ["I2: revision 3 after 5"]
+
+
+def test_tasks_of_another_release_would_be_noticed() -> None:
+    task = Task(
+        id=TaskId("a"), stack="s", service="w", slot="1", revision=RevisionId("r1"), node="n"
+    )
+    service = ServiceSpec(name="w", container=ContainerSpec(image="x"))
+    declared = ServiceRelease(spec=service, revision=RevisionId("r2"))
+    spec = StackSpec(name="s", services={})
+    release = Release(stack="s", number=2, spec=spec, services={"w": declared})
+    hold = Hold(stack="s", service="w", revision=declared.revision, reason="bad", at=0)
+    head = Stack(name="s", owner="cli", release=2)
+    raw = invariants.Raw()
+    for record in (task, release, head):
+        raw.records.setdefault(record.TABLE, {})[record.key] = record
+    assert invariants.released(raw) == ["I7: a runs r1, declared is r2"]
+    raw.records[Hold.TABLE] = {hold.key: hold}
+    assert invariants.released(raw) == []
+
+
+def test_a_second_leader_would_be_noticed() -> None:
+    def found(*values: bytes | None) -> list[str]:
+        connection = sqlite3.connect(":memory:")
+        with contextlib.closing(connection):
+            connection.execute("CREATE TABLE meta (name, value)")
+            connection.execute("CREATE TABLE kv (key, mod_revision)")
+            connection.execute("CREATE TABLE log (revision, key, value, sequence)")
+            connection.execute("INSERT INTO meta VALUES ('revision', 9)")
+            for number, value in enumerate(values, 1):
+                row = (number, leader.EPOCH_KEY, value)
+                connection.execute("INSERT INTO log VALUES (?, ?, ?, 0)", row)
+            if values[-1] is not None:
+                connection.execute("INSERT INTO kv VALUES (?, ?)", (leader.EPOCH_KEY, len(values)))
+            return invariants.parsed(connection).problems
+
+    assert found(b"m1", None, b"m2") == []
+    assert found(b"m1", b"m2") == ["I3: a second leader at revision 2"]

@@ -103,6 +103,23 @@ FAULTS: dict[str, Fault] = {
     "vxlan deleted": ("ip", "link", "del", "vfront001"),
     "vxlan port floods": ("bridge", "link", "set", "dev", "vfront001", "flood", "on"),
     "gateway removed": ("ip", "addr", "del", "10.231.1.1/24", "dev", "bfront001"),
+    "gateway's route removed": ("ip", "route", "del", "10.231.1.0/24", "dev", "bfront001"),
+    "routes flushed": ("ip", "route", "flush", "table", "main"),
+    "all tables of routes flushed": ("ip", "route", "flush", "table", "all"),
+    "rule to the routes removed": ("ip", "rule", "del", "pref", "32766"),
+    "rules flushed": ("ip", "rule", "flush"),
+    "address of the uplink removed": ("ip", "addr", "flush", "dev", "up0"),
+    "neighbours flushed": ("ip", "neigh", "flush", "dev", "bfront001", "nud", "permanent"),
+    "neighbour replaced": (
+        *("ip", "neigh", "replace", "10.231.1.90", "lladdr", "02:00:00:00:00:99"),
+        *("dev", "bfront001", "nud", "permanent"),
+    ),
+    "forwarding entry of a task removed": (
+        *("bridge", "fdb", "del", "02:42:0a:e7:01:29", "dev", "ttaskb0", "master"),
+    ),
+    "forwarding entry of the bridge removed": (
+        *("bridge", "fdb", "del", MAC, "dev", "vfront001", "master"),
+    ),
     "neighbour removed": ("ip", "neigh", "del", "10.231.1.41", "dev", "bfront001"),
     "ruleset flushed": ("nft", "flush", "ruleset"),
     "forwarding entry removed": ("bridge", "fdb", "del", MAC, "dev", "vfront001", "self"),
@@ -119,6 +136,8 @@ HOST_FAULTS: dict[str, Fault] = {
     "ruleset of the host flushed": ("nft", "flush", "ruleset"),
     "uplink down on the host": ("ip", "link", "set", UPLINK, "down"),
     "uplink deleted on the host": ("ip", "link", "del", UPLINK),
+    "address of the uplink removed on the host": ("ip", "addr", "flush", "dev", UPLINK),
+    "route of the uplink removed on the host": ("ip", "route", "flush", "dev", UPLINK),
     "route to the pool removed": ("ip", "route", "del", netlab.POOL),
     "no forwarding on the host": ("sysctl", "-qw", "net.ipv4.ip_forward=0"),
 }

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from stackd.errors import Refused
 
 UPLINK_POOL = ipaddress.IPv4Network("169.254.0.0/16")
+UPLINK_PREFIX = 30
 _UPLINK_SLOTS = 253 * 64
 _METADATA = ipaddress.IPv4Network("169.254.169.0/24")
 
@@ -59,7 +60,7 @@ def uplink_pair(seed: int, taken: Iterable[str]) -> tuple[str, str]:
     used = [ipaddress.ip_network(entry, strict=False) for entry in taken if ":" not in entry]
     for step in range(_UPLINK_SLOTS):
         slot = (seed + step) % _UPLINK_SLOTS
-        pair = ipaddress.IPv4Network((int(UPLINK_POOL[256]) + slot * 4, 30))
+        pair = ipaddress.IPv4Network((int(UPLINK_POOL[256]) + slot * 4, UPLINK_PREFIX))
         if pair.overlaps(_METADATA) or any(pair.overlaps(network) for network in used):
             continue
         return str(pair[1]), str(pair[2])
