@@ -6,16 +6,16 @@ Called by the control API (`apply`, `plan`) and by the source loop. Planning is 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from stackd.core.foresight.feasibility import infeasible
-from stackd.core.foresight.simulate import simulate
+from stackd.core.foresight.feasibility import infeasible, tight
+from stackd.core.foresight.simulate import blocked, simulate
 from stackd.core.model.api import SimulationAnswer
 from stackd.core.model.event import Event
 from stackd.core.model.record import Changes, Put
-from stackd.core.model.release import ContentKind, Release, Stack
+from stackd.core.model.release import ContentKind, Digest, Release, Stack
 from stackd.core.model.stack import StackSpec
 from stackd.core.plan import records
 from stackd.core.plan.make import Declaration, Plan, make_plan
@@ -62,9 +62,16 @@ class Deployer:
             override=request.override,
         )
         plan = make_plan(self._tables.world, wanted)
+        freezes = self._freezes(plan)
         problems = infeasible(self._tables.world, plan) if plan.changed else ()
-        notes = (*found.notes, *self._freezes(plan))
-        return Planned(plan, tuple(found.digests), problems, notes, failed)
+        if not (problems or freezes) and tight(self._tables.world, plan):
+            problems = await self._blocked(plan, found.digests)
+        return Planned(plan, tuple(found.digests), problems, (*found.notes, *freezes), failed)
+
+    async def _blocked(self, plan: Plan, digests: Sequence[Digest]) -> tuple[str, ...]:
+        """What playing the rollouts shows to block them, beside the loop."""
+        world, now = self._tables.world.copy(), self._context.clock.now()
+        return await asyncio.to_thread(blocked, world, plan, digests, now)
 
     def _freezes(self, plan: Plan) -> list[str]:
         """A note on each freeze that a change of the stack meets."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from examples.demo.load import Tally
+from examples.demo.load import Tally, Target, fetch
 from tests.e2e.cluster import Cluster, free_port, until
 from tests.e2e.stacks import Web, get, ready
 from tests.e2e.test_lossless import load, nothing_lost, off
@@ -158,6 +158,33 @@ def test_a_drain_loses_nothing_and_activating_undoes_it(three: Cluster) -> None:
     ready(three, "drained", 6)
     assert on(placed(three, "drained"), "node2")
     assert three.run("rm", "drained", "--wait").code == 0
+
+
+def test_what_a_leaving_task_still_answers_is_counted_on_all_nodes(three: Cluster) -> None:
+    there = "      placement: {constraints: [node.hostname == node2]}\n"
+    web = Web("counted", free_port(), replicas=1, deploy=there)
+    assert three.apply(web.text, "--wait").code == 0
+    [old] = three.ps("counted")
+    hosts = {name: node(three, name)["address"] for name in ("node1", "node3")}
+    ways = [hosts["node1"]] * 2 + [hosts["node3"]] * 3
+
+    async def scenario() -> list[int]:
+        async with asyncio.TaskGroup() as group:
+            asked = [
+                group.create_task(fetch(Target(way, web.port), "/slow?seconds=8")) for way in ways
+            ]
+            await asyncio.sleep(0.5)
+            changed = Web("counted", web.port, 2, 1, deploy=there)
+            assert (await off(three.apply, changed.text)).code == 0
+            await off(until, lambda: leaving() == len(ways), "five are shown in flight", 8)
+        return [task.result()[0] for task in asked]
+
+    def leaving() -> int:
+        rows = {row["id"]: row for row in three.ps("counted")}
+        return int(rows[old["id"]]["in_flight"]) if old["id"] in rows else 0
+
+    assert asyncio.run(scenario()) == [200] * len(ways)
+    assert three.run("rm", "counted", "--wait").code == 0
 
 
 def test_a_slot_stays_with_its_volume_and_says_so(three: Cluster) -> None:

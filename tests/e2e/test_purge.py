@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -172,15 +173,25 @@ def interrupted_up(cluster: Cluster, port: int) -> None:
 
 
 def test_a_reboot_of_the_machine(fresh: Cluster) -> None:
-    """Every process ends at once, and what lives in memory is gone."""
+    """Every process ends at once, and what lives in memory is gone: of three nodes, two of which
+    were added to data that was there."""
     fresh.up()
     port = free_port()
     assert fresh.apply(VOLUME.replace("PORT", str(port)), "--wait").code == 0
     write(fresh, "after the reboot")
+    fresh.must("down")
+    fresh.up("--nodes", "3")
+    web = Web("spread", free_port(), replicas=3)
+    assert fresh.apply(web.text, "--wait").code == 0
+    places = {row["node"] for row in ready(fresh, "spread", 3)}
+    assert places == {"node1", "node2", "node3"}
     reboot(fresh)
+    begun = time.monotonic()
     fresh.must("up", "--detach")
     ready(fresh, "keeper", 1)
-    until(lambda: answers(port), "the port is served again")
+    ready(fresh, "spread", 3)
+    until(lambda: answers(port) and answers(web.port), "the ports are served again")
+    print(f"back {time.monotonic() - begun:.1f} s after the reboot")
     assert kept(fresh) == "after the reboot"
     name = fresh.id
     fresh.must("down", "--purge")

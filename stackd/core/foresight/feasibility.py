@@ -96,19 +96,31 @@ def _addresses(world: World, plan: Plan) -> Iterator[str]:
 
 
 def _capacity(world: World, plan: Plan) -> Iterator[str]:
-    parts = sorted(plan.services.items())
-    needs = {name: n for name, part in parts if (n := _extra(world, plan, name, part))}
-    alone = [_short(world, plan, (name, needs[name]), Loads()) for name in needs]
+    needs = _needs(world, plan)
+    alone = [_short(world, plan, one, Loads()) for one in needs]
     if any(alone):
         yield from filter(None, alone)
         return
     # What is new stays, so that all of it must fit at once; what a rollout needs for a while may
     # come one after the other. In which order tasks come is not known: one that works is enough.
     replaced = {c.service for c in plan.changes if isinstance(c, ReplaceRevision)}
-    new = [(name, count) for name, count in needs.items() if name not in replaced]
+    new = [(name, count) for name, count in needs if name not in replaced]
     together = [_together(world, plan, order) for order in (new, new[::-1])]
     if all(together):
         yield f"{together[0]} (beside what else the plan adds)"
+
+
+def tight(world: World, plan: Plan) -> bool:
+    """Whether rollouts of the plan may have to wait for each other's room: each has what it needs
+    for a while, but not all at once. Then only playing them shows whether they go through."""
+    needs = _needs(world, plan)
+    return bool(_together(world, plan, needs) and _together(world, plan, needs[::-1]))
+
+
+def _needs(world: World, plan: Plan) -> list[tuple[str, int]]:
+    """What each service needs beside what runs."""
+    parts = sorted(plan.services.items())
+    return [(name, n) for name, part in parts if (n := _extra(world, plan, name, part))]
 
 
 def _together(world: World, plan: Plan, order: Sequence[tuple[str, int]]) -> str:

@@ -33,6 +33,8 @@ from stackd.core.rollout.pauses import LOOKED, pause_left
 
 MOST = 40_000
 """Looks after which the rest is not played."""
+PROOF = 1_000
+"""The same where a deployment waits for the answer: a second or two."""
 
 
 def simulate(
@@ -42,10 +44,21 @@ def simulate(
     return Play(world, plan, now).run(plan, digests, infeasible)
 
 
+def blocked(
+    world: World, plan: Plan, digests: Sequence[Digest], now: float, most: int = PROOF
+) -> tuple[str, ...]:
+    """Why the plan's rollouts would not come to their ends; nothing when they would, or when it
+    takes more than `most` looks to find out. `world` stays as it is."""
+    play = Play(world, plan, now, most)
+    found = play.run(plan, digests, ()).blocked
+    return () if play.cut_short else tuple(f"played in advance, {text}" for text in found)
+
+
 class Play:
     """One plan being played."""
 
-    def __init__(self, world: World, plan: Plan, now: float) -> None:
+    def __init__(self, world: World, plan: Plan, now: float, most: int = MOST) -> None:
+        self._most = most
         self._stack = plan.stack
         self._began = now
         self._pace = pace(world, plan.stack, plan.services)
@@ -82,10 +95,15 @@ class Play:
             ),
         )
 
+    @property
+    def cut_short(self) -> bool:
+        """Not played to the end."""
+        return self.virtual.looks >= self._most
+
     def _until_quiet(self) -> None:
         virtual = self.virtual
-        while virtual.looks < MOST:
-            virtual.settle(MOST)
+        while not self.cut_short:
+            virtual.settle(self._most)
             if self._answered() or self._passed():
                 continue
             if self._moving():
@@ -203,7 +221,7 @@ class Play:
             standing = self._standing(name)
             if standing.code is not Code.DONE and self.virtual.world.declared(self._stack, name):
                 found.append(standing.text)
-        if self.virtual.looks >= MOST:
+        if self.cut_short:
             found.append("the rest was not played: it takes too many looks")
         return found
 

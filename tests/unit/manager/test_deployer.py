@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stackd.core.model.container import Grant
+from stackd.core.model.container import Grant, Resources
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.record import Changes, Delete, Put, ref
 from stackd.core.model.release import (
@@ -20,14 +20,17 @@ from stackd.core.model.release import (
 )
 from stackd.core.model.rollout import ServiceState
 from stackd.core.model.stack import ContentSpec, StackSpec
+from stackd.core.model.strategy import Strategy, StrategyKind
 from stackd.errors import Conflict, Refused, Unavailable
 from stackd.manager.contents import Contents, NewContent
 from stackd.manager.deployer import Deployer
 from stackd.manager.requests import Deploy
+from stackd.store.records import RECORDS
 from stackd.store.seal import Sealer
 from stackd.store.tables import Fence
 from tests.fakes.harness import Harness
 from tests.fakes.stacks import FakeResolver, digest, head, node, service, stack
+from tests.unit.core.foresight.test_simulate import running
 
 A, B = digest("a"), digest("b")
 
@@ -232,6 +235,22 @@ async def test_an_infeasible_plan_is_refused_with_its_reasons() -> None:
         with pytest.raises(Refused, match="0 of 1 tasks of shop/web can be placed"):
             await deployer(on, FakeResolver({"web:1": A})).deploy(request(stack(service())))
         assert on.world.get(Release, "shop/00000001") is None
+
+
+async def test_rollouts_that_would_wait_for_each_other_in_vain_are_refused() -> None:
+    """What only playing them shows: each has room by itself."""
+    room = Resources(reserve_cpus=0.6)
+    late = Strategy(kind=StrategyKind.BLUE_GREEN, scale_down_delay=3600)
+    fields: dict[str, Any] = {"replicas": 2, "container_resources": room, "strategy": late}
+    ran = running(*(service(name, **fields) for name in ("a", "b")), nodes=1).world
+    async with Harness() as on:
+        for kind in RECORDS:
+            for found in ran.all(kind):
+                await on.put(found)
+        changed = stack(*(service(name, "web:2", **fields) for name in ("a", "b")))
+        one = deployer(on, FakeResolver({"web:2": B}))
+        with pytest.raises(Refused, match="played in advance, shop/b is aborted"):
+            await one.deploy(request(changed))
 
 
 class Contended:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from stackd.core.foresight.simulate import Play, simulate
+from stackd.core.foresight.feasibility import infeasible, tight
+from stackd.core.foresight.simulate import Play, blocked, simulate
 from stackd.core.model.analysis import AnalysisPolicy, Check, CheckKind
 from stackd.core.model.api.simulation import SimulationAnswer
 from stackd.core.model.container import ContainerSpec, Resources
@@ -246,3 +247,38 @@ def test_gates_are_taken_to_confirm_and_are_no_persons() -> None:
     answer = played(running(web(replicas=4)), web(replicas=4, strategy=strategy))
     assert (answer.blocked, answer.people) == ((), 0)
     assert any("completed" in line for line in told(answer))
+
+
+def two_blue_greens(delay: float) -> tuple[World, Plan, float]:
+    """Each has room for its green, both at once have not."""
+    room = Resources(reserve_cpus=0.6, reserve_memory=1 << 20)
+    strategy = Strategy(kind=StrategyKind.BLUE_GREEN, scale_down_delay=delay)
+    both = [
+        web(name, replicas=2, container_resources=room, strategy=strategy) for name in ("a", "b")
+    ]
+    sim = running(*both, nodes=1)
+    return sim.world, planned(sim.world, *both), sim.now
+
+
+def test_rollouts_that_can_take_turns_do_not_block_each_other() -> None:
+    world, plan, now = two_blue_greens(delay=30)
+    assert infeasible(world, plan) == ()
+    assert tight(world, plan)
+    assert blocked(world, plan, (), now) == ()
+
+
+def test_a_rollout_that_gets_no_room_before_its_deadline_is_seen_in_advance() -> None:
+    world, plan, now = two_blue_greens(delay=3600)
+    [cause] = blocked(world, plan, (), now)
+    assert cause.startswith("played in advance, shop/b is aborted")
+    assert "no node has room" in cause
+
+
+def test_rollouts_with_room_for_all_need_no_proof() -> None:
+    sim = running(web("a"), web("b"))
+    assert not tight(sim.world, planned(sim.world, web("a"), web("b")))
+
+
+def test_what_takes_too_long_to_play_blocks_nothing() -> None:
+    world, plan, now = two_blue_greens(delay=3600)
+    assert blocked(world, plan, (), now, most=3) == ()
