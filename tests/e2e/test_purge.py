@@ -172,6 +172,7 @@ def interrupted_up(cluster: Cluster, port: int) -> None:
     assert "Traceback" not in output
 
 
+@pytest.mark.timeout(300)
 def test_a_reboot_of_the_machine(fresh: Cluster) -> None:
     """Every process ends at once, and what lives in memory is gone: of three nodes, two of which
     were added to data that was there."""

@@ -252,10 +252,15 @@ async def test_an_agent_killed_while_it_lets_a_command_go(rig: rigs.Rig) -> None
     """It has opened the start fifo, which wakes runc's process, and dies before that writes."""
     launch = await rig.launch("sleep", "1000")
     first = await rig.runtime.create(launch)
-    os.kill(first, signal.SIGSTOP)
-    os.close(os.open(rig.layout.runc / launch.task.id / "exec.fifo", os.O_RDONLY | os.O_NONBLOCK))
-    os.kill(first, signal.SIGCONT)
-    assert (await rig.runtime.wait(launch.task.id)).code == 1
+    fifo = rig.layout.runc / launch.task.id / "exec.fifo"
+    ended = asyncio.ensure_future(rig.runtime.wait(launch.task.id))
+    while not ended.done():  # at first it may not have come to the fifo yet
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(first, signal.SIGSTOP)
+            os.close(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))
+            os.kill(first, signal.SIGCONT)
+        await asyncio.sleep(0.05)
+    assert ended.result().code == 1
     rig.restart()
     [found] = await rig.runtime.found()
     assert (found.running, found.started, found.cut_off) == (False, False, True)
