@@ -27,7 +27,7 @@ help:
 	@echo "make sim         rollouts and analyses in virtual time, 1,000 seeds (about 10 minutes)"
 	@echo "make fuzz        properties with many more examples (about 10 minutes)"
 	@echo "make soak N=10   lost requests and killed processes, again and again; 2 N runs of every strategy"
-	@echo "                 at 500 requests/s; 2 N crashes at every step"
+	@echo "                 at 500 requests/s; 2 N crashes at every step; how exact and fast traffic moves"
 	@echo "make bench       against Docker Swarm in one run (ROUNDS=3 for medians)"
 	@echo "make proto       generate stackd/wire/gen from schemas/rpc"
 	@echo "make schema      generate schemas/stack.schema.json"
@@ -65,6 +65,7 @@ soak: demo-image
 	done
 	$(PYTEST) $(CLUSTERS) -rP tests/e2e/test_crashpoints.py --crashes $$((2 * $(N)))
 	$(PY) -m tests.soak.rollouts --runs $$((2 * $(N))) --logs build/soak
+	$(PY) -m tests.soak.figures
 
 bench: demo-image
 	@scripts/docker

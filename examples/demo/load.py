@@ -59,6 +59,8 @@ class Tally:
     answered: int = 0
     lost: list[Lost] = field(default_factory=list)
     versions: Counter[str] = field(default_factory=Counter)
+    last: dict[str, float] = field(default_factory=dict)
+    """Version -> when the last request that it answered was sent, by the event loop's clock."""
 
     def __str__(self) -> str:
         seen = ", ".join(f"{v}: {n}" for v, n in sorted(self.versions.items()))
@@ -126,6 +128,7 @@ class Load:
         self.target = target
         self.rate = rate
         self.mix = mix or Mix()
+        self.most = MOST
         self.tally = Tally()
         self.carried = 0
         """Requests that are not answered yet."""
@@ -167,7 +170,7 @@ class Load:
         start = loop.time()
         while not self._stopping.is_set():
             due = int((loop.time() - start) * self.rate)
-            while self._sent < due and self.carried < MOST:
+            while self._sent < due and self.carried < self.most:
                 self._sent += 1
                 self.tally.sent += 1
                 self.carried += 1
@@ -181,7 +184,7 @@ class Load:
         begun = loop.time()
         try:
             async with asyncio.timeout(DEADLINE):
-                status, headers, _ = await self._send(kind)
+                status, headers, sent = await self._send(kind)
             cause = "" if "x-version" in headers else f"{status} not from the application"
         except (OSError, EOFError, TimeoutError, ValueError, IndexError) as error:
             cause = f"{type(error).__name__} {error}"[:200]
@@ -191,7 +194,9 @@ class Load:
             tally.lost.append(Lost(kind, cause, begun, loop.time()))
             return
         tally.answered += 1
-        tally.versions[headers["x-version"]] += 1
+        version = headers["x-version"]
+        tally.versions[version] += 1
+        tally.last[version] = max(sent, tally.last.get(version, sent))
 
     def _kind(self, number: int) -> str:
         place = number * 37 % 100
@@ -203,15 +208,17 @@ class Load:
             return "slow"
         return "kept"
 
-    async def _send(self, kind: str) -> tuple[int, dict[str, str], bytes]:
+    async def _send(self, kind: str) -> tuple[int, dict[str, str], float]:
+        """Status and headers of the answer, and when the request was sent."""
         fresh = kind == "new"
         connection = None if fresh else self._idle()
         connection = connection or await Connection.connect(self.target)
         done = False
         try:
-            answer = await connection.ask(*self._request(kind))
+            sent = asyncio.get_running_loop().time()
+            status, headers, _ = await connection.ask(*self._request(kind))
             done = True
-            return answer
+            return status, headers, sent
         finally:
             if done and connection.open and not fresh:
                 self._kept.append(connection)

@@ -83,7 +83,7 @@ async def watch() -> AsyncIterator[Watch]:
 
 
 async def test_down_after_three_missed_beats_and_not_before(watch: Watch) -> None:
-    await watch.beat(14, "n2")
+    await watch.beat(15, "n2")
     assert watch.state("n1") is NodeState.READY
     await watch.beat(1, "n2")
     assert watch.state("n1") is NodeState.DOWN
@@ -92,9 +92,9 @@ async def test_down_after_three_missed_beats_and_not_before(watch: Watch) -> Non
 
 
 async def test_a_beat_starts_the_count_anew(watch: Watch) -> None:
-    await watch.beat(14, "n2")
+    await watch.beat(15, "n2")
     watch.registrations.heard("n1")
-    await watch.beat(14, "n2")
+    await watch.beat(15, "n2")
     assert watch.state("n1") is NodeState.READY
     await watch.beat(1, "n2")
     assert watch.state("n1") is NodeState.DOWN
@@ -111,11 +111,11 @@ async def test_a_manager_that_stood_still_declares_nobody_down(watch: Watch) -> 
 
 async def test_one_who_comes_back_has_a_greater_epoch(watch: Watch) -> None:
     before = watch.epoch("n1")
-    await watch.beat(15, "n2")
+    await watch.beat(16, "n2")
     assert watch.state("n1") is NodeState.DOWN
     assert await watch.register("n1") == before + 1
     assert watch.state("n1") is NodeState.READY
-    await watch.beat(14, "n2")
+    await watch.beat(15, "n2")
     assert watch.state("n1") is NodeState.READY
 
 
@@ -127,14 +127,14 @@ async def test_reports_go_with_the_node_and_are_asked_for_anew(watch: Watch) -> 
     world = watch.tables.world
     watch.tables.remember(NodeReport(id=NodeId("n1"), applied=9))
     watch.tables.remember(NodeReport(id=NodeId("n2"), applied=9))
-    await watch.beat(15, "n2")
+    await watch.beat(16, "n2")
     assert [report.id for report in world.all(NodeReport)] == ["n2"]
     await watch.register("n2")
     assert not list(world.all(NodeReport))
 
 
 async def test_a_new_leader_gives_everybody_time_and_nobody_life(watch: Watch) -> None:
-    await watch.beat(15, "n2")
+    await watch.beat(16, "n2")
     assert watch.state("n1") is NodeState.DOWN
     watch.clock.stall(100.0)
     fresh = Registrations(watch.context, HEARTBEAT, watch.lost.append)
