@@ -41,6 +41,8 @@ TASKS = 3
 """Of a service whose traffic is moved."""
 BEFORE, AFTER = 0.3, 1.0
 """Seconds of requests that belong to a move: before its command, and after its end."""
+EVENTS = {"promote": "completed", "abort": "aborted", "rollback": "started"}
+"""What is recorded of a command: that traffic has moved, or that it is to move."""
 BLUE_GREEN = Moves("type: blue-green, auto_promote: false", waits=1)
 CANARY = Moves("type: canary, steps: [{set_weight: 50%}, {pause: {}}]", waits=1)
 
@@ -128,7 +130,7 @@ class Run:
         async with self._watched(service) as watch:
             for number in range(self.wanted.times):
                 await asyncio.to_thread(_half_way, service, number)
-                moves.append(await watch.moves("2", "aborted", service.abort, 2))
+                moves.append(await watch.moves("2", "abort", 2))
         self._add(*measured.aborted(moves))
 
     async def _switches(self) -> None:
@@ -139,8 +141,8 @@ class Run:
         async with self._watched(service) as watch:
             for number in range(self.wanted.times):
                 await asyncio.to_thread(_half_way, service, number)
-                there.append(await watch.moves("1", "completed", service.promote, 0))
-                back.append(await watch.moves("2", "started", service.rollback, 2))
+                there.append(await watch.moves("1", "promote", 0))
+                back.append(await watch.moves("2", "rollback", 2))
                 await asyncio.to_thread(service.first, blue)
         if "switch" in self.wanted.only:
             self._add(*measured.switched(there))
@@ -170,17 +172,17 @@ class Watch:
         self.tallies.extend(found.values())
         return found
 
-    async def moves(self, left: str, event: str, ask: Callable[[], None], code: int) -> Move:
-        """All traffic leaves this version because of a command, whose wait ends with `code`.
+    async def moves(self, left: str, verb: str, code: int) -> Move:
+        """All traffic leaves this version because of a command; the wait ends with `code`.
         Requests under way are in the tallies only when the load has ended."""
         tallies = self.turn()
         await asyncio.sleep(BEFORE)
         began = time.monotonic()
-        await asyncio.to_thread(ask)
+        await asyncio.to_thread(self.service.cluster.must, verb, self.service.name)
         await asyncio.to_thread(self.service.ends, code)
         await asyncio.sleep(AFTER)
         self.turn()
-        recorded = await asyncio.to_thread(_recorded, self.service, f"rollout.{event}", began)
+        recorded = await asyncio.to_thread(_recorded, self.service, EVENTS[verb], began)
         return Move(began, recorded, tallies, left)
 
 
@@ -195,9 +197,9 @@ def _recorded(service: Service, kind: str, since: float) -> float:
     ahead = time.time() - time.monotonic()
     lines = service.cluster.must("events", service.name, "-o", "json").out.splitlines()
     events = [json.loads(line) for line in lines]
-    times = [made_at(event["id"]) - ahead for event in events if event["kind"] == kind]
+    times = [made_at(event["id"]) - ahead for event in events if event["kind"] == f"rollout.{kind}"]
     found = [moment for moment in times if moment >= since]
-    assert found, f"no {kind} of {service.name} since the command"
+    assert found, f"no rollout.{kind} of {service.name} since the command"
     return min(found)
 
 
