@@ -60,7 +60,8 @@ async def start(place: bundle.Home, request: ExecRequest, name: str) -> "Session
     """Run the command. Raises Refused when the task's container has gone or runc cannot start."""
     files = runc.exec_files(place, name)
     try:
-        runc.write_process(place, files, request.argv, request.tty)
+        size = (request.rows, request.columns) if request.tty else None
+        runc.write_process(place, files, request.argv, size)
         if request.tty:
             return await _with_terminal(place, files, request)
         return await _with_pipes(place, files)

@@ -173,13 +173,21 @@ def exec_argv(place: bundle.Home, files: ExecFiles) -> tuple[str, ...]:
     )
 
 
-def write_process(place: bundle.Home, files: ExecFiles, argv: Sequence[str], tty: bool) -> None:
-    """The container's own process (user, limits, capabilities, environment) with other arguments.
+def write_process(
+    place: bundle.Home,
+    files: ExecFiles,
+    argv: Sequence[str],
+    terminal: tuple[int, int] | None = None,
+) -> None:
+    """The container's own process (user, limits, capabilities, environment) with other arguments;
+    `terminal`: rows and columns of the one it gets, which has them before the command begins.
 
     Raises FileNotFoundError when the bundle has gone."""
     document = json.loads((place.bundle / "config.json").read_bytes())["process"]
-    document |= {"args": list(argv), "terminal": tty}
-    if tty and not any(entry.startswith("TERM=") for entry in document["env"]):
+    document |= {"args": list(argv), "terminal": terminal is not None}
+    if terminal is not None:
+        document["consoleSize"] = dict(zip(("height", "width"), terminal, strict=True))
+    if terminal is not None and not any(entry.startswith("TERM=") for entry in document["env"]):
         document["env"] = [*document["env"], "TERM=xterm"]
     handle = os.open(files.process, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:

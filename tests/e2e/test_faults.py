@@ -25,10 +25,22 @@ async def load(port: int, rate: float = RATE) -> AsyncIterator[Tally]:
         yield tally
 
 
+def calm(cluster: Cluster) -> dict[str, truth.Process]:
+    """All processes, once nothing that an earlier test has removed is leaving any more."""
+
+    def check() -> dict[str, truth.Process]:
+        found = truth.processes(cluster)
+        running = {name.split("/")[2] for name in found if "/b/" in name}
+        rows = cluster.must("ps", "-o", "json").json
+        return found if running == {row["id"] for row in rows} else {}
+
+    return until(check, "only tasks that are to be there run")
+
+
 def kill(cluster: Cluster, name: str) -> dict[str, truth.Process]:
     """Kill the process and wait until another has its name (or, for the supervisor, until it is
     gone); every other process must be the same as before. Returns those before."""
-    before = truth.processes(cluster)
+    before = calm(cluster)
     before[name].kill()
     until(lambda: not before[name].alive, f"{name} has ended")
     if name != "supervisor":
@@ -106,7 +118,7 @@ def test_killed_envoy_listens_again(cluster: Cluster) -> None:
 def test_killed_keeper_and_envoy_together(cluster: Cluster) -> None:
     web = Web("kept", free_port())
     assert cluster.apply(web.text, "--wait").code == 0
-    before = truth.processes(cluster)
+    before = calm(cluster)
     both = [n for n in before if n.startswith("node1/envoy")]
     assert len(both) == 2
     for name in both:

@@ -204,9 +204,13 @@ def reboot(cluster: Cluster) -> None:
     name = cluster.id
 
     def ended() -> bool:
-        """Nothing is left, also of what was started meanwhile by what was killed last."""
+        """Nothing is left, also of what was started meanwhile by what was killed last and had no
+        time to note it."""
         for process in truth.processes(cluster).values():
             process.kill()
+        for pid in truth.mentioning(name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         return not truth.mentions(name)
 
     until(ended, "all processes have ended")

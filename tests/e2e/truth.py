@@ -56,14 +56,19 @@ def processes(cluster: Cluster) -> dict[str, Process]:
 
 def mentions(*words: str) -> list[str]:
     """Command lines of all live processes that hold one of the words."""
-    found = []
+    return list(mentioning(*words).values())
+
+
+def mentioning(*words: str) -> dict[int, str]:
+    """The same by pid."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
         except (FileNotFoundError, ProcessLookupError):
             continue
         if any(word in line for word in words) and int(path.parent.name) != os.getpid():
-            found.append(line)
+            found[int(path.parent.name)] = line
     return found
 
 
