@@ -27,8 +27,9 @@ DRAIN_TIME = 610
 """Seconds before Envoy cuts what a changed listener left: above the longest drain_timeout."""
 CATCH_UP = 20.0
 RETIRE_CAP = 60.0
-QUIESCE = 0.3
-"""Seconds that connections may wait to be accepted by an Envoy that is about to close a port."""
+QUIESCE = 2.0
+"""Seconds that connections may wait, at most, to be accepted by an Envoy that is about to close a
+port; on a busy machine it comes to them late."""
 BARRIER = "stackd-barrier"
 SHADOW = "stackd-shadow"
 _TYPE = "type.googleapis.com/envoy.extensions"
