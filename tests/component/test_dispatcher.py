@@ -290,7 +290,7 @@ async def test_traffic_reaches_every_node_that_publishes(manager: Manager) -> No
         )
         await manager.write(entry)
         await until(lambda: [item.entry for item in node.traffic.items] == [entry])
-        assert [n.id for n in node.network.networks] == ["net1"]
+        await until(lambda: [n.id for n in node.network.networks] == ["net1"])
         internal = TrafficEntry(stack="shop", service="db", vips={"other": "10.9.0.2"})
         await manager.write(internal)
         written = manager.tables.world.rev("traffic", "shop/db")
