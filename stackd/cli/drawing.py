@@ -3,57 +3,34 @@
 Called by `status`, once or at each change.
 """
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group
 from rich.text import Text
 from rich.tree import Tree
 
+from stackd.cli import evidence
 from stackd.cli.output import clean
 from stackd.cli.simulation import span
-from stackd.cli.table import style_of
-from stackd.core.model.analysis import Reading, Span
+from stackd.cli.table import style_of, with_icon
 from stackd.core.model.api import (
-    AnalysisRow,
     FlagRow,
     RevisionRow,
     RolloutRow,
     ServiceStatus,
     StackStatus,
     StatusAnswer,
+    TaskLife,
     TaskRow,
-    VariantRow,
-    VariantsRow,
 )
 
-_ICONS = {
-    "healthy": "✔",
-    "pass": "✔",
-    "degraded": "✖",
-    "aborted": "✖",
-    "fail": "✖",
-    "rolling_back": "⚠",
-    "progressing": "◌",
-    "inconclusive": "◌",
-    "better": "✔",
-    "worse": "✖",
-    "pending": "◷",
-    "paused": "॥",
-}
-_VERDICTS = {
-    "pass": "green",
-    "fail": "red",
-    "inconclusive": "blue",
-    "better": "green",
-    "worse": "red",
-}
 _ACTIVE = ("waiting", "progressing", "paused", "rolling_back")
+_Tasks = Sequence[tuple[TaskRow, TaskLife | None]]
 
 
 def draw(answer: StatusAnswer, tasks: Iterable[TaskRow], foot: Sequence[str] = ()) -> Group:
     """All of it; `foot` comes last."""
-    rows = list(tasks)
+    rows = [(task, answer.lives.get(task.id)) for task in tasks]
     parts: list[Tree | Text] = [_stack(s, rows, answer.service) for s in answer.stacks]
     if not parts:
         parts.append(Text("No stacks yet. Deploy one: stackd apply -f stack.yml"))
@@ -63,9 +40,9 @@ def draw(answer: StatusAnswer, tasks: Iterable[TaskRow], foot: Sequence[str] = (
     return Group(*parts)
 
 
-def _stack(stack: StackStatus, tasks: list[TaskRow], only: str) -> Tree:
+def _stack(stack: StackStatus, tasks: _Tasks, only: str) -> Tree:
     title = Text(stack.stack, style="bold")
-    title.append(f"  {_state(stack.phase)}", style=style_of(stack.phase))
+    title.append(f"  {with_icon(stack.phase)}", style=style_of(stack.phase))
     commit = f" commit {stack.commit[:12]}" if stack.commit else ""
     title.append(f"  release {stack.release}{commit}  owner {stack.owner}", style="dim")
     tree = Tree(title)
@@ -79,13 +56,9 @@ def _stack(stack: StackStatus, tasks: list[TaskRow], only: str) -> Tree:
     return tree
 
 
-def _state(word: str) -> str:
-    return f"{_ICONS.get(word, '•')} {word}"
-
-
-def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
+def _service(tree: Tree, service: ServiceStatus, tasks: _Tasks) -> None:
     title = Text(service.service, style="bold")
-    title.append(f"  {_state(service.phase)}", style=style_of(service.phase))
+    title.append(f"  {with_icon(service.phase)}", style=style_of(service.phase))
     title.append(f"  {service.strategy}", style="dim")
     if service.override:
         title.append(f"  override {dict(service.override)}", style="yellow")
@@ -103,23 +76,23 @@ def _service(tree: Tree, service: ServiceStatus, tasks: list[TaskRow]) -> None:
             branch.add(Text(clean(words), style="cyan"))
     if going is not None and (going.phase in _ACTIVE or service.hold):
         for analysis in service.analyses:
-            leaf = branch.add(_analysis(analysis))
-            for line in _figures(analysis):
+            leaf = branch.add(evidence.analysis(analysis))
+            for line in evidence.figures(analysis):
                 leaf.add(line)
         if service.variants is not None:
-            leaf = branch.add(_goal(service.variants))
+            leaf = branch.add(evidence.goal(service.variants))
             for variant in service.variants.variants:
-                leaf.add(_variant(variant))
+                leaf.add(evidence.variant(variant))
     for toggle in service.features:
         _toggle(branch, toggle)
     for hold in service.hold:
         branch.add(Text(clean(hold), style="yellow"))
     for revision in service.revisions:
-        leaf = branch.add(_revision(revision, service.weights.get(revision.id)))
-        for task in tasks:
+        leaf = branch.add(_revision(revision, service))
+        for task, life in tasks:
             own = (task.stack, task.service) == (service.stack, service.service)
             if own and task.revision == revision.id:
-                leaf.add(_task(task))
+                leaf.add(_task(task, life))
 
 
 def _begun(going: RolloutRow, reason: str) -> Text:
@@ -184,82 +157,9 @@ def _toggle(tree: Tree, toggle: FlagRow) -> None:
             for line in _steps(place, toggle.steps, toggle.step, going):
                 branch.add(line)
     for analysis in toggle.analyses:
-        leaf = branch.add(_analysis(analysis))
-        for line in _figures(analysis):
+        leaf = branch.add(evidence.analysis(analysis))
+        for line in evidence.figures(analysis):
             leaf.add(line)
-
-
-def _analysis(row: AnalysisRow) -> Text:
-    """The verdict, why, and what is still missing to it."""
-    text = Text(f"analysis {row.place}  ", style="bold")
-    text.append(_state(row.verdict), style=_VERDICTS.get(row.verdict, ""))
-    if row.reason:
-        text.append(f"  {clean(row.reason)}")
-    told = "more requests" in row.reason
-    if not row.final and not told and row.requests_left:
-        text.append(f"; about {row.requests_left:,} more requests", style="yellow")
-        if row.seconds_left is not None:
-            text.append(f", {span(round(row.seconds_left))}", style="yellow")
-    return text
-
-
-def _figures(row: AnalysisRow) -> Iterator[Text]:
-    """Canary against stable, with intervals, and what was checked."""
-    if row.canary_requests or row.stable_requests:
-        counts = f"canary {row.canary_requests:,}, stable {row.stable_requests:,}"
-        yield Text(f"requests judged: {counts}", style="dim")
-    for reading in row.readings:
-        yield _reading(reading)
-    for name, said in row.checks.items():
-        yield Text(clean(f"check {name}: {said}"))
-
-
-def _reading(reading: Reading) -> Text:
-    words = {"errors": "failed", "latency": "slow blocks"}
-    what = words.get(reading.metric, reading.metric.replace("_", " "))
-    text = Text(f"{what}: canary {_share(reading.canary)}, stable {_share(reading.stable)}")
-    ratio = reading.ratio
-    if ratio is not None and math.isfinite(ratio.value):
-        text.append(f", {_times(ratio)}")
-    worse = f"; evidence of worse {reading.evidence:.3g} of {reading.fails_at:g}"
-    text.append(f"{worse}, of no worse {reading.fine:.3g} of {reading.passes_at:g}", style="dim")
-    return text
-
-
-def _goal(row: VariantsRow) -> Text:
-    """The verdict on the goal, and what is still missing to it."""
-    text = Text("variants  ", style="bold")
-    goal = row.goal
-    if goal is None:
-        return text.append(f"counted since {row.since}", style="dim")
-    text.append(f"goal {clean(goal.words)}  ")
-    text.append(_state(goal.verdict), style=_VERDICTS.get(goal.verdict, ""))
-    if goal.ratio is not None and math.isfinite(goal.ratio.value):
-        text.append(f"  {_times(goal.ratio)} stable's rate")
-    if goal.requests_left is not None:
-        text.append(f"; about {goal.requests_left:,} more requests", style="yellow")
-    weighed = f"; evidence of better {goal.better:.3g}, of worse {goal.worse:.3g}"
-    text.append(f"{weighed} of {goal.decides_at:g}", style="dim")
-    return text
-
-
-def _variant(row: VariantRow) -> Text:
-    text = Text(f"{row.role} {row.revision}: {row.requests:,} requests")
-    text.append(f", failed {_share(row.error_rate)}")
-    if row.goal_rate is not None:
-        text.append(f", reached the goal {_share(row.goal_rate)}")
-    return text
-
-
-def _times(ratio: Span) -> str:
-    """A ratio with its 99 % interval."""
-    high = f"{ratio.high:.3g}" if math.isfinite(ratio.high) else "∞"
-    return f"{ratio.value:.3g} times [{ratio.low:.3g}, {high}]"
-
-
-def _share(found: Span) -> str:
-    """A share with its 99 % interval."""
-    return f"{found.value:.2%} [{found.low:.2%}, {found.high:.2%}]"
 
 
 def _toggle_line(toggle: FlagRow) -> Text:
@@ -271,7 +171,7 @@ def _toggle_line(toggle: FlagRow) -> Text:
     elif toggle.share != toggle.declared:
         text.append(f" of {toggle.declared / 100:g}% declared", style="yellow")
     if toggle.phase and toggle.phase != "healthy":
-        text.append(f"  {_state(toggle.phase)}", style=style_of(toggle.phase))
+        text.append(f"  {with_icon(toggle.phase)}", style=style_of(toggle.phase))
     if toggle.rules:
         text.append(f"  {clean('; '.join(toggle.rules))}", style="dim")
     if toggle.stale:
@@ -279,13 +179,22 @@ def _toggle_line(toggle: FlagRow) -> Text:
     return text
 
 
-def _revision(revision: RevisionRow, wanted: int | None) -> Text:
+def _revision(revision: RevisionRow, service: ServiceStatus) -> Text:
+    """Its part of the traffic as it acts, as it is wanted when that differs, and as measured."""
+    wanted = service.weights.get(revision.id)
     text = Text(f"# {revision.id} ", style="cyan")
     text.append(revision.role)
     text.append(f"  {revision.ready}/{revision.desired} ready", style="")
     text.append(f"  {_bar(revision)}  {revision.weight / 100:g}%")
     if wanted is not None and wanted != revision.weight:
         text.append(f" of {wanted / 100:g}% wanted", style="yellow")
+    total = sum(service.measured.values())
+    if total:
+        share = service.measured.get(revision.id, 0) / total
+        text.append(f"  measured {share:.2%} of {total:,}", style="dim")
+    left = service.kept_warm.get(revision.id)
+    if left is not None:
+        text.append(f"  kept warm, stops in {span(max(0, round(left)))}", style="yellow")
     text.append(f"  {clean(revision.image)}", style="dim")
     return text
 
@@ -296,7 +205,7 @@ def _bar(revision: RevisionRow, width: int = 20) -> str:
     return "█" * full + "░" * (width - full)
 
 
-def _task(task: TaskRow) -> Text:
+def _task(task: TaskRow, life: TaskLife | None) -> Text:
     text = Text(f"{task.slot} {task.id} ", style="")
     text.append(task.state, style=style_of(task.state))
     if task.health != "none":
@@ -306,6 +215,18 @@ def _task(task: TaskRow) -> Text:
     if task.in_flight:
         text.append(f" {task.in_flight} in flight", style="yellow")
     text.append(f"  {task.node}", style="dim")
+    if life is not None:
+        text.append(f"  {_age(life.age)}", style="dim")
+        if life.restarts:
+            text.append(f"  restarts: {life.restarts}", style="yellow")
     if task.error:
         text.append(f"  {clean(task.error)}", style="red")
     return text
+
+
+def _age(seconds: float) -> str:
+    """In its largest unit, as lists of tasks show it."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size:g}{unit}"
+    return f"{seconds:.0f}s"

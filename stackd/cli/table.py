@@ -10,6 +10,21 @@ from stackd.cli.output import clean
 WIDE = 10_000
 """Columns of what is no terminal."""
 
+_ICONS = {
+    "healthy": "✔",
+    "pass": "✔",
+    "degraded": "✖",
+    "aborted": "✖",
+    "fail": "✖",
+    "rolling_back": "⚠",
+    "progressing": "◌",
+    "inconclusive": "◌",
+    "better": "✔",
+    "worse": "✖",
+    "pending": "◷",
+    "paused": "॥",
+}
+
 
 def console() -> Console:
     """Standard output; colour only on a terminal."""
@@ -66,3 +81,8 @@ _STYLES = {
 def style_of(word: str) -> str:
     """The colour of a state's word; '' for anything else."""
     return _STYLES.get(word, "")
+
+
+def with_icon(word: str) -> str:
+    """A phase or verdict after its icon."""
+    return f"{_ICONS.get(word, '•')} {word}"

@@ -86,7 +86,7 @@ def _handlers(manager: Manager, context: Context, term: Term, source: Source) ->
         repositories=RepositoryApi(term.repositories, term.deployer, source),
         rollouts=RolloutApi(context),
         stacks=StackApi(context, term.deployer),
-        status=StatusApi(tables, clock),
+        status=StatusApi(tables, clock, term.shares.of),
         tasks=TaskApi(tables),
         volumes=VolumeApi(tables, fence, clock),
         waiting=WaitingApi(tables, clock),

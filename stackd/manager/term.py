@@ -4,13 +4,15 @@ Called by `manager.leading`.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from stackd.core.model.node import Role
 from stackd.core.model.release import Digest, Revision
+from stackd.core.model.requests import Measured
 from stackd.core.model.traffic import TrafficEntry
+from stackd.core.traffic import effective
 from stackd.errors import Refused
 from stackd.manager.certificates import Authority, Membership
 from stackd.manager.contents import Contents
@@ -20,6 +22,7 @@ from stackd.manager.inbox import Inbox
 from stackd.manager.loop import Context
 from stackd.manager.registries import Registries
 from stackd.manager.repositories import Repositories
+from stackd.manager.shares import Shares
 from stackd.manager.standing import Manager
 from stackd.manager.tokens import Tokens
 from stackd.pki.member import Member, parse_uri
@@ -43,6 +46,7 @@ class Term:
     membership: Membership
     dispatcher: Dispatcher
     inbox: Inbox
+    shares: Shares
 
 
 def begin(manager: Manager, context: Context) -> Term:
@@ -56,12 +60,18 @@ def begin(manager: Manager, context: Context) -> Term:
     contents = Contents(context, manager.sealer)
     membership = _membership(manager, context, tokens)
     inbox = Inbox(partial(_logged, tables))
+    shares = Shares(partial(_acting, tables))
+
+    def measured(node: str, seen: Measured) -> None:
+        inbox.put(node, seen)
+        shares.put(node, seen)
+
     surroundings = Surroundings(
         node_of=partial(_node_of, manager.cluster.id),
         open_content=contents.open,
         blob_path=images.open_blob,
         renew=membership.renew,
-        measured=inbox.put,
+        measured=measured,
         cluster=manager.cluster.id,
         managers=(manager.address,),
         heartbeat=manager.cluster.heartbeat,
@@ -76,6 +86,7 @@ def begin(manager: Manager, context: Context) -> Term:
         membership=membership,
         dispatcher=Dispatcher(surroundings),
         inbox=inbox,
+        shares=shares,
     )
 
 
@@ -91,6 +102,11 @@ def _membership(manager: Manager, context: Context, tokens: Tokens) -> Membershi
 def _logged(tables: Tables, key: str) -> bool:
     entry = tables.world.get(TrafficEntry, key)
     return entry is not None and entry.logged
+
+
+def _acting(tables: Tables, key: str) -> Mapping[str, int]:
+    entry = tables.world.get(TrafficEntry, key)
+    return effective.weights(entry) if entry is not None else {}
 
 
 def _node_of(cluster: str, uri: str) -> str:

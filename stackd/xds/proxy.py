@@ -137,7 +137,7 @@ class EnvoyProxy:
         return await self._counter.count(entries, sockets, closed)
 
     async def counts(self) -> Sequence[Count]:
-        """What Envoy's own counters of measured revisions grew by since the last call.
+        """What Envoy's own counters of revisions grew by since the last call.
 
         Raises Unavailable.
         """

@@ -51,7 +51,7 @@ from tests.component.test_http import Numbers
 from tests.fakes.harness import Harness
 from tests.fakes.ports import free_port
 from tests.fakes.stacks import FakeResolver, digest
-from tests.unit.manager.api.cases import running
+from tests.unit.manager.api.cases import running, unmeasured
 
 OTHER = RevisionId("b" * 12)
 FILES = {"stack.yml": "services: {web: {image: 'web:1', command: [new]}}"}
@@ -95,7 +95,7 @@ def handlers(on: Harness) -> Handlers:
         "repositories": RepositoryApi(repositories, deployer, typing.cast(Any, Waiting())),
         "rollouts": RolloutApi(on.context),
         "stacks": StackApi(on.context, deployer),
-        "status": StatusApi(on.tables, on.clock),
+        "status": StatusApi(on.tables, on.clock, unmeasured),
         "tasks": TaskApi(on.tables),
         "waiting": WaitingApi(on.tables, on.clock),
     }

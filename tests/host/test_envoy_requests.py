@@ -90,8 +90,21 @@ async def test_mirrored_requests_are_told_apart_and_counters_agree() -> None:
             ("r2", "b", True),
         }
         assert sum(r.failed for r in found if r.shadow) == 1
-        counts = {c.revision: (c.requests, c.errors) for c in await lab.proxy.counts()}
-        assert counts == {"r1": (21, 1), "r2": (21, 1)}
+        counts = {c.revision: (c.requests, c.errors, c.mirrored) for c in await lab.proxy.counts()}
+        assert counts == {"r1": (21, 1, 0), "r2": (21, 1, 21)}
+
+
+async def test_what_is_shared_out_is_counted_though_nothing_is_told_of_each_request() -> None:
+    async with ingress.lab() as lab:
+        both = await table(lab, weights={"r1": 5000, "r2": 5000})
+        await lab.proxy.apply([replace(one, measured=False) for one in both])
+        assert await lab.proxy.counts() == []
+        for _ in range(40):
+            await ingress.status(lab.port)
+        counts = {c.revision: c.requests for c in await lab.proxy.counts()}
+        assert counts.keys() == {"r1", "r2"}
+        assert sum(counts.values()) == 40
+        assert lab.requests == []
 
 
 async def test_open_streams_are_not_missed_in_the_log() -> None:

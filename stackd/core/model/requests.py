@@ -72,6 +72,8 @@ class Count(Value, frozen=True, kw_only=True):
     revision: RevisionId
     requests: int
     errors: int
+    mirrored: int = 0
+    """Those of `requests` that were sent to it as well as to another."""
 
     @property
     def key(self) -> str:

@@ -108,6 +108,11 @@ class TrafficEntry(Record, frozen=True, kw_only=True):
         return service_key(self.stack, self.service)
 
     @property
+    def split(self) -> bool:
+        """Whether several revisions have a part of the requests."""
+        return sum(weight > 0 for weight in self.weights.values()) > 1
+
+    @property
     def logged(self) -> bool:
         """Whether the ingress tells of each of its requests."""
         return self.measured or self.counted

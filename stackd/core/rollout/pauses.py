@@ -4,7 +4,7 @@ for its group.
 Used by what moves a rollout and by what tells of it.
 """
 
-from stackd.core.model.rollout import Rollout, RolloutPhase
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 
 ACTIVE = (
     RolloutPhase.WAITING,
@@ -26,6 +26,11 @@ def pause_left(rollout: Rollout, now: float) -> float:
     if rollout.phase is RolloutPhase.PAUSED:
         return rollout.pause_left
     return rollout.pause_left - min(max(now - rollout.pause_at, 0.0), LOOKED)
+
+
+def warm_left(state: ServiceState, now: float) -> float:
+    """Seconds until the replaced revision stops; below 0 = it is overdue."""
+    return state.warm_left - min(max(now - state.warm_at, 0.0), LOOKED)
 
 
 def promotable(rollout: Rollout) -> bool:

@@ -17,7 +17,7 @@ from stackd.core.model.traffic import TOTAL
 from stackd.core.rollout.common import EVERYWHERE, UNSTEERED
 from stackd.core.rollout.ending import complete
 from stackd.core.rollout.look import Look, observed_now
-from stackd.core.rollout.pauses import ACTIVE, LOOKED, STORE_EVERY
+from stackd.core.rollout.pauses import ACTIVE, STORE_EVERY, warm_left
 
 
 def settle(look: Look) -> None:
@@ -61,7 +61,7 @@ def _cool(look: Look, *, needed: bool) -> None:
     if state.warm is None:
         return
     passed = now - state.warm_at
-    left = state.warm_left - min(max(passed, 0.0), LOOKED)
+    left = warm_left(state, now)
     held = look.world.get(Hold, f"{look.name}/{state.warm}") is not None
     if left <= 0 or held or not needed or look.case.spec.mode is Mode.GLOBAL:
         over = "scale_down_delay is over" if needed else "no task is wanted"

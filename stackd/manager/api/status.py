@@ -1,6 +1,8 @@
 """`status`: what is declared, what runs, what is held or overridden; and its changes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+
+import msgspec
 
 from stackd.aio.clock import Clock
 from stackd.core.model.analysis import Analysis
@@ -10,6 +12,7 @@ from stackd.core.model.api import (
     ServiceStatus,
     StackStatus,
     StatusAnswer,
+    TaskLife,
 )
 from stackd.core.model.event import Event
 from stackd.core.model.fit import replicas
@@ -24,6 +27,7 @@ from stackd.core.model.traffic import TrafficEntry
 from stackd.core.model.world import World
 from stackd.core.rollout import freezing
 from stackd.core.rollout import steps as rollout_steps
+from stackd.core.rollout.pauses import warm_left
 from stackd.core.rollout.phase import awaiting, behind, service_phase, serving, stack_phase
 from stackd.core.traffic.effective import weights as effective_weights
 from stackd.manager.api import names, troubles, underway
@@ -52,12 +56,17 @@ WATCHED = (
 _EVENTS, _EVENTS_OF_A_SERVICE = 5, 8
 
 
+Measured = Callable[[str], Mapping[str, int]]
+"""`STACK/SERVICE` -> requests of each revision since its present weights act."""
+
+
 class StatusApi:
     """Handlers about status."""
 
-    def __init__(self, tables: Tables, clock: Clock) -> None:
+    def __init__(self, tables: Tables, clock: Clock, measured: Measured) -> None:
         self._tables = tables
         self._clock = clock
+        self._measured = measured
 
     async def status(self, request: NameRequest, caller: Caller) -> StatusAnswer:
         """Everything, a stack, or one service."""
@@ -68,11 +77,20 @@ class StatusApi:
         heads = [names.stack_of(world, stack)] if stack else list(world.all(Stack))
         now = self._clock.now()
         return StatusAnswer(
-            stacks=tuple(stack_status(world, head, now) for head in heads),
+            stacks=tuple(self._stack(world, head, now) for head in heads),
             service=service,
             troubles=troubles.of_cluster(self._tables),
             events=tuple(_recent(world, request.name)),
+            lives=dict(_lives(world, heads, now)),
         )
+
+    def _stack(self, world: World, head: Stack, now: float) -> StackStatus:
+        found = stack_status(world, head, now)
+        services = tuple(
+            msgspec.structs.replace(s, measured=self._measured(f"{s.stack}/{s.service}"))
+            for s in found.services
+        )
+        return msgspec.structs.replace(found, services=services)
 
     async def watch(self, request: NameRequest, caller: Caller) -> AsyncIterator[StatusAnswer]:
         """The status now, and again whenever it changes, at the latest after a second."""
@@ -146,6 +164,7 @@ def service_status(world: World, head: Stack, service: str, now: float) -> Servi
         features=tuple(flag_rows(world, head.name, now, service)),
         labels=dict(spec.deploy_labels) if spec else {},
         variants=underway.variants_row(world, state) if state else None,
+        kept_warm={state.warm: round(warm_left(state, now), 1)} if state and state.warm else {},
     )
 
 
@@ -217,6 +236,14 @@ def _role(state: ServiceState | None, revision: str) -> str:
         return "stable"
     rollout = state.rollout
     return "target" if rollout is not None and rollout.target == revision else "old"
+
+
+def _lives(world: World, heads: Sequence[Stack], now: float) -> Iterator[tuple[str, TaskLife]]:
+    for head in heads:
+        for view in world.tasks_of_stack(head.name):
+            if view.live:
+                age = round(max(0.0, now - view.task.created), 1)
+                yield view.task.id, TaskLife(age=age, restarts=view.task.attempt)
 
 
 def _recent(world: World, name: str) -> list[str]:

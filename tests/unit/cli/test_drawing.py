@@ -17,6 +17,7 @@ from stackd.core.model.api import (
     ServiceStatus,
     StackStatus,
     StatusAnswer,
+    TaskLife,
     TaskRow,
     VariantRow,
     VariantsRow,
@@ -81,6 +82,7 @@ SERVICE = ServiceStatus(
     override=None,
     rollout=ROLLOUT,
     analyses=(ANALYSIS,),
+    measured={OLD: 812, NEW: 188},
 )
 TASK = TaskRow(
     id="0" * 12,
@@ -110,7 +112,12 @@ def drawn(service: ServiceStatus, *foot: str) -> list[str]:
         phase=service.phase,
         services=(service,),
     )
-    answer = StatusAnswer(stacks=(stack,), service="web", events=("2023 a.b shop/web x",))
+    answer = StatusAnswer(
+        stacks=(stack,),
+        service="web",
+        events=("2023 a.b shop/web x",),
+        lives={TASK.id: TaskLife(age=205, restarts=2)},
+    )
     out = io.StringIO()
     Console(file=out, width=200).print(draw(answer, [TASK], foot))
     return [line.strip(" │├└─") for line in out.getvalue().splitlines()]
@@ -132,9 +139,11 @@ def test_a_rollout_under_way_is_told_whole() -> None:
         "failed: canary 4.80% [3.10%, 7.00%], stable 0.50% [0.40%, 0.60%], 8.2 times [4, 15]; "
         "evidence of worse 37.2 of 100, of no worse 0.31 of 20",
         "check smoke: pass: 200",
-        f"# {NEW} target  0/1 ready  ░░░░░░░░░░░░░░░░░░░░  0% of 20% wanted  web:2",
-        "1 000000000000 starting starting  node1",
-        f"# {OLD} stable  2/2 ready  ████████████████████  100% of 80% wanted  web:1",
+        f"# {NEW} target  0/1 ready  ░░░░░░░░░░░░░░░░░░░░  0% of 20% wanted  "
+        "measured 18.80% of 1,000  web:2",
+        "1 000000000000 starting starting  node1  3m  restarts: 2",
+        f"# {OLD} stable  2/2 ready  ████████████████████  100% of 80% wanted  "
+        "measured 81.20% of 1,000  web:1",
         "2023 a.b shop/web x",
         "p promote",
     ]

@@ -47,6 +47,11 @@ class ServiceStatus(Answer, frozen=True, kw_only=True):
     """`deploy.labels`: those of the service; its containers have others."""
     variants: VariantsRow | None = None
     """Of an A/B rollout."""
+    measured: Mapping[str, int] = {}
+    """Revision -> requests that the ingress gave it since the present weights act; {} while all
+    goes to one revision, for TCP, and until the first nodes have told."""
+    kept_warm: Mapping[str, float] = {}
+    """Replaced revision -> seconds left of its `scale_down_delay`."""
 
 
 class StackStatus(Answer, frozen=True, kw_only=True):
@@ -65,6 +70,15 @@ class StackStatus(Answer, frozen=True, kw_only=True):
     """Why it does not run what its owner declares; in `-o json` a part of each reason."""
 
 
+class TaskLife(Answer, frozen=True, kw_only=True):
+    """How a task that is not finished came to be."""
+
+    age: float
+    """Seconds since it was made."""
+    restarts: int
+    """Tasks of its slot that ended by their own fault, in a row, before it."""
+
+
 class StatusAnswer(Answer, frozen=True, kw_only=True):
     """The stacks asked for; all without a name. `service` narrows to one."""
 
@@ -73,6 +87,8 @@ class StatusAnswer(Answer, frozen=True, kw_only=True):
     troubles: tuple[str, ...] = ()
     """What is wrong with the cluster itself: the manager's store, nodes."""
     events: tuple[str, ...] = ()
+    lives: Mapping[str, TaskLife] = {}
+    """By task."""
 
 
 class StackRow(Answer, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """A caller, and a store in which a stack runs, for tests of the control API's handlers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TypeVar
 
 from stackd.core.model.ids import NetworkId, RevisionId
@@ -17,6 +17,11 @@ from tests.fakes.stacks import NOW, declare, node, service, stack, task
 CALLER = Caller(ROOT_PRINCIPAL, "Test")
 T = TypeVar("T")
 SHARED = Network(id=NetworkId("net1"), name="shop_default", vni=1, subnet="10.0.0.0/24")
+
+
+def unmeasured(service: str) -> Mapping[str, int]:
+    """No ingress has told of any request."""
+    return {}
 
 
 async def declared(on: Harness, spec: StackSpec, commit: str = "", **fields: str) -> Release:

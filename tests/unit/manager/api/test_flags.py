@@ -15,7 +15,7 @@ from stackd.manager.api.flags import STALE, FlagApi
 from stackd.manager.api.status import StatusApi
 from tests.fakes.harness import Harness
 from tests.fakes.stacks import NOW, service, stack
-from tests.unit.manager.api.cases import CALLER, declared
+from tests.unit.manager.api.cases import CALLER, declared, unmeasured
 
 RULE = ToggleRule(attribute="plan", any_of=("pro", "team"), share=5_000)
 FLAGS = {"cart": Toggle(share=1_000), "dark": Toggle(share=10_000), "new": Toggle(rules=(RULE,))}
@@ -59,7 +59,9 @@ async def test_what_is_set_by_hand_holds_until_it_is_declared_anew() -> None:
         assert (found.share, found.declared) == (2_500, 1_000)
         assert found.override is not None
         assert (found.override["by"], found.override["share"]) == ("root@local", 2_500)
-        status = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop"), CALLER)
+        status = await StatusApi(on.tables, on.clock, unmeasured).status(
+            NameRequest(name="shop"), CALLER
+        )
         assert status.stacks[0].services[0].features[0] == found
         changed = {**FLAGS, "cart": Toggle(share=3_000)}
         await declared(on, stack(service(features=changed)))
@@ -136,7 +138,9 @@ async def test_where_a_toggle_with_stages_stands() -> None:
         )  # fmt: skip
         on.world.apply(state, on.world.revision)
         found = (await rows(on))["cart"]
-        status = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop"), CALLER)
+        status = await StatusApi(on.tables, on.clock, unmeasured).status(
+            NameRequest(name="shop"), CALLER
+        )
     assert (found.share, found.declared, found.phase) == (100, 1_000, "paused")
     assert found.reason == "0% -> 100%: step 2 of 3: pause until promoted"
     assert found.steps[found.step] == "pause until promoted"

@@ -11,7 +11,7 @@ from stackd.manager.api.status import StatusApi
 from stackd.manager.api.waiting import WaitingApi
 from tests.fakes.harness import Harness
 from tests.fakes.stacks import service, stack
-from tests.unit.manager.api.cases import CALLER, collected, declared, running
+from tests.unit.manager.api.cases import CALLER, collected, declared, running, unmeasured
 
 
 def freezes(on: Harness) -> FreezeApi:
@@ -25,13 +25,17 @@ async def test_a_freeze_is_told_wherever_one_looks() -> None:
         said = (await freezes(on).freeze(request, CALLER)).text
         assert said.startswith("shop is frozen by root@local until ")
         assert said.endswith("Z: the fair.")
-        [status] = (await StatusApi(on.tables, on.clock).status(NameRequest(), CALLER)).stacks
+        [status] = (
+            await StatusApi(on.tables, on.clock, unmeasured).status(NameRequest(), CALLER)
+        ).stacks
         assert [f"shop is {text}." for text in status.frozen] == [said]
         for name in ("shop", "shop/web"):
             why = await WaitingApi(on.tables, on.clock).why(NameRequest(name=name), CALLER)
             assert said.rstrip(".") in why.lines
         await on.advance(60)
-        [status] = (await StatusApi(on.tables, on.clock).status(NameRequest(), CALLER)).stacks
+        [status] = (
+            await StatusApi(on.tables, on.clock, unmeasured).status(NameRequest(), CALLER)
+        ).stacks
         assert status.frozen == ()
 
 

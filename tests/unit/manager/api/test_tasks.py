@@ -12,7 +12,7 @@ from stackd.manager.api.tasks import TaskApi
 from stackd.manager.api.waiting import WaitingApi
 from tests.fakes.harness import Harness
 from tests.fakes.stacks import node, task
-from tests.unit.manager.api.cases import CALLER, running
+from tests.unit.manager.api.cases import CALLER, running, unmeasured
 
 KEYS = {
     *("id", "stack", "service", "slot", "revision", "node", "state", "desired_state", "health"),
@@ -94,7 +94,9 @@ async def test_what_is_on_a_lost_node_is_said_to_be_lost() -> None:
         assert first.error == "its node node1 is down, where its volume shop_data is"
         told = await WaitingApi(on.tables, on.clock).why(NameRequest(name="shop/web"), CALLER)
         assert any("its node node1 is down, where its volume" in line for line in told.lines)
-        status = await StatusApi(on.tables, on.clock).status(NameRequest(name="shop/web"), CALLER)
+        status = await StatusApi(on.tables, on.clock, unmeasured).status(
+            NameRequest(name="shop/web"), CALLER
+        )
         [web] = [s for s in status.stacks[0].services if s.service == "web"]
         assert [(row.running, row.ready) for row in web.revisions] == [(2, 0)]
 
