@@ -63,6 +63,7 @@ soak: demo-image
 	  echo "soak $$i of $(N)"; $(PYTEST) -rP --soak tests/e2e/test_lossless.py tests/e2e/test_nodes.py \
 	    tests/e2e/test_partitions.py tests/e2e/test_hit_rollouts.py tests/e2e/test_faults.py || exit 1; \
 	done
+	$(PYTEST) -rP --soak -m soak
 	$(PYTEST) $(CLUSTERS) -rP tests/e2e/test_crashpoints.py --crashes $$((2 * $(N)))
 	$(PY) -m tests.soak.rollouts --runs $$((2 * $(N))) --logs build/soak
 	$(PY) -m tests.soak.figures

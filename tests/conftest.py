@@ -2,7 +2,8 @@
 
 How hard properties try is a profile of hypothesis: `suite` for `make test`, `deep` for `make fuzz`.
 `--fewest N` fails a run in which fewer than N tests have passed: a part of it was lost.
-`--crashes N` crashes N times at every failpoint, `--soak` kills everything (`make soak`).
+`--crashes N` crashes N times at every failpoint; without `--soak` what is marked so is left out
+(`make soak`).
 A run that is asked to end, also in the background, cleans up as after Ctrl-C.
 """
 
@@ -22,13 +23,20 @@ settings.load_profile("suite")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fewest", type=int, default=0, help="fail when fewer tests have passed")
-    parser.addoption("--soak", action="store_true", help="kill everything that can be killed")
+    parser.addoption("--soak", action="store_true", help="also what is marked soak")
     parser.addoption("--crashes", type=int, default=0, help="crash so often at every failpoint")
 
 
 def pytest_configure() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("soak"):
+        later = [item for item in items if item.get_closest_marker("soak")]
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=later)
 
 
 def _missing(config: pytest.Config) -> int:

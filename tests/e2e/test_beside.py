@@ -142,6 +142,7 @@ def test_rules_that_went_through_iptables_restore_are_still_ours(site: Site) -> 
     assert set(marks(site, "ip filter").values()) == {4}
 
 
+@pytest.mark.soak
 def test_docker_that_is_started_again_and_again(site: Site) -> None:
     """While it is away all rules are flushed: then it comes as if for the first time. On a machine
     that forwards already, Docker leaves the policy to others."""

@@ -135,6 +135,7 @@ def full_disk(cluster: Cluster, disk: Disk) -> None:
     assert cluster.apply(Web("full", web.port, 2).text, "--wait").code == 0
 
 
+@pytest.mark.soak
 def test_no_inodes(fresh: Cluster) -> None:
     with below(fresh, "nr_inodes") as disk:
         no_inodes(fresh, disk)

@@ -1,5 +1,5 @@
 """kill -9 in the middle of a rollout over three nodes: it goes on to its end, and nothing is
-restarted but what was killed. `make test` kills some; with `--soak` all (`make soak`)."""
+restarted but what was killed. `make test` kills some, `make soak` all."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,9 +15,8 @@ from tests.e2e.test_nodes import broken, on, placed
 
 pytestmark = pytest.mark.e2e
 
-QUICK = ["manager", "node2/agent"]
-VICTIMS = [
-    *QUICK,
+QUICK = ("manager", "node2/agent")
+LATER = (
     "node2",
     "node1/agent",
     "node2/spawner",
@@ -26,14 +25,9 @@ VICTIMS = [
     "node1/envoy-1",
     "conmon",
     "container",
-]
+)
 CARRYING = ("node1/envoy-1", "container", "node2")
 """What these carry is lost with them, and is counted apart."""
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "victim" in metafunc.fixturenames:
-        metafunc.parametrize("victim", VICTIMS if metafunc.config.getoption("soak") else QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +46,9 @@ def named(found: Mapping[str, truth.Process], victim: str, old: str) -> str:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "victim", [*QUICK, *(pytest.param(name, marks=pytest.mark.soak) for name in LATER)]
+)
 def test_killed_in_the_middle_of_a_rollout(patient: Cluster, victim: str) -> None:
     web = Web("moving", free_port(), replicas=3)
     assert patient.apply(web.text, "--wait").code == 0

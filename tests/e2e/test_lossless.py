@@ -66,6 +66,7 @@ def test_update_start_first_and_rollback(three: Cluster) -> None:
     assert three.run("rm", web.name, "--wait").code == 0
 
 
+@pytest.mark.soak
 def test_update_stop_first_two_at_once(three: Cluster) -> None:
     update = ", order: stop-first, parallelism: 2"
     web = Web("stop-first", free_port(), replicas=3, update=update)
@@ -136,7 +137,9 @@ def test_scaling_up_and_down(three: Cluster) -> None:
     assert three.run("rm", "scaling", "--wait").code == 0
 
 
-@pytest.mark.parametrize("how", ["recreate", "remove", "scale to 0"])
+@pytest.mark.parametrize(
+    "how", ["recreate", "remove", pytest.param("scale to 0", marks=pytest.mark.soak)]
+)
 def test_what_was_accepted_is_answered(three: Cluster, how: str) -> None:
     """New connections are refused while the service is away; nothing that was accepted is lost."""
     web = Web("away", free_port())

@@ -62,7 +62,11 @@ def starts(cluster: Cluster) -> dict[str, truth.Process]:
 
 
 @pytest.mark.parametrize(
-    "rules", [[("node2", "")], [("host", "node2"), ("node3", "node2")]], ids=["dumb", "deaf"]
+    "rules",
+    [
+        pytest.param([("node2", "")], id="dumb", marks=pytest.mark.soak),
+        pytest.param([("host", "node2"), ("node3", "node2")], id="deaf"),
+    ],
 )
 def test_a_node_that_is_heard_or_hears_no_more_is_lost_and_comes_back(
     three: Cluster, rules: list[Rule]
@@ -87,7 +91,13 @@ def test_a_node_that_is_heard_or_hears_no_more_is_lost_and_comes_back(
     assert three.run("rm", "half", "--wait").code == 0
 
 
-@pytest.mark.parametrize("rules", [BETWEEN[:1], BETWEEN], ids=["one way", "both ways"])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        pytest.param(BETWEEN[:1], id="one way"),
+        pytest.param(BETWEEN, id="both ways", marks=pytest.mark.soak),
+    ],
+)
 def test_nodes_that_do_not_reach_each_other_but_the_manager_serve_what_they_reach(
     three: Cluster, rules: list[Rule]
 ) -> None:
