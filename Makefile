@@ -12,6 +12,9 @@ FEWEST := 5000
 # How often `make soak` runs.
 N ?= 10
 
+# Thousands of processes start in a run: what Python compiles is kept, whatever the shell says.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Only `make test` has two things to do: the checks run beside the tests.
 MAKEFLAGS += --jobs=2
 

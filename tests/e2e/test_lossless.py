@@ -16,8 +16,9 @@ from tests.e2e.stacks import Web, ready
 pytestmark = pytest.mark.e2e
 
 RATE = 300.0
-ENOUGH = 0.9
-"""Share of the rate that must have been reached for a count to mean anything."""
+ENOUGH = 0.5
+"""Share of the rate that must have been reached for a count to mean anything; the rest is what a
+busy machine may keep from the client."""
 T = TypeVar("T")
 
 

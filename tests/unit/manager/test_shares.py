@@ -42,7 +42,7 @@ def test_counts_of_all_nodes_add_up_but_the_first_of_each_which_began_before() -
 
 
 def test_other_weights_begin_anew() -> None:
-    acting = {KEY: {OLD: 8000, NEW: 2000}}
+    acting: dict[str, Mapping[str, int]] = {KEY: {OLD: 8000, NEW: 2000}}
     found = shares(acting)
     for _ in range(2):
         found.put("n1", counts(80, 20))
