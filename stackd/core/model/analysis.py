@@ -157,6 +157,8 @@ class CheckResult(Value, frozen=True, kw_only=True):
     outcome: CheckOutcome
     text: str = ""
     """What was answered, for people."""
+    step: int = 0
+    """Of a gate: the step, from 1, that it was asked to confirm; 0 = it was not told."""
 
 
 class TaskFaults(Value, frozen=True, kw_only=True):
@@ -248,6 +250,7 @@ class CheckState(Value, frozen=True, kw_only=True):
     at: float
     outcome: CheckOutcome
     text: str = ""
+    step: int = 0
     failures: int = 0
 
 

@@ -1,7 +1,7 @@
 """Which analyses a rollout asks for now.
 
-Called by the analyses loop, which looks as often as each policy says, and by `judge`, which reads
-the answers at the places named here.
+Called by the analyses loop, which looks as often as each policy says, by `judge`, which reads the
+answers at the places named here, and by `manager.checking` for what gates are told.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.core.model.strategy import Analyse, Strategy, StrategyKind
 from stackd.core.model.variants import UserGoal
 from stackd.core.model.world import World
-from stackd.core.rollout import answers, places, steps
+from stackd.core.rollout import answers, gates, places, steps
 from stackd.core.rollout.answers import BACKGROUND
 
 _LOOKED_AT = (RolloutPhase.PROGRESSING, RolloutPhase.PAUSED)
@@ -47,6 +47,27 @@ def analyses(policy: Strategy, rollout: Rollout) -> Mapping[str, AnalysisPolicy]
             at = answers.place(rollout.step, current.called, rollout.attempt)
             found[at] = current.policy
     return found
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What a gate is asked to confirm."""
+
+    step: int
+    """From 1: the one that the rollout is to enter, or that is done when the gate lets it pass."""
+    words: str
+    steps: int
+    """How many there are, with the take-over."""
+
+
+def confirmed(policy: Strategy, state: ServiceState, at: str) -> Confirmed | None:
+    """What a gate of the analysis at `at` confirms now; None when no step is left."""
+    if state.rollout is None:
+        return None
+    beside = background(at)
+    number = gates.upcoming(state, state.rollout) if beside else state.rollout.step
+    words = steps.words(policy)
+    return Confirmed(number + 1, words[number], len(words)) if number < len(words) else None
 
 
 @dataclass(frozen=True)
