@@ -157,7 +157,7 @@ async def test_an_address(status: int, expected: CheckOutcome) -> None:
     ],
 )
 async def test_a_gate_is_told_what_it_is_about(status: int, expected: CheckOutcome) -> None:
-    told: list[dict[str, str]] = []
+    told: list[dict[str, object]] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:
         told.append({"method": request.method, **await request.json()})

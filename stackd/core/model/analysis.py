@@ -289,6 +289,12 @@ class AnalysisState(Value, frozen=True, kw_only=True):
     final: bool = False
     """The verdict stands; nothing is looked at any more."""
     reason: str = ""
+    share: int | None = None
+    """Of a toggle, beside its steps: the share, 0..10000, at which requests are counted now."""
+    shares: int = 0
+    """How many shares it had, this one too: each is a test of its own."""
+    counted_from: float = 0.0
+    """When that share began to act; only requests since then are counted."""
 
 
 class Estimate(Value, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.ids import RevisionId, service_key
-from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState, ToggleState
 from stackd.core.model.strategy import Analyse, Strategy, StrategyKind
 from stackd.core.model.variants import UserGoal
 from stackd.core.model.world import World
@@ -87,6 +87,8 @@ class Wanted:
     variants: bool = False
     """It shares out users between two revisions, and both are counted."""
     goal: UserGoal | None = None
+    share: int | None = None
+    """0..10000 of all targeting keys are reached, if it is a toggle."""
 
 
 def wanted(world: World, service: str) -> list[Wanted]:
@@ -121,7 +123,8 @@ def _of_service(world: World, key: str) -> Wanted | None:
 
 def _of_toggle(world: World, service: str, key: str) -> Wanted | None:
     rollout, policy = _going(world, key)
-    if policy is None or rollout is None or rollout.source is None:
+    state = world.get(ToggleState, key)
+    if policy is None or rollout is None or rollout.source is None or state is None:
         return None
     runs = world.get(ServiceState, service)
     return Wanted(
@@ -131,6 +134,7 @@ def _of_toggle(world: World, service: str, key: str) -> Wanted | None:
         canary=(runs.stable if runs is not None else None) or RevisionId(""),
         source=RevisionId(""),
         policies=analyses(policy, rollout),
+        share=state.share,
     )
 
 
