@@ -77,7 +77,7 @@ def meant(world: World, key: str, revision: str) -> None:
     if not revision or rollout is None or rollout.target == revision:
         return
     way = f"{rollout.source or 'nothing'} -> {rollout.target}"
-    began = f"of release {rollout.release} by {rollout.by or 'nobody'}"
+    began = f"of release {rollout.release}{f' by {rollout.by}' if rollout.by else ''}"
     there = rollout.reason or rollout.phase.value.replace("_", " ")
     if rollout.phase in ACTIVE:
         text = f"{key} has no rollout to {revision} any more: {way}, {began}, runs now ({there})."
