@@ -6,9 +6,10 @@ set -eu
 here=$(dirname "$0")
 path=/v1/stacks/$(printf %s "$1" | sed 's#/#/services/#')
 ours=$(jq '.release // empty' "$2" 2>/dev/null) || ours=
-going=$(sh "$here/api.sh" GET "$path" | jq '.rollout | select(.phase != "complete").release // empty')
-if [ -n "$ours" ] && [ "$ours" = "$going" ]; then
-  sh "$here/api.sh" POST "$path/abort" || echo "there was nothing to abort"
+seen=$(sh "$here/api.sh" GET "$path" | jq -c --argjson ours "${ours:-0}" \
+  '.rollout | select(.release == $ours and .phase != "complete") | {revision: .target}')
+if [ -n "$seen" ]; then
+  sh "$here/api.sh" POST "$path/abort" "$seen" || echo "there was nothing to abort"
 else
   echo "there is nothing of this pipeline to abort"
 fi

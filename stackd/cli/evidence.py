@@ -40,7 +40,9 @@ def analysis(row: AnalysisRow) -> Text:
 def figures(row: AnalysisRow) -> Iterator[Text]:
     """Canary against stable, with intervals, and what was checked."""
     if row.canary_requests or row.stable_requests:
-        counts = f"canary {row.canary_requests:,}, stable {row.stable_requests:,}"
+        counts = f"{row.canary_requests:,}"
+        if row.stable_requests:
+            counts = f"canary {counts}, stable {row.stable_requests:,}"
         yield Text(f"requests judged: {counts}", style="dim")
     for reading in row.readings:
         yield _reading(reading)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
 
 import msgspec
@@ -82,6 +83,15 @@ def _plain(stack: StackStatus) -> dict[str, Any]:
     return {key: getattr(stack, key) for key in own} | {"services": services}
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The rollout that is on the screen: what a key is about, and no later pause or rollout."""
+
+    step: int | None = None
+    """How many of its steps are done; None where it has none."""
+    revision: str = ""
+
+
 class _Screen:
     """What is on the terminal, redrawn at each change and after each key."""
 
@@ -107,20 +117,34 @@ class _Screen:
             self._live.update(draw(answer, tasks.tasks, self._foot), refresh=True)
 
     async def obey(self, pressed: AsyncIterator[str]) -> None:
-        """Do what keys ask for until one ends it, or for ever when there are none."""
-        async for key in pressed:
-            match key:
-                case "q":
-                    return
-                case "p":
-                    await self._ask("Promote", Text)
-                case "a":
-                    await self._ask("Abort", RolloutAnswer)
-        await asyncio.Event().wait()
+        """Do what keys ask for until one ends it, or for ever when there are none. Each is about
+        what was on the screen when it was pressed, however long the one before it takes."""
+        todo: asyncio.Queue[tuple[str, _Shown]] = asyncio.Queue()
+        async with asyncio.TaskGroup() as group:
+            reads = group.create_task(self._read(pressed, todo))
+            while True:
+                match await todo.get():
+                    case "q", _:
+                        reads.cancel()
+                        return
+                    case "p", shown:
+                        await self._ask(shown, "Promote", Text)
+                    case "a", shown:
+                        await self._ask(shown, "Abort", RolloutAnswer)
 
-    async def _ask(self, method: str, answer: type[Text] | type[RolloutAnswer]) -> None:
-        """A verb about the service; what came of it is shown below."""
-        request = RolloutRequest(name=self._request.name, step=self._step())
+    async def _read(
+        self, pressed: AsyncIterator[str], todo: "asyncio.Queue[tuple[str, _Shown]]"
+    ) -> None:
+        async for key in pressed:
+            if key == "q" or self._shown is not None:
+                todo.put_nowait((key, self._rollout()))
+
+    async def _ask(
+        self, shown: _Shown, method: str, answer: type[Text] | type[RolloutAnswer]
+    ) -> None:
+        """A verb about the rollout that was on the screen; what came of it is shown below."""
+        name = self._request.name
+        request = RolloutRequest(name=name, step=shown.step, revision=shown.revision)
         try:
             said = (await self._connection.call(method, request, answer)).text
         except StackdError as error:
@@ -128,11 +152,14 @@ class _Screen:
         self._foot = [_KEYS, said]
         self._draw()
 
-    def _step(self) -> int | None:
-        """How many steps are done on the screen, so that what is promoted is what was seen."""
-        services = self._shown[0].stacks[0].services if self._shown is not None else ()
-        found = next((s for s in services if self._request.name.endswith(f"/{s.service}")), None)
-        return found.step if found is not None and stepped(found) else None
+    def _rollout(self) -> _Shown:
+        """Also one that has ended: a newer one is not what was seen."""
+        stacks = self._shown[0].stacks if self._shown is not None else ()
+        services = (s for stack in stacks for s in stack.services)
+        found = next((s for s in services if self._request.name == f"{s.stack}/{s.service}"), None)
+        if found is None or found.rollout is None:
+            return _Shown()
+        return _Shown(found.step if stepped(found) else None, found.rollout.target)
 
 
 async def follow(target: Target, name: str) -> None:

@@ -150,6 +150,8 @@ class Analyses:
         wake_at: float | None = None
         for at, policy in found.policies.items():
             run = runs.get(at) or self._begun(found, at, now)
+            if found.share is not None and run.state.background:
+                run = of_run.at_share(run, found.share, now)
             if not run.state.final and of_run.due(policy, run) <= now:
                 run = of_run.looked(policy, run, self._heard(world, found, at, run), now)
             if not run.state.final:

@@ -41,6 +41,7 @@ _READS = (
     *("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/ld.so.cache", "/etc/passwd", "/etc/group"),
     *("/etc/alternatives", "/dev/null", "/dev/urandom", "/proc"),
 )
+_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,20 @@ class Subject:
     stable: str
     feature: str = ""
     """The toggle that is being judged, if it is one."""
+    step: int = 0
+    """Of a gate: which step it confirms, from 1, of `steps`, and its words in `status`."""
+    words: str = ""
+    steps: int = 0
 
     @property
-    def fields(self) -> Mapping[str, str]:
-        """By name."""
+    def environment(self) -> Mapping[str, str]:
+        """What a command is told: a gate's step is not its business."""
+        names = ("stack", "service", "place", "canary", "stable", "feature")
+        return {f"STACKD_{name.upper()}": getattr(self, name) for name in names}
+
+    @property
+    def body(self) -> Mapping[str, str | int]:
+        """What a gate is told."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -155,16 +166,16 @@ async def _gate(check: Check, subject: Subject, at: float) -> CheckResult:
     """Confirms with 200 or 204; anything else from 200 to 499 lets wait."""
     call = Call(
         check.url,
-        body=msgspec.json.encode(subject.fields),
+        body=msgspec.json.encode(subject.body),
         headers={"content-type": "application/json"},
         timeout=check.timeout,
     )
-    found = await fetch(call)
-    text = f"answer {found.status}"
-    if found.status in (200, 204):
-        return _result(check, at, CheckOutcome.PASS, text)
-    outcome = CheckOutcome.WAIT if 200 <= found.status < 500 else CheckOutcome.ERROR
-    return _result(check, at, outcome, text)
+    status = (await fetch(call)).status
+    outcome = CheckOutcome.WAIT if 200 <= status < 500 else CheckOutcome.ERROR
+    if status in (200, 204):
+        outcome = CheckOutcome.PASS
+    result = _result(check, at, outcome, f"answer {status}")
+    return msgspec.structs.replace(result, step=subject.step)
 
 
 async def _command(check: Check, subject: Subject, at: float, place: Path) -> CheckResult:
@@ -196,10 +207,9 @@ def _confined(check: Check, subject: Subject, folder: str) -> proc.Command:
         "user": NOBODY,
     }
     argv = [sys.executable, "-I", "-S", confined.__file__, json.dumps(job)]
-    told = {f"STACKD_{name.upper()}": value for name, value in subject.fields.items()}
     return proc.Command(
         [*argv, program, *check.command[1:]],
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": folder, "LC_ALL": "C.UTF-8", **told},
+        env={**_ENVIRONMENT, "HOME": folder, **subject.environment},
         cwd=folder,
         timeout=check.timeout,
         max_output=OUTPUT,

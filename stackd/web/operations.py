@@ -20,6 +20,9 @@ SERVICE = STACK + "/services/{service}"
 REPOSITORY = "/v1/repositories/{repository}"
 FEATURE = SERVICE + "/features/{feature}"
 """A feature toggle whose share grows by steps."""
+_MEANT = ("revision",)
+"""Of what is asked of one rollout, and of none that has superseded it."""
+_SEEN = ("full", "step", *_MEANT)
 _MOVING = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.ROLLING_BACK, Phase.PENDING})
 
 
@@ -229,10 +232,10 @@ def _steered() -> tuple[Operation, ...]:
         *(
             Operation(verb, "POST", f"{SERVICE}/{verb}", rpc, rollout, answer, text, fields)
             for verb, rpc, answer, text, fields in (
-                ("promote", "Promote", api.Text, "Goes on past a pause.", ("full", "step")),
-                ("resume", "Resume", api.Text, "Goes on with a paused rollout.", ()),
-                ("pause", "Pause", api.Text, "Stops a rollout where it is.", ()),
-                ("abort", "Abort", said, "Gives a rollout up; its revision is held.", ()),
+                ("promote", "Promote", api.Text, "Goes on past a pause.", _SEEN),
+                ("resume", "Resume", api.Text, "Goes on with a paused rollout.", _MEANT),
+                ("pause", "Pause", api.Text, "Stops a rollout where it is.", _MEANT),
+                ("abort", "Abort", said, "Gives a rollout up; its revision is held.", _MEANT),
                 ("retry", "Retry", api.Text, "Lifts a hold and rolls out again.", ()),
                 ("rollback", "Rollback", said, "Back to a revision proven before.", ("to",)),
             )
@@ -278,16 +281,10 @@ def _toggles() -> tuple[Operation, ...]:
                 *(text, fields),
             )
             for verb, rpc, answer, text, fields in (
-                (
-                    "promote",
-                    "Promote",
-                    api.Text,
-                    "A toggle goes on past a pause.",
-                    ("full", "step"),
-                ),
-                ("resume", "Resume", api.Text, "A paused toggle goes on.", ()),
-                ("pause", "Pause", api.Text, "A toggle stays where it is.", ()),
-                ("abort", "Abort", said, "A toggle goes back; its share is held.", ()),
+                ("promote", "Promote", api.Text, "A toggle goes on past a pause.", _SEEN),
+                ("resume", "Resume", api.Text, "A paused toggle goes on.", _MEANT),
+                ("pause", "Pause", api.Text, "A toggle stays where it is.", _MEANT),
+                ("abort", "Abort", said, "A toggle goes back; its share is held.", _MEANT),
                 ("retry", "Retry", api.Text, "Lifts the hold of a toggle's share.", ()),
             )
         ),

@@ -276,9 +276,14 @@ async def test_what_a_token_does_is_done_in_its_name() -> None:
         await rolling(on)
         moving = (await shop.get("/v1/stacks/shop/rollouts")).body
         assert {s["service"]: s["phase"] for s in moving} == {"db": "pending", "web": "progressing"}
-        assert (await shop.post(f"{web}/pause")).body["text"] == "shop/web is paused."
+        for verb in ("pause", "abort", "promote"):
+            other = await shop.post(f"{web}/{verb}", {"revision": "0" * 12})
+            assert (other.status, f"-> {OTHER}, " in other.body["detail"]) == (409, True)
+            check(f"/v1/stacks/{{stack}}/services/{{service}}/{verb}", "post", other)
+        paused = await shop.post(f"{web}/pause", {"revision": OTHER})
+        assert paused.body["text"] == "shop/web is paused."
         assert (await shop.post(f"{web}/resume")).status == 200
-        aborted = await shop.post(f"{web}/abort")
+        aborted = await shop.post(f"{web}/abort", {"revision": OTHER})
         assert aborted.body["text"] == "shop/web goes back."
         check("/v1/stacks/{stack}/services/{service}/abort", "post", aborted)
         again = await shop.post(f"{web}/abort")

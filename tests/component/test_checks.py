@@ -24,7 +24,7 @@ from stackd.manager.checks import Subject, ask
 from stackd.web.fetch import MOST, Call, fetch
 from tests.fakes.ports import free_port
 
-SUBJECT = Subject("shop", "web", "step 2", "new", "old")
+SUBJECT = Subject("shop", "web", "background", "new", "old", "", 2, "pause 10s", 4)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -157,7 +157,7 @@ async def test_an_address(status: int, expected: CheckOutcome) -> None:
     ],
 )
 async def test_a_gate_is_told_what_it_is_about(status: int, expected: CheckOutcome) -> None:
-    told: list[dict[str, str]] = []
+    told: list[dict[str, object]] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:
         told.append({"method": request.method, **await request.json()})
@@ -165,7 +165,8 @@ async def test_a_gate_is_told_what_it_is_about(status: int, expected: CheckOutco
 
     async with served(handler) as url:
         assert (await outcome(CheckKind.WEBHOOK, url=url)).outcome is expected
-    assert told == [{"method": "POST", **SUBJECT.fields}]
+    assert told == [{"method": "POST", **SUBJECT.body}]
+    assert (told[0]["step"], told[0]["words"], told[0]["steps"]) == (2, "pause 10s", 4)
 
 
 async def test_a_source_that_is_down_slow_or_talks_nonsense_gives_no_answer() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 CI = Path(__file__).resolve().parents[2] / "examples" / "ci"
 API = """#!/bin/sh
-echo "$1 $2" >> asked
+echo "$1 $2${3:+ $3}" >> asked
 case $2 in
 */wait*) echo "$WAIT" ;;
 */web) echo "$STATUS" ;;
@@ -39,7 +39,7 @@ def ran(folder: Path, script: str, **environment: object) -> tuple[int, list[str
 @pytest.mark.parametrize(
     ("answer", "rollout", "aborted"),
     [
-        ({"release": 7}, {"release": 7, "phase": "progressing"}, True),
+        ({"release": 7}, {"release": 7, "phase": "progressing", "target": "b"}, True),
         ({"release": 7}, {"release": 8, "phase": "progressing"}, False),
         ({"release": 7}, {"release": 7, "phase": "complete"}, False),
         ({"release": 7}, None, False),
@@ -53,17 +53,27 @@ def test_abort(tmp_path: Path, answer: object, rollout: object, aborted: bool) -
         (tmp_path / "applied.json").write_text(json.dumps(answer))
     code, asked = ran(tmp_path, "abort.sh", STATUS={"phase": "paused", "rollout": rollout})
     assert code == 0
-    assert asked == [f"GET {SERVICE}", *([f"POST {SERVICE}/abort"] if aborted else [])]
+    posted = f'POST {SERVICE}/abort {{"revision":"b"}}'
+    assert asked == [f"GET {SERVICE}", *([posted] if aborted else [])]
 
 
 @pytest.mark.parametrize(("code", "promoted"), [(0, False), (2, False), (3, True), (5, False)])
 def test_promote(tmp_path: Path, code: int, promoted: bool) -> None:
     (tmp_path / "applied.json").write_text(json.dumps({"release": 7}))
-    ended, asked = ran(tmp_path, "promote.sh", WAIT={"code": code, "text": "x"})
+    status = {"rollout": {"release": 7, "target": "b"}, "step": 1, "phase": "paused"}
+    ended, asked = ran(tmp_path, "promote.sh", WAIT={"code": code, "text": "x"}, STATUS=status)
     assert ended == (0 if promoted else code)
     assert asked[0].startswith(f"GET {SERVICE}/wait?")
     assert asked[0].endswith("&release=7")
-    assert asked[1:] == ([f"POST {SERVICE}/promote"] if promoted else [])
+    posted = [f"GET {SERVICE}", f'POST {SERVICE}/promote {{"revision":"b","step":1}}']
+    assert asked[1:] == (posted if promoted else [])
+
+
+def test_what_has_superseded_it_since_it_waited_is_not_promoted(tmp_path: Path) -> None:
+    (tmp_path / "applied.json").write_text(json.dumps({"release": 7}))
+    status = {"rollout": {"release": 8, "target": "c"}, "step": 1, "phase": "paused"}
+    ended, asked = ran(tmp_path, "promote.sh", WAIT={"code": 3, "text": "x"}, STATUS=status)
+    assert (ended, asked[1:]) == (5, [f"GET {SERVICE}"])
 
 
 def test_nothing_was_declared(tmp_path: Path) -> None:

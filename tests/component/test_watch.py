@@ -32,7 +32,7 @@ from stackd.errors import Refused
 from stackd.host import cluster
 from stackd.manager.permit import permit
 from stackd.wire.control import Caller, ControlServer, Method
-from tests.unit.cli.test_drawing import SERVICE, TASK
+from tests.unit.cli.test_drawing import NEW, SERVICE, TASK
 
 pytestmark = pytest.mark.host  # sockets are in /run/stackd
 
@@ -46,6 +46,9 @@ class Manager:
         self.asked: list[tuple[str, str]] = []
         self.changed = asyncio.Event()
         self.phase = "paused"
+        self.steps = SERVICE.step
+        self.hang = asyncio.Event()
+        self.hang.set()
 
     def methods(self) -> dict[str, Method]:
         return {
@@ -57,7 +60,7 @@ class Manager:
         }
 
     async def _status(self, request: NameRequest, caller: Caller) -> StatusAnswer:
-        service = msgspec.structs.replace(SERVICE, phase=self.phase)
+        service = msgspec.structs.replace(SERVICE, phase=self.phase, step=self.steps)
         stack = StackStatus(
             stack="shop",
             release=12,
@@ -79,13 +82,15 @@ class Manager:
         return TaskRows(tasks=(TASK,))
 
     async def _promote(self, request: RolloutRequest, caller: Caller) -> Text:
-        self.asked.append(("promote", f"{request.name} at step {request.step}"))
+        self.asked.append(("promote", f"{request.revision} at step {request.step}"))
+        self.steps = 2
         self.phase = "progressing"
         self.changed.set()
+        await self.hang.wait()
         return Text(text=f"{request.name} goes on.")
 
     async def _abort(self, request: RolloutRequest, caller: Caller) -> RolloutAnswer:
-        self.asked.append(("abort", request.name))
+        self.asked.append(("abort", f"{request.revision} at step {request.step}"))
         raise Refused(f"{request.name} is going back already.", "Wait for its end.")
 
 
@@ -167,11 +172,27 @@ async def test_keys_promote_abort_and_quit(manager: Manager, watching: Terminal)
     await watching.shows("shop/web goes on.")
     watching.press("a")
     await watching.shows("shop/web is going back already. Wait for its end.")
-    # the pause on the screen is promoted, no later one
-    assert manager.asked == [("promote", "shop/web at step 1"), ("abort", "shop/web")]
+    # the pause and the rollout on the screen, none that came later
+    seen = [("promote", f"{NEW} at step 1"), ("abort", f"{NEW} at step 2")]
+    assert manager.asked == seen
     watching.press("q")
     assert await watching.ends() == 0
     assert "Traceback" not in watching.seen
+
+
+async def test_a_key_is_about_what_was_shown_when_it_was_pressed(
+    manager: Manager, watching: Terminal
+) -> None:
+    """The second `p` is pressed at the pause that the first is just ending."""
+    await watching.shows("p promote")
+    manager.hang.clear()
+    watching.press("pp")
+    await watching.shows("◌ progressing")  # step 2 is on the screen, the first is not answered yet
+    manager.hang.set()
+    await watching.shows("shop/web goes on.")
+    watching.press("q")
+    assert await watching.ends() == 0
+    assert manager.asked == [("promote", f"{NEW} at step 1")] * 2
 
 
 async def test_keys_are_not_echoed_and_the_terminal_is_left_as_it_was(watching: Terminal) -> None:

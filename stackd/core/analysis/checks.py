@@ -73,6 +73,7 @@ def taken(
             at=result.at,
             outcome=result.outcome,
             text=result.text,
+            step=result.step,
             failures=_failures(before.failures if before else 0, result.outcome),
         )
     return found

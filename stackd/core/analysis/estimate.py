@@ -59,7 +59,7 @@ def until_below(limit: float | None, tally: Tally) -> int | None:
 
 def estimate(state: AnalysisState, requests: int | None, warm_up: float, now: float) -> Estimate:
     """The missing requests with the time they take at the rate so far."""
-    judged = now - state.started - warm_up
+    judged = now - max(state.started + warm_up, state.counted_from)
     seen = state.canary_tally.requests
     if requests is None or judged <= 0 or not seen:
         return Estimate(requests=requests)

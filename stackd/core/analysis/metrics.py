@@ -116,7 +116,8 @@ def failed(policy: AnalysisPolicy, state: AnalysisState) -> str:
         share = parts.of(comparison.metric)
         if is_worse(comparison.evidence, share):
             return _worse(comparison, state, share)
-    return _over(policy, state.canary_tally, parts.other)
+    tests = state.shares * (state.shares + 1) or 1  # 1/2 + 1/6 + 1/12 + ... = 1
+    return _over(policy, state.canary_tally, parts.other / tests)
 
 
 def _worse(comparison: Comparison, state: AnalysisState, share: float) -> str:

@@ -18,6 +18,7 @@ from stackd.core.model.analysis import (
     Counters,
     Observed,
     Run,
+    Tally,
     TaskFaults,
 )
 from stackd.core.model.node import Node, NodeStatus
@@ -63,6 +64,28 @@ def looked(policy: AnalysisPolicy, run: Run, heard: Heard, now: float) -> Run:
     )
     found = look(policy, run.state, observed, now)
     return replace(run, state=found.state, judgement=found.judgement, at=now)
+
+
+def at_share(run: Run, share: int, now: float) -> Run:
+    """The run of a toggle that has this share now. Requests are counted anew when it has changed:
+    however many went well while fewer were reached says nothing of it, and would hide for as long
+    again that a larger share fails."""
+    state = run.state
+    if state.final or state.share == share:
+        return run
+    seen = {
+        name: replace(one, judged_from=max(one.judged_from, now))
+        for name, one in state.seen.items()
+    }
+    counted = replace(
+        state,
+        share=share,
+        shares=state.shares + 1,
+        counted_from=now,
+        canary_tally=Tally(),
+        seen=seen,
+    )
+    return replace(run, state=counted)
 
 
 def due(policy: AnalysisPolicy, run: Run) -> float:

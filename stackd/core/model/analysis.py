@@ -157,6 +157,8 @@ class CheckResult(Value, frozen=True, kw_only=True):
     outcome: CheckOutcome
     text: str = ""
     """What was answered, for people."""
+    step: int = 0
+    """Of a gate: the step, from 1, that it was asked to confirm; 0 = it was not told."""
 
 
 class TaskFaults(Value, frozen=True, kw_only=True):
@@ -248,6 +250,7 @@ class CheckState(Value, frozen=True, kw_only=True):
     at: float
     outcome: CheckOutcome
     text: str = ""
+    step: int = 0
     failures: int = 0
 
 
@@ -286,6 +289,12 @@ class AnalysisState(Value, frozen=True, kw_only=True):
     final: bool = False
     """The verdict stands; nothing is looked at any more."""
     reason: str = ""
+    share: int | None = None
+    """Of a toggle, beside its steps: the share, 0..10000, at which requests are counted now."""
+    shares: int = 0
+    """How many shares it had, this one too: each is a test of its own."""
+    counted_from: float = 0.0
+    """When that share began to act; only requests since then are counted."""
 
 
 class Estimate(Value, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """Which analyses a rollout asks for now.
 
-Called by the analyses loop, which looks as often as each policy says, and by `judge`, which reads
-the answers at the places named here.
+Called by the analyses loop, which looks as often as each policy says, by `judge`, which reads the
+answers at the places named here, and by `manager.checking` for what gates are told.
 """
 
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.ids import RevisionId, service_key
-from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
+from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState, ToggleState
 from stackd.core.model.strategy import Analyse, Strategy, StrategyKind
 from stackd.core.model.variants import UserGoal
 from stackd.core.model.world import World
-from stackd.core.rollout import answers, places, steps
+from stackd.core.rollout import answers, gates, places, steps
 from stackd.core.rollout.answers import BACKGROUND
 
 _LOOKED_AT = (RolloutPhase.PROGRESSING, RolloutPhase.PAUSED)
@@ -50,6 +50,27 @@ def analyses(policy: Strategy, rollout: Rollout) -> Mapping[str, AnalysisPolicy]
 
 
 @dataclass(frozen=True)
+class Confirmed:
+    """What a gate is asked to confirm."""
+
+    step: int
+    """From 1: the one that the rollout is to enter, or that is done when the gate lets it pass."""
+    words: str
+    steps: int
+    """How many there are, with the take-over."""
+
+
+def confirmed(policy: Strategy, state: ServiceState, at: str) -> Confirmed | None:
+    """What a gate of the analysis at `at` confirms now; None when no step is left."""
+    if state.rollout is None:
+        return None
+    beside = background(at)
+    number = gates.upcoming(state, state.rollout) if beside else state.rollout.step
+    words = steps.words(policy)
+    return Confirmed(number + 1, words[number], len(words)) if number < len(words) else None
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What the rollout of a service, or of a toggle of it, asks for now: place -> policy."""
 
@@ -66,6 +87,8 @@ class Wanted:
     variants: bool = False
     """It shares out users between two revisions, and both are counted."""
     goal: UserGoal | None = None
+    share: int | None = None
+    """0..10000 of all targeting keys are reached, if it is a toggle."""
 
 
 def wanted(world: World, service: str) -> list[Wanted]:
@@ -100,7 +123,8 @@ def _of_service(world: World, key: str) -> Wanted | None:
 
 def _of_toggle(world: World, service: str, key: str) -> Wanted | None:
     rollout, policy = _going(world, key)
-    if policy is None or rollout is None or rollout.source is None:
+    state = world.get(ToggleState, key)
+    if policy is None or rollout is None or rollout.source is None or state is None:
         return None
     runs = world.get(ServiceState, service)
     return Wanted(
@@ -110,6 +134,7 @@ def _of_toggle(world: World, service: str, key: str) -> Wanted | None:
         canary=(runs.stable if runs is not None else None) or RevisionId(""),
         source=RevisionId(""),
         policies=analyses(policy, rollout),
+        share=state.share,
     )
 
 

@@ -21,7 +21,7 @@ from stackd.core.rollout.ending import turn_back
 from stackd.core.rollout.pauses import ACTIVE, pause_left, promotable
 from stackd.core.rollout.service import begin
 from stackd.core.rollout.weighted import passed
-from stackd.errors import Refused, Unknown
+from stackd.errors import Refused, Stale, Unknown
 
 Renew = Callable[[World, Revision], tuple[Revision, Sequence[str]]]
 """What is deployed in place of a revision that names revoked contents, and a sentence for each
@@ -67,6 +67,23 @@ def _place(world: World, stack: str, service: str) -> _Place:
     if state is None:
         raise Refused(f"{key} has not been looked at yet.", "Try again in a moment.")
     return _Place(release, declared, state, world.get(Hold, f"{key}/{declared.revision}"))
+
+
+def meant(world: World, key: str, revision: str) -> None:
+    """Refuses with Stale when another rollout runs at `key` than the one to `revision`, which is
+    what whoever asks has looked at. '' = whichever runs."""
+    state = places.state_of(world, key)
+    rollout = state.rollout if state is not None else None
+    if not revision or rollout is None or rollout.target == revision:
+        return
+    way = f"{rollout.source or 'nothing'} -> {rollout.target}"
+    began = f"of release {rollout.release}{f' by {rollout.by}' if rollout.by else ''}"
+    there = rollout.reason or rollout.phase.value.replace("_", " ")
+    if rollout.phase in ACTIVE:
+        text = f"{key} has no rollout to {revision} any more: {way}, {began}, runs now ({there})."
+    else:
+        text = f"{key} has no rollout to {revision} under way: the last one was {way}, {began}."
+    raise Stale(text, f"Look again, then decide: stackd status {key}.")
 
 
 def _running(world: World, place: _Place) -> Rollout:
@@ -179,7 +196,7 @@ def promote(
     rollout = _running(world, place)
     if step not in (None, rollout.step):
         there = rollout.reason or rollout.phase.value
-        raise Refused(f"{place.name} has gone on meanwhile: {there}.", "Look again, then decide.")
+        raise Stale(f"{place.name} has gone on meanwhile: {there}.", "Look again, then decide.")
     paused = rollout.phase is RolloutPhase.PAUSED
     if paused and not full and not promotable(rollout):
         return resume(world, stack, service, asked)

@@ -1,7 +1,8 @@
 """Gates: webhooks of the analysis beside all steps, which must confirm before each of them.
 
 A confirmation lets the rollout enter one step: it counts when it was given after the rollout moved
-last. Called by `look` for what strategies see, by `weighted` and `staged` when a step is done.
+last, and for that step. Called by `look` for what strategies see, by `weighted` and `staged` when a
+step is done, by `asked` for what gates are told.
 """
 
 import msgspec
@@ -22,14 +23,22 @@ def of(world: World, state: ServiceState, policy: Strategy) -> Gate | None:
     names = [check.name for check in beside.checks if check.kind is CheckKind.WEBHOOK]
     if not names:
         return None
-    known = _answers(world, state, rollout)
+    known, number = _answers(world, state, rollout), upcoming(state, rollout) + 1
     for name in names:
         found = known.get(name)
+        if found is not None and found.step not in (0, number):
+            found = None
         if found is None or found.outcome is not CheckOutcome.PASS:
             said = f": {found.text}" if found is not None and found.text else ""
             return Gate(0, f"waits for {name} to confirm{said}")
     oldest = min(names, key=lambda name: known[name].at)
     return Gate(known[oldest].at, f"waits for {oldest} to confirm it")
+
+
+def upcoming(state: ServiceState, rollout: Rollout) -> int:
+    """The step, from 0, that gates are asked to let the rollout enter."""
+    begun = rollout.step or rollout.confirmed or state.counts.get(rollout.target)
+    return rollout.step + 1 if begun else 0
 
 
 def _answers(world: World, state: ServiceState, rollout: Rollout) -> dict[str, CheckState]:

@@ -6,6 +6,14 @@ from typing import assert_never
 from stackd.core.model.strategy import RolloutStep, Strategy, StrategyKind
 from stackd.core.rollout import ab, bluegreen, canary, shadow
 
+TAKE_OVER = "take over"
+
+
+def words(policy: Strategy) -> tuple[str, ...]:
+    """The steps and what follows them, as people are told; a toggle ends with its last step."""
+    found = tuple(step.words for step in of(policy))
+    return found if policy.kind is StrategyKind.STAGED else (*found, TAKE_OVER)
+
 
 def of(policy: Strategy) -> Sequence[RolloutStep]:
     """What a rollout does before the new revision takes over; nothing for those without steps."""

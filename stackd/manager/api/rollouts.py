@@ -50,6 +50,7 @@ class RolloutApi:
 
         def promote(world: World, asked: Asked) -> Changes:
             nonlocal was
+            commands.meant(world, request.name, request.revision)
             state = places.state_of(world, request.name)
             was = state.rollout.reason if state and state.rollout else ""
             return commands.promote(
@@ -92,9 +93,12 @@ class RolloutApi:
         self, request: RolloutRequest, caller: Caller, command: Command, done: str
     ) -> Text:
         stack, service = names.moving_of(self._tables.world, request.name)
-        notes = await self._commit(
-            caller, lambda world, asked: command(world, stack, service, asked)
-        )
+
+        def decide(world: World, asked: Asked) -> Changes:
+            commands.meant(world, request.name, request.revision)
+            return command(world, stack, service, asked)
+
+        notes = await self._commit(caller, decide)
         return Text(text=f"{'; '.join((f'{request.name} {done}', *notes))}.")
 
     async def _commit(

@@ -181,7 +181,7 @@ def _steps(
     if state is None or state.rollout is None:
         return (), 0
     if spec is not None and spec.strategy.kind.weighted and state.rollout.source is not None:
-        names = (*(s.words for s in rollout_steps.of(spec.strategy)), "take over")
+        names = rollout_steps.words(spec.strategy)
         complete = state.rollout.phase is RolloutPhase.COMPLETE
         return names, len(names) if complete else min(state.rollout.step, len(names) - 1)
     target = next((r for r in rows if r.id == state.rollout.target), None)

@@ -31,6 +31,8 @@ from stackd.core.model.api import (
     PlanAnswer,
     PlanRequest,
     RepoRows,
+    RolloutAnswer,
+    RolloutRequest,
     ServiceStatus,
     StackRows,
     StackStatus,
@@ -43,7 +45,7 @@ from stackd.core.model.api import (
     WaitRequest,
 )
 from stackd.core.model.cluster import ClusterFile
-from stackd.errors import Refused
+from stackd.errors import Refused, Stale
 from stackd.host import cluster
 from stackd.manager.permit import permit
 from stackd.wire.control import Caller, ControlServer, Method
@@ -166,6 +168,8 @@ class Manager:
             "Events": Method(EventsRequest, self._events),
             "Exec": Method(ExecFrame, self._exec),
             "FlagList": Method(NameRequest, self._answering(FlagRows(flags=(FLAG,)))),
+            "Promote": Method(RolloutRequest, self._moved_on),
+            "Retry": Method(RolloutRequest, self._answering(RolloutAnswer(text="done"))),
             "FlagSet": Method(FlagRequest, self._answering(Text(text="done"))),
         }
 
@@ -192,6 +196,12 @@ class Manager:
 
     async def _refuse(self, request: NameRequest, caller: Caller) -> Text:
         raise Refused(f"There is no {HOSTILE}.", "See: stackd ls")
+
+    async def _moved_on(self, request: RolloutRequest, caller: Caller) -> RolloutAnswer:
+        self.asked.append(request)
+        if request.revision:
+            raise Stale("shop/web has no rollout to it any more.", "Look again, then decide.")
+        return RolloutAnswer(text="shop/web goes on.")
 
     async def _hang(self, request: NameRequest, caller: Caller) -> Text:
         self.hang.set()

@@ -490,6 +490,29 @@ def test_a_toggle_fails_with_the_tasks_of_its_service() -> None:
     assert scene.verdict() is Verdict.FAIL
 
 
+def test_what_went_well_at_a_smaller_share_does_not_hide_what_a_larger_one_does() -> None:
+    scene = Grown(LIMITED)
+    scene.turn()
+    for _ in range(20):
+        scene.now += 10
+        scene.answered(NEW, 1_000)
+        scene.turn()
+    assert scene.verdict() is Verdict.PASS
+    state = scene.world.get(ToggleState, scene.KEY)
+    assert state is not None
+    scene.now += 1  # the next look is due in 9 s
+    scene.put(msgspec.structs.replace(state, weights=ToggleState.reaching(2_000)))
+    scene.turn()
+    known = scene.runs["background"].state
+    assert (known.share, known.shares, known.canary_tally.requests) == (2_000, 2, 0)
+    scene.now += 9
+    scene.answered(NEW, 200, errors=40)
+    scene.turn()
+    assert scene.verdict() is Verdict.FAIL
+    reason = "20.00% of 200 requests failed, the limit is 5.00%"
+    assert scene.runs["background"].state.reason == reason
+
+
 def test_a_toggle_that_stands_still_is_not_looked_at() -> None:
     scene = Grown(LIMITED)
     scene.toggle(stands=True)

@@ -95,3 +95,6 @@ class RolloutRequest(Value, frozen=True, kw_only=True):
     to: str = ""
     step: int | None = None
     """Promote only where so many steps are done: what was seen to wait, and no later pause."""
+    revision: str = ""
+    """Of promote, abort, pause, resume: only the rollout to this revision (of a toggle: to this
+    share), and none that has superseded it; '' = whichever is under way."""

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from stackd.core.analysis import begin, run
-from stackd.core.model.analysis import AnalysisPolicy, Run, Verdict
+from stackd.core.model.analysis import AnalysisPolicy, Compare, Run, Verdict
 from stackd.core.model.ids import RevisionId
 from stackd.core.model.requests import Batch
 
@@ -55,6 +55,22 @@ def test_blocks_are_as_large_as_what_stable_did_before_allows() -> None:
     many = (*few, batch(10, OLD, failed=(1, 2)))
     assert begun(before=many).block == 1
     assert begun(before=tuple(replace(b, revision=NEW) for b in many)).block == 10
+
+
+def test_at_another_share_requests_are_counted_anew() -> None:
+    limited = replace(POLICY, compare=Compare(error_ratio=None, latency=None), interval=10.0)
+    found = run.at_share(begun(background=True), 0, 50.0)
+    found = run.looked(limited, found, run.Heard(batches=(batch(1),)), 60.0)
+    assert found.state.canary_tally.requests == 10
+    assert run.at_share(found, 0, 65.0) is found
+    grown = run.at_share(found, 2_000, 65.0)
+    both = run.Heard(batches=(batch(2, since=64.0), batch(3, since=66.0, failed=(1,))))
+    looked = run.looked(limited, grown, both, 70.0)
+    assert (looked.state.shares, looked.state.canary_tally.errors) == (2, 1)
+    assert looked.state.canary_tally.requests == 10, "one began before it"
+    assert looked.state.logged.requests == 30, "the cross-check goes on"
+    ended = replace(found, state=replace(found.state, final=True))
+    assert run.at_share(ended, 2_000, 65.0) is ended
 
 
 def test_what_is_judged_says_nothing_more() -> None:

@@ -1,10 +1,11 @@
 """Which analyses are looked at, and where their answers stand."""
 
+import msgspec
 import pytest
 
 from stackd.core.model.analysis import AnalysisPolicy
 from stackd.core.model.ids import RevisionId
-from stackd.core.model.rollout import RolloutPhase
+from stackd.core.model.rollout import RolloutPhase, ServiceState
 from stackd.core.model.strategy import Analyse, Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.rollout import asked
 from tests.unit.core.rollout.cases import rollout
@@ -32,6 +33,28 @@ def test_another_attempt_has_places_of_its_own() -> None:
     places = list(asked.analyses(POLICY, again))
     assert places == ["background, attempt 2", "step 2, attempt 2"]
     assert [asked.background(at) for at in places] == [True, False]
+
+
+def service(**fields: object) -> ServiceState:
+    going = rollout(source=OLD, **fields)
+    return ServiceState(stack="shop", service="web", stable=OLD, rollout=going)
+
+
+def test_a_gate_is_told_which_step_it_confirms() -> None:
+    words = ["set_weight 5%", "analysis", "pause until promoted", "take over"]
+    told = [
+        asked.confirmed(POLICY, state, "background")
+        for state in (
+            service(),
+            *(service(step=n, confirmed=n + 1) for n in range(4)),
+        )
+    ]
+    steps = [asked.Confirmed(n + 1, text, 4) for n, text in enumerate(words)]
+    assert told == [*steps, None], "nothing is left to confirm after the take-over"
+    within = asked.confirmed(POLICY, service(step=1, judges=True), "step 2")
+    assert within == steps[1], "a gate in an analysis confirms that step itself"
+    toggle = msgspec.structs.replace(POLICY, kind=StrategyKind.STAGED)
+    assert asked.confirmed(toggle, service(step=2), "background") is None, "it takes nothing over"
 
 
 @pytest.mark.parametrize(

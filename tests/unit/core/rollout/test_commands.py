@@ -20,7 +20,7 @@ from stackd.core.model.strategy import Analyse, OnFailure, Pause, SetWeight, Str
 from stackd.core.model.world import World
 from stackd.core.rollout import commands
 from stackd.core.rollout.commands import Asked
-from stackd.errors import Refused
+from stackd.errors import Refused, Stale
 from tests.fakes.simulation import Simulation, web
 from tests.unit.core.rollout.cases import renewed, said, settled
 
@@ -210,6 +210,28 @@ def test_promote_of_the_pause_that_was_seen_ends_no_later_one() -> None:
     sim.commit(commands.promote(sim.world, "shop", "web", ask(sim), full=False, step=2))
     sim.advance(10)
     assert running(sim).phase is RolloutPhase.COMPLETE
+
+
+def test_what_was_meant_of_one_rollout_is_not_done_to_the_one_that_superseded_it() -> None:
+    sim = canary()
+    for revision in ("", "b"):
+        commands.meant(sim.world, "shop/web", revision)
+    sim.deploy("shop", {"web": (web(strategy=CANARY, rollback=CANARY), "c")})
+    sim.advance(20)
+    assert running(sim).target == "c"
+    with pytest.raises(Stale) as refused:
+        commands.meant(sim.world, "shop/web", "b")
+    assert refused.value.cause.startswith("shop/web has no rollout to b any more: a -> c, of relea")
+    assert "runs now (step 2 of 3: pause 60s" in refused.value.cause
+    assert refused.value.remedy == "Look again, then decide: stackd status shop/web."
+    commands.meant(sim.world, "shop/web", "c")
+
+
+def test_what_was_meant_of_a_rollout_that_is_over_is_told_so() -> None:
+    sim, _ = settled()
+    commands.meant(sim.world, "shop/web", "a")  # nothing else has run since
+    with pytest.raises(Stale, match="no rollout to b under way: the last one was nothing -> a"):
+        commands.meant(sim.world, "shop/web", "b")
 
 
 def test_promote_in_full_is_asked_once() -> None:

@@ -69,6 +69,31 @@ def test_what_was_said_of_another_rollout_or_attempt_opens_none() -> None:
     assert gate(policy(CI), again, {"ci": YES}, "background, attempt 2") != closed
 
 
+def test_what_was_said_of_another_step_lets_into_none() -> None:
+    """The answer to a question about step 2 that was under way while the rollout entered it."""
+    closed = Gate(0, "waits for ci to confirm")
+    late = CheckState(at=NOW + 5, outcome=CheckOutcome.PASS, step=2)
+    assert gate(policy(CI), rollout(source=A, step=1), {"ci": late}) == closed
+    open_ = gate(policy(CI), rollout(source=A, confirmed=1), {"ci": late})
+    assert open_ == Gate(NOW + 5, "waits for ci to confirm it")
+
+
+@pytest.mark.parametrize(
+    ("going", "counts", "step"),
+    [
+        (rollout(), {"a": 4}, 0),
+        (rollout(confirmed=1), {"a": 4}, 1),
+        (rollout(), {"a": 4, "b": 1}, 1),
+        (rollout(step=2, confirmed=3), {"a": 4, "b": 1}, 3),
+        (rollout(step=2), {}, 3),
+    ],
+    ids=["before the first", "let into it", "gate is new", "further", "of a toggle"],
+)
+def test_the_step_that_is_asked_about(going: Rollout, counts: dict[str, int], step: int) -> None:
+    state = ServiceState(stack="shop", service="web", stable=A, rollout=going, counts=counts)
+    assert gates.upcoming(state, going) == step
+
+
 @pytest.mark.parametrize(
     ("state", "since", "enters"),
     [
