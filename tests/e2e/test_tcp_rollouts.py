@@ -29,7 +29,7 @@ services:
     ports: [{target: 8080, published: PORT}]
     healthcheck: {http: {path: /healthz, port: 8080}, interval: 1s}
     deploy:
-      replicas: 2
+      replicas: 1
       strategy: {STRATEGY, monitor: 500ms}
   client:
     image: stackd-demo:1
@@ -39,8 +39,8 @@ services:
 """
 HELD = "0.4"
 """Seconds that held connections last."""
-ENOUGH = 50
-"""Connections by which a share is counted."""
+ENOUGH = 80
+"""Connections by which a share is counted: with so many, neither none nor half is 20 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def test_connections_move_and_none_is_lost(
     stable = {row["id"] for row in cluster.ps("dialled")}
     with Dials(cluster, client, moved.port, tmp_path / "stop").going() as found:
         moved.deploy(2)
-        waits = counted(2 if share else 0.5)
+        waits = counted(2 if share else 1)
         moved.verb("promote")
         second = counted(0.5)
         moved.verb("rollback")

@@ -151,9 +151,7 @@ def _settled(world: World, state: ServiceState, hold: Hold | None, now: float) -
     assert spec is not None, "only declared services get here"
     wanted = fit.replicas(world, state.stack, spec)
     tasks = world.tasks_of(state.stack, state.service)
-    known = (
-        v for v in tasks if v.task.revision == state.stable
-    )  # others have yet to be asked to go
+    known = (v for v in tasks if v.task.revision == state.stable)  # others are about to go
     views = [v for v in known if v.wanted and not fit.aside(world, v, spec)]
     ready = sum(serving(world, view) for view in views)
     done = len({v.task.slot for v in views if allowed_end(v, spec)})
