@@ -2,7 +2,7 @@
 
 import msgspec
 
-from stackd.core.model.decision import Changes
+from stackd.core.model.record import Changes
 from stackd.core.model.release import Stack
 from stackd.core.model.rollout import Phase
 from stackd.core.model.source import RepositoryStatus
