@@ -1,12 +1,12 @@
 """Opens connections, one after the other and some beside that for a while, until it is told to
-stop; then says what became of each. Run as a script, on the machine or inside a task, by
+stop, and writes down what became of each. Run as a script, on the machine or inside a task, by
 `test_tcp_rollouts`: only what the demo image's Python has.
 
-    dialler.py HOST PORT SECONDS STOP        STOP: a file that ends it
+    dialler.py HOST PORT SECONDS FOLDER        until there is a file `stop` in the folder
 
-Prints one line for each connection: when it was begun and when it was over (seconds of the
-machine's clock), its kind (`short`: one request, `held`: two with SECONDS between them) and the
-version that answered, or `lost` and why.
+`lines` in the folder has one line for each connection: when it was begun and when it was over
+(seconds of the machine's clock), its kind (`short`: one request, `held`: two with SECONDS between
+them) and the version that answered, or `lost` and why.
 """
 
 import os
@@ -53,24 +53,30 @@ def dial(target: tuple[str, int], pause: float) -> str:
 
 
 def main() -> None:
-    """Until STOP is there."""
-    target, pause, stop = (sys.argv[1], int(sys.argv[2])), float(sys.argv[3]), sys.argv[4]
-    lines: list[str] = []
+    """Until `stop` is there."""
+    target, pause, folder = (sys.argv[1], int(sys.argv[2])), float(sys.argv[3]), sys.argv[4]
+    stop = os.path.join(folder, "stop")
+    lines = open(os.path.join(folder, "lines"), "w", buffering=1)
+
+    def write(line: str) -> None:
+        with writing:
+            lines.write(line + "\n")
 
     def hold() -> None:
         while not os.path.exists(stop):
-            lines.append(dial(target, pause))
+            write(dial(target, pause))
 
+    writing = threading.Lock()
     held = [threading.Thread(target=hold) for _ in range(HELD)]
     for thread in held:
         thread.start()
     while not os.path.exists(stop):
         due = time.monotonic() + 1 / RATE
-        lines.append(dial(target, 0))
+        write(dial(target, 0))
         time.sleep(max(0, due - time.monotonic()))
     for thread in held:
         thread.join()
-    print("\n".join(lines))
+    lines.close()
 
 
 main()

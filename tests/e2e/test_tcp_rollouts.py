@@ -9,20 +9,20 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import Cluster, Ran, free_port
+from tests.e2e.cluster import Cluster, free_port, until
 
 pytestmark = pytest.mark.e2e
 
 DIALLER = Path(__file__).with_name("dialler.py")
 STACK = """
-name: dialled
+name: NAME
 services:
   web:
     image: stackd-demo:VERSION
@@ -39,8 +39,9 @@ services:
 """
 HELD = "0.4"
 """Seconds that held connections last."""
-ENOUGH = 80
+ENOUGH = 200
 """Connections by which a share is counted: with so many, neither none nor half is 20 %."""
+SOME = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,114 +56,124 @@ class Dialled:
 
 
 @dataclass(frozen=True, slots=True)
-class Dials:
-    """Connections from this machine to the port, and from the client task to the service's name."""
+class Dialler:
+    """Dials in a process of its own, which writes down what became of the connections."""
 
-    cluster: Cluster
-    client: str
-    port: int
-    stop: Path
+    way: str
+    folder: Path
+    run: Callable[[], object]
+    """Runs that process to its end."""
+
+    def dialled(self, start: float = 0.0, end: float = math.inf) -> list[Dialled]:
+        """The connections that were begun and over between these times."""
+        text = (self.folder / "lines").read_text()
+        rows = (line.split(" ", 3) for line in text[: text.rfind("\n") + 1].splitlines())
+        found = (Dialled(float(begun), float(over), kind, said) for begun, over, kind, said in rows)
+        return [d for d in found if start <= d.begun and d.over <= end]
+
+    def said(self, start: float = 0.0, end: float = math.inf) -> Counter[str]:
+        """Version -> how many of them it has answered."""
+        return Counter(d.said for d in self.dialled(start, end))
 
     @contextlib.contextmanager
-    def going(self) -> Iterator[dict[str, list[Dialled]]]:
-        """Dial while the block runs; what became of the connections is there afterwards."""
-        found: dict[str, list[Dialled]] = {}
-        with ThreadPoolExecutor(2) as pool:
-            port, vip = pool.submit(self._outside), pool.submit(self._inside)
+    def going(self) -> Iterator[None]:
+        """Dial while the block runs."""
+        with ThreadPoolExecutor(1) as pool:
+            run = pool.submit(self.run)
             try:
-                time.sleep(0.5)
-                yield found
+                until(lambda: (self.folder / "lines").exists() or run.done(), "it dials")
+                yield
             finally:
-                self.stop.touch()
-                self.cluster.run("exec", self.client, "--", "touch", f"/tmp/{self.stop.name}")
-            found.update(port=parsed(port.result()), vip=parsed(vip.result()))
-
-    def _outside(self) -> str:
-        argv = [sys.executable, str(DIALLER), "127.0.0.1", str(self.port), HELD, str(self.stop)]
-        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
-
-    def _inside(self) -> str:
-        argv = ("python3", "-c", DIALLER.read_text(), "web", "8080", HELD, f"/tmp/{self.stop.name}")
-        return self.cluster.must("exec", self.client, "--", *argv).out
-
-
-def parsed(text: str) -> list[Dialled]:
-    """The lines of a dialler, by when connections were begun."""
-    rows = (line.split(" ", 3) for line in text.splitlines())
-    found = [Dialled(float(begun), float(over), kind, said) for begun, over, kind, said in rows]
-    return sorted(found, key=lambda row: row.begun)
+                (self.folder / "stop").touch()
+            run.result()
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The service under test."""
+    """A stack `name` whose service `web` is under test."""
 
     cluster: Cluster
+    name: str
     port: int
     strategy: str
 
-    def deploy(self, version: int) -> Ran:
+    def deploy(self, version: int) -> None:
         """Declare a version; it waits for a person, unless it is the first."""
-        text = STACK.replace("VERSION", str(version)).replace("PORT", str(self.port))
-        ran = self.cluster.apply(text.replace("STRATEGY", self.strategy), "--wait")
+        text = STACK.replace("NAME", self.name).replace("STRATEGY", self.strategy)
+        text = text.replace("VERSION", str(version)).replace("PORT", str(self.port))
+        ran = self.cluster.apply(text, "--wait")
         assert ran.code == (0 if version == 1 else 3), (ran.code, ran.out, ran.err)
-        return ran
 
     def verb(self, verb: str) -> None:
         """Ask for it, and wait until it is done."""
-        self.cluster.must(verb, "dialled/web", "--wait")
+        self.cluster.must(verb, f"{self.name}/web", "--wait")
+
+    def tasks(self) -> dict[str, str]:
+        """Task -> its service."""
+        return {row["id"]: row["service"] for row in self.cluster.ps(self.name)}
+
+    def diallers(self, folder: Path) -> list[Dialler]:
+        """From this machine to the port, and from the client task to the service's name."""
+        source = DIALLER.read_text()
+        outside = [sys.executable, "-c", source, "127.0.0.1", str(self.port), HELD, str(folder)]
+        [client] = [task for task, service in self.tasks().items() if service == "client"]
+        inside = ("python3", "-c", source, "web", "8080", HELD, "/tmp")
+        return [
+            Dialler("port", folder, lambda: subprocess.run(outside, check=True)),
+            Dialler(
+                "virtual address",
+                Path("/proc", str(self.cluster.container_pid(client)), "root/tmp"),
+                lambda: self.cluster.must("exec", client, "--", *inside),
+            ),
+        ]
 
 
-def between(found: Sequence[Dialled], start: float, end: float = math.inf) -> Counter[str]:
-    """Version -> connections that were begun and over between these times."""
-    return Counter(d.said for d in found if start <= d.begun and d.over <= end)
-
-
-def counted(seconds: float) -> tuple[float, float]:
-    """Wait for connections to count: from when until when."""
+def counted(diallers: list[Dialler], number: int) -> tuple[float, float]:
+    """Wait until each has made so many connections: from when until when."""
     start = time.time()
-    time.sleep(seconds)
+    until(
+        lambda: all(len(d.dialled(start)) >= number for d in diallers),
+        f"{number} connections each",
+    )
     return start, time.time()
 
 
 @pytest.mark.parametrize(
-    ("strategy", "share"),
+    ("name", "strategy", "share"),
     [
-        ("type: canary, steps: [{set_weight: 20%}, {pause: {}}]", 0.2),
-        ("type: blue-green, auto_promote: false", 0.0),
+        ("dialled-canary", "type: canary, steps: [{set_weight: 20%}, {pause: {}}]", 0.2),
+        ("dialled-blue", "type: blue-green, auto_promote: false", 0.0),
     ],
     ids=["canary", "blue-green"],
 )
 def test_connections_move_and_none_is_lost(
-    cluster: Cluster, tmp_path: Path, strategy: str, share: float
+    cluster: Cluster, tmp_path: Path, name: str, strategy: str, share: float
 ) -> None:
-    moved = Moved(cluster, free_port(), strategy)
+    moved = Moved(cluster, name, free_port(), strategy)
     moved.deploy(1)
-    [client] = [row["id"] for row in cluster.ps("dialled") if row["service"] == "client"]
-    stable = {row["id"] for row in cluster.ps("dialled")}
-    with Dials(cluster, client, moved.port, tmp_path / "stop").going() as found:
+    stable, diallers = moved.tasks(), moved.diallers(tmp_path)
+    with contextlib.ExitStack() as going:
+        for dialler in diallers:
+            going.enter_context(dialler.going())
         moved.deploy(2)
-        waits = counted(2 if share else 1)
+        waits = counted(diallers, ENOUGH if share else SOME)
         moved.verb("promote")
-        second = counted(0.5)
+        second = counted(diallers, SOME)
         moved.verb("rollback")
-        first = time.time()
+        back = counted(diallers, SOME)
         moved.deploy(3)
-        again = time.time()
+        if share:
+            counted(diallers, ENOUGH)
         moved.verb("abort")
-        aborted = counted(0.5)
-    for way, dialled in found.items():
-        seen = Counter(d.said for d in dialled)
-        print(f"{way}: {seen}, waits {between(dialled, *waits)}")
-        assert set(seen) == {"1", "2", "3"} if share else {"1", "2"}, (way, seen)
-        part = between([d for d in dialled if d.kind == "short"], *waits)
-        assert part.total() >= ENOUGH, (way, part)
-        band = 4 * math.sqrt(share * (1 - share) / part.total())
-        assert abs(part["2"] / part.total() - share) <= band, (way, part)
-        assert set(between(dialled, *second)) == {"2"}, way
-        assert not between(dialled, first)["2"], way
-        assert set(between(dialled, *aborted)) == {"1"}, way
-        held = [d for d in dialled if d.kind == "held" and d.begun < again < d.over]
-        assert held, way
-    assert {row["id"] for row in cluster.ps("dialled")} == stable
-    assert cluster.run("rm", "dialled", "--wait").code == 0
+        aborted = counted(diallers, SOME)
+    for dialler in diallers:
+        way, seen, waiting = dialler.way, dialler.said(), dialler.said(*waits)
+        print(f"{way}: {seen}, half-way {waiting}")
+        assert set(seen) == ({"1", "2", "3"} if share else {"1", "2"}), (way, seen)
+        band = 4 * math.sqrt(share * (1 - share) / waiting.total())
+        assert abs(waiting["2"] / waiting.total() - share) <= band, (way, waiting)
+        assert set(dialler.said(*second)) == {"2"}, way
+        assert not dialler.said(back[0])["2"], way
+        assert set(dialler.said(aborted[0])) == {"1"}, way
+    assert moved.tasks() == stable
+    assert cluster.run("rm", name, "--wait").code == 0
