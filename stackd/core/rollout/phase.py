@@ -150,7 +150,8 @@ def _settled(world: World, state: ServiceState, hold: Hold | None, now: float) -
     spec = world.declared(state.stack, state.service)
     assert spec is not None, "only declared services get here"
     wanted = fit.replicas(world, state.stack, spec)
-    known = (v for v in world.tasks_of(state.stack, state.service) if v.task.revision != state.warm)
+    tasks = world.tasks_of(state.stack, state.service)
+    known = (v for v in tasks if v.task.revision == state.stable)  # others are about to go
     views = [v for v in known if v.wanted and not fit.aside(world, v, spec)]
     ready = sum(serving(world, view) for view in views)
     done = len({v.task.slot for v in views if allowed_end(v, spec)})

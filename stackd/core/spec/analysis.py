@@ -203,26 +203,26 @@ def _check(section: CheckSection, number: int) -> Check:
     return Check(**values)
 
 
-_TCP = "which tcp has not: add `app_protocol: http` to the port, or use checks"
 _NO_REQUESTS = Compare(error_ratio=None, latency=None), Limits(error_rate=None, latency_p99=None)
 
 
-def build(section: AnalysisSection, *, measured: bool = True, lacks: str = _TCP) -> AnalysisPolicy:
-    """The policy. `measured`: requests to the new revision are seen one by one (an HTTP port with
-    a route through the ingress); without that, for the reason that `lacks` gives, only checks and
-    guards can judge.
+def build(section: AnalysisSection, lacks: str = "") -> AnalysisPolicy:
+    """The policy. `lacks`: why requests to the new revision are not seen one by one, and what to
+    do about it, with the sign that goes before it; '' when they are (an HTTP port with a route
+    through the ingress). Without them only checks and guards can judge.
 
     Raises:
         ValueError: it asks for what is not measured, or for nothing.
     """
-    if not measured:
+    if lacks:
+        needed = f"requests that are seen one by one{lacks}, or use checks"
         for key in ("compare", "limits"):
             if getattr(section, key) is not None:
-                raise ValueError(f"{key} needs requests that are seen one by one, {lacks}")
+                raise ValueError(f"{key} needs {needed}")
         if not section.checks:
-            raise ValueError(f"there is nothing to judge by but requests, {lacks}")
+            raise ValueError(f"there is nothing to judge by: add {needed}")
     compare, limits = _compare(section.compare), _limits(section.limits)
-    if not measured:
+    if lacks:
         compare, limits = _NO_REQUESTS
     elif (compare, limits) == _NO_REQUESTS and not section.checks:
         raise ValueError("there is nothing to judge by: add compare, limits or checks")

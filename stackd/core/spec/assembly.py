@@ -208,9 +208,7 @@ class Assembler:
         self, at: Path, section: strategy.StrategySection, singleton: bool, http: str
     ) -> Strategy:
         policies = {
-            wanted.at: self._try(
-                (*at, *wanted.at), partial(wanted.build, measured=not http), AnalysisPolicy()
-            )
+            wanted.at: self._try((*at, *wanted.at), partial(wanted.build, http), AnalysisPolicy())
             for wanted in judged.analyses(section)
         }
         for place, text in judged.faults(section, http):
@@ -229,7 +227,7 @@ class Assembler:
                 continue
             policies = {
                 wanted.at: self._try(
-                    (*at, *wanted.at), partial(wanted.build, measured=not http), AnalysisPolicy()
+                    (*at, *wanted.at), partial(wanted.build, http), AnalysisPolicy()
                 )
                 for wanted in stages.analyses(given, measured=not http)
             }

@@ -26,28 +26,28 @@ class Wanted:
     """Why there are no requests meanwhile with which those of the new revision could be compared;
     '' when there are."""
 
-    def build(self, *, measured: bool) -> AnalysisPolicy:
-        """The policy. `measured`: requests to the service are seen one by one.
+    def build(self, http: str) -> AnalysisPolicy:
+        """The policy. `http`: what the service lacks for requests that are seen one by one; ''
+        when they are.
 
         Raises:
             ValueError: it asks for what is not measured here, or for nothing.
         """
         section = self.section
-        if measured and self.alone:
+        if http:
+            return analysis.build(section, f": {http}")
+        if self.alone:
             section = section.model_copy(update={"compare": CompareSection()})
-        if measured and self.lacks:
-            return analysis.build(section, measured=False, lacks=self.lacks)
-        return analysis.build(section, measured=measured)
+        return analysis.build(section, f", {self.lacks}" if self.lacks else "")
 
 
 _UNREACHED = (
-    "and none reaches the new revision before this step: "
-    "put set_weight, match or mirror before it, or use checks"
+    "and none reaches the new revision before this step: put set_weight, match or mirror before it"
 )
-_UNSEEN = "and none reaches green before the switch: add `preview`, or use checks"
+_UNSEEN = "and none reaches green before the switch: add `preview`"
 _NEVER_SEEN = (
     "and none reaches green before the switch, which ends the rollout: "
-    "add `preview` or `post_promotion`, or use checks"
+    "add `preview` or `post_promotion`"
 )
 _SWITCHED = "blue gets no request after the switch to compare with"
 _NEVER_BOTH = "green gets no request before the switch and blue none after it, to compare"

@@ -2,11 +2,13 @@
 
 import msgspec
 
+from stackd.core.model.record import Changes
 from stackd.core.model.release import Stack
 from stackd.core.model.rollout import Phase
 from stackd.core.model.source import RepositoryStatus
 from stackd.core.model.stack import RestartCondition, RestartPolicy
 from stackd.core.model.states import NodeState
+from stackd.core.model.strategy import SetWeight, Strategy, StrategyKind
 from stackd.core.model.world import World
 from stackd.core.rollout.phase import awaiting, behind, service_names, service_phase, stack_phase
 from tests.fakes.agent import Behaviour
@@ -47,6 +49,31 @@ def test_degraded_when_fewer_are_ready_than_wanted() -> None:
     phase, reason = service_phase(sim.world, "shop", "web", sim.now)
     assert phase is Phase.DEGRADED
     assert reason == "0 of 2 tasks are ready; web.1: its node is down"
+
+
+class Watched(Simulation):
+    """Hears what is said of `web` after each commit."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        super().__init__(1)
+
+    def commit(self, changes: Changes) -> None:
+        super().commit(changes)
+        self.said.append(service_phase(self.world, "shop", "web", self.now)[1])
+
+
+def test_tasks_that_have_yet_to_be_asked_to_go_do_not_count() -> None:
+    sim = Watched()
+    canary = Strategy(
+        kind=StrategyKind.CANARY, steps=(SetWeight(weight=5_000),), scale_down_delay=0.0
+    )
+    for revision in ("a", "b"):
+        sim.deploy("shop", {"web": (web(replicas=2, strategy=canary), revision)})
+        sim.advance(30)
+    said = {text for text in sim.said if "tasks are ready" in text}
+    assert said == {"2 of 2 tasks are ready"}
+    assert {view.task.revision for view in sim.world.tasks_of("shop", "web") if view.live} == {"b"}
 
 
 def test_a_stack_has_the_worst_phase_of_its_services() -> None:

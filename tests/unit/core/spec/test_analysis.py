@@ -125,12 +125,12 @@ def test_faults(text: str, said: str) -> None:
 
 def test_without_requests_only_checks_can_judge() -> None:
     checks = [{"command": ["/bin/smoke"]}]
-    found = build(AnalysisSection.model_validate({"checks": checks}), measured=False)
+    found = build(AnalysisSection.model_validate({"checks": checks}), ": add a port")
     assert found.compare == Compare(error_ratio=None, latency=None)
     assert found.limits == Limits(error_rate=None, latency_p99=None)
     for key in ("compare", "limits"):
         section = AnalysisSection.model_validate({"checks": checks, key: {}})
-        with pytest.raises(ValueError, match="add `app_protocol: http` to the port"):
-            build(section, measured=False)
-    with pytest.raises(ValueError, match="there is nothing to judge by but requests"):
-        build(AnalysisSection.model_validate({}), measured=False)
+        with pytest.raises(ValueError, match=f"^{key} needs .*: add a port, or use checks$"):
+            build(section, ": add a port")
+    with pytest.raises(ValueError, match="there is nothing to judge by: add requests"):
+        build(AnalysisSection.model_validate({}), ": add a port")

@@ -106,7 +106,7 @@ def test_without_an_http_port_checks_are_asked_for() -> None:
         " {steps: [{set_weight: 1%}, {analysis: {limits: {error_rate: 1%}}}]}}}"
     )
     assert found.startswith("4:81 limits needs requests that are seen one by one")
-    assert found.endswith("add `app_protocol: http` to the port, or use checks")
+    assert found.endswith("add `ports:` with `app_protocol: http`, or use checks")
 
 
 def test_a_strategy_says_how_far() -> None:

@@ -246,7 +246,7 @@ def test_blue_green_is_judged_before_and_after_the_switch() -> None:
         (HTTP, "pre_promotion: {compare: {}}", "compare needs requests that are seen one by one"),
         (HTTP, "preview: {host: a.b}", "the switch comes at once, so that preview shows nothing"),
         ("", "preview: {host: a.b}, auto_promote: no", "preview needs requests that are seen"),
-        ("", "post_promotion: {}", "add `app_protocol: http` to the port"),
+        ("", "post_promotion: {}", "add `ports:` with `app_protocol: http`, or use checks"),
         (HTTP, "post_promotion: {compare: {}}", "blue gets no request after the switch"),
         (HTTP, "analysis: {}", "none reaches green before the switch, which ends the rollout"),
         (
@@ -421,10 +421,20 @@ def test_steps_that_steer_and_judge() -> None:
         (
             "ports: ['80:8080']\n",
             "{analysis: {compare: {}}}",
-            "compare needs requests that are seen one by one, which tcp has not",
+            "compare needs requests that are seen one by one: port 8080 is tcp,"
+            " add `app_protocol: http` to it in line 4, or use checks",
         ),
-        ("", "{analysis: {limits: {}}}", "limits needs requests"),
-        ("", "{analysis: {}}", "there is nothing to judge by but requests, which tcp has not"),
+        (
+            "",
+            "{analysis: {limits: {}}}",
+            "limits needs requests that are seen one by one: add `ports:` with"
+            " `app_protocol: http`, or use checks",
+        ),
+        (
+            "",
+            "{analysis: {}}",
+            "there is nothing to judge by: add requests that are seen one by one",
+        ),
         (HTTP, "{analysis: {}}", "none reaches the new revision before this step"),
         (HTTP, "{match: [{}]}", "match by one thing each: header or cookie"),
         (HTTP, "{match: [{header: {name: Host, exact: b}}]}", "use `route.hosts`"),
