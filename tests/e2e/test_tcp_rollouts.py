@@ -141,10 +141,16 @@ def counted(diallers: list[Dialler], number: int) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("name", "strategy", "share"),
     [
-        ("dialled-canary", "type: canary, steps: [{set_weight: 20%}, {pause: {}}]", 0.2),
-        ("dialled-blue", "type: blue-green, auto_promote: false", 0.0),
+        pytest.param(
+            *("dialled-canary", "type: canary, steps: [{set_weight: 20%}, {pause: {}}]", 0.2),
+            id="canary",
+        ),
+        pytest.param(
+            *("dialled-blue", "type: blue-green, auto_promote: false", 0.0),
+            id="blue-green",
+            marks=pytest.mark.soak,
+        ),
     ],
-    ids=["canary", "blue-green"],
 )
 def test_connections_move_and_none_is_lost(
     cluster: Cluster, tmp_path: Path, name: str, strategy: str, share: float
