@@ -1,4 +1,5 @@
-"""What each revision really got of a service's requests since its present weights act.
+"""What each revision really got of a service's requests and connections since its present weights
+act.
 
 In the leader's memory only, for people: nothing is decided by it. Filled by `manager.dispatcher`
 every few seconds, read by `status`.
@@ -32,7 +33,9 @@ class Shares:
         is left out."""
         told: dict[str, dict[str, int]] = {}
         for count in measured.counts:
-            told.setdefault(count.key, {})[count.revision] = count.requests - count.mirrored
+            told.setdefault(count.key, {})[count.revision] = (
+                count.requests - count.mirrored + count.connections
+            )
         for key, grown in told.items():
             found = self._current(key)
             if found is None:

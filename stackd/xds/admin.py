@@ -50,21 +50,31 @@ class _Stats(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Active:
-    """Requests and connections to one address of one cluster."""
+class Host:
+    """A count of one address of one cluster."""
 
     cluster: str
     address: str
     count: int
 
 
-async def active(socket: str, keys: Collection[str]) -> list[Active]:
-    """Every host of the clusters of these services. Raises Unavailable."""
+async def active(socket: str, keys: Collection[str]) -> list[Host]:
+    """Requests and connections to every host of the clusters of these services. Raises
+    Unavailable."""
+    return await _hosts(socket, keys, "rq_active")
+
+
+async def opened(socket: str, keys: Collection[str]) -> list[Host]:
+    """Connections to every such host since its Envoy knows it. Raises Unavailable."""
+    return await _hosts(socket, keys, "cx_total")
+
+
+async def _hosts(socket: str, keys: Collection[str], stat: str) -> list[Host]:
     names = "|".join(re.escape(clusters.prefix(key)) for key in sorted(keys))
     body = await _get(socket, f"/clusters?format=json&filter={_quoted(f'^({names})')}")
     found = msgspec.json.decode(body, type=_Clusters)
     return [
-        Active(cluster.name, host.address.socket_address.address, _value(host.stats, "rq_active"))
+        Host(cluster.name, host.address.socket_address.address, _value(host.stats, stat))
         for cluster in found.cluster_statuses
         for host in cluster.host_statuses
     ]

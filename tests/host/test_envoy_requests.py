@@ -12,7 +12,7 @@ from stackd.core.model.requests import Request
 from stackd.core.model.traffic import Steering, TrafficEntry
 from stackd.core.model.variants import UserGoal
 from tests.host import ingress
-from tests.host.ingress import Lab, entry, http
+from tests.host.ingress import Lab, entry, http, tcp
 
 pytestmark = pytest.mark.host
 
@@ -105,6 +105,24 @@ async def test_what_is_shared_out_is_counted_though_nothing_is_told_of_each_requ
         assert counts.keys() == {"r1", "r2"}
         assert sum(counts.values()) == 40
         assert lab.requests == []
+
+
+async def test_connections_to_a_tcp_port_are_counted_for_each_revision() -> None:
+    async with ingress.lab() as lab:
+        for name in ("a", "b"):
+            await lab.upstream(name, 8001)
+        port = tcp(lab.port, 8001)
+        first = entry("db", [lab.endpoint("a", "r1")], port, weights={"r1": 10000})
+        await lab.proxy.apply([first])
+        await ingress.status(lab.port)
+        both = [lab.endpoint("a", "r1"), lab.endpoint("b", "r2")]
+        await lab.proxy.apply([entry("db", both, port, weights={"r1": 5000, "r2": 5000})])
+        assert await lab.proxy.counts() == []
+        for _ in range(20):
+            await ingress.status(lab.port)
+        counts = {c.revision: (c.requests, c.connections) for c in await lab.proxy.counts()}
+        assert counts == {"r1": (0, 10), "r2": (0, 10)}
+        assert await lab.proxy.counts() == []
 
 
 async def test_open_streams_are_not_missed_in_the_log() -> None:

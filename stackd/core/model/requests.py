@@ -74,6 +74,8 @@ class Count(Value, frozen=True, kw_only=True):
     errors: int
     mirrored: int = 0
     """Those of `requests` that were sent to it as well as to another."""
+    connections: int = 0
+    """To TCP ports."""
 
     @property
     def key(self) -> str:

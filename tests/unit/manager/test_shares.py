@@ -27,6 +27,14 @@ def counts(old: int, new: int, mirrored: int = 0) -> Measured:
     )
 
 
+def test_connections_to_a_tcp_port_count_as_well() -> None:
+    found = shares({KEY: {OLD: 8000, NEW: 2000}})
+    one = Count(stack="shop", service="web", revision=OLD, requests=0, errors=0, connections=7)
+    for _ in range(2):
+        found.put("n1", Measured(counts=(one,)))
+    assert found.of(KEY) == {OLD: 7}
+
+
 def shares(acting: Mapping[str, Mapping[str, int]]) -> Shares:
     return Shares(lambda key: acting.get(key, {}))
 

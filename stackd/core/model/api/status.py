@@ -48,8 +48,8 @@ class ServiceStatus(Answer, frozen=True, kw_only=True):
     variants: VariantsRow | None = None
     """Of an A/B rollout."""
     measured: Mapping[str, int] = {}
-    """Revision -> requests that the ingress gave it since the present weights act; {} while all
-    goes to one revision, for TCP, and until the first nodes have told."""
+    """Revision -> requests, and connections to TCP ports, that the ingress gave it since the
+    present weights act; {} while all goes to one revision, and until the first nodes have told."""
     kept_warm: Mapping[str, float] = {}
     """Replaced revision -> seconds left of its `scale_down_delay`."""
 
