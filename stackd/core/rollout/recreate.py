@@ -15,7 +15,7 @@ def step(policy: Strategy, state: Rollout, observed: Observed, now: float) -> St
     state = msgspec.structs.replace(state, updated=new.available)
     old = sum(observed.existing(r) for r in observed.revisions)
     if old:
-        reason = f"{old} old tasks have still to end"
+        reason = "1 old task has still to end" if old == 1 else f"{old} old tasks have still to end"
         kept = min(observed.counts.get(target, 0), observed.wanted)
         counts = {target: kept} if kept else {}
         return Step(state, counts, None, reason, done=observed.complete)

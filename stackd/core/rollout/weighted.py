@@ -56,8 +56,10 @@ def _back(scene: Scene, state: Rollout) -> Step:
     moved = served and seen.applied and (seen.weights, seen.steering) == (weights, UNSTEERED)
     kept = {} if moved else scene.leaving()
     counts = {r: n for r, n in {**kept, seen.target: seen.wanted}.items() if n}
-    reason = f"{sum(map(seen.existing, others))} tasks of what is left have still to end"
-    if not moved:
+    left = sum(map(seen.existing, others))
+    ending = "1 task of what is left has" if left == 1 else f"{left} tasks of what is left have"
+    reason = f"{ending} still to end"
+    if not served or any(counts.get(r) for r in others):
         waits = "every node gives it" if served else "a task of it is there for"
         reason = f"{seen.target} gets all traffic: waits until {waits}"
     wake = seen.tally(seen.target).next_available

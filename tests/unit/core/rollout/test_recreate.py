@@ -13,7 +13,7 @@ def test_old_tasks_go_first() -> None:
 def test_nothing_comes_while_one_still_ends() -> None:
     step = recreate.step(pace(), rollout(), observed(2, {}, a=Tally(live=1)), NOW)
     assert step.counts == {}
-    assert step.reason == "1 old tasks have still to end"
+    assert step.reason == "1 old task has still to end"
 
 
 def test_then_all_new_ones_come_at_once() -> None:

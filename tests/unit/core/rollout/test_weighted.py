@@ -224,6 +224,16 @@ def test_on_the_way_back_the_weight_goes_first() -> None:
     assert look(seen(up(3), ALL_ON_A, **back), state).counts == {"a": 4}
 
 
+def test_what_is_waited_for_on_the_way_back_is_told_once() -> None:
+    """While the last tasks leave, the table changes with each of them: all traffic is back."""
+    state = rollout(phase=RolloutPhase.ROLLING_BACK, step=3)
+    half = seen(up(3), {"a": 5000, "b": 5000}, target="a", counts={"a": 4, "b": 3}, applied=False)
+    assert look(half, state).reason == "a gets all traffic: waits until every node gives it"
+    for applied in (True, False):
+        gone = seen(up(1), ALL_ON_A, target="a", counts={"a": 4}, applied=applied)
+        assert look(gone, state).reason == "1 task of what is left has still to end"
+
+
 def test_a_stable_revision_that_has_nothing_ready_does_not_take_the_traffic_back_yet() -> None:
     state = rollout(phase=RolloutPhase.ROLLING_BACK)
     half = {"a": 5000, "b": 5000}
