@@ -16,6 +16,7 @@ from rich.live import Live
 from stackd.aio.tasks import together
 from stackd.cli.connect import AGAIN, call, connected, run
 from stackd.cli.drawing import draw, stepped
+from stackd.cli.fitting import Fitted
 from stackd.cli.options import Output, checked_output, where
 from stackd.cli.output import print_json
 from stackd.cli.table import pages
@@ -114,7 +115,7 @@ class _Screen:
     def _draw(self) -> None:
         if self._shown is not None:
             answer, tasks = self._shown
-            self._live.update(draw(answer, tasks.tasks, self._foot), refresh=True)
+            self._live.update(Fitted(answer, tasks.tasks, self._foot), refresh=True)
 
     async def obey(self, pressed: AsyncIterator[str]) -> None:
         """Do what keys ask for until one ends it, or for ever when there are none. Each is about

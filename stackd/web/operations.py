@@ -4,6 +4,7 @@ An operation is an rpc of the control API under a path: the same request, handle
 """
 
 import enum
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,6 +85,9 @@ class Operation:
             fields = ", ".join(self.fields) or "none"
             raise Refused(f"{error}.", f"Fields of {self.name}: {fields}.") from error
         values = {name: getattr(given, name) for name in self.fields}
+        for name, value in values.items():
+            if isinstance(value, float) and not math.isfinite(value):  # a time that never comes
+                raise Refused(f"{name} is {value}.", "Give a number.")
         if place:
             values["name"] = "/".join(place.values())
         return self.request(**values)

@@ -385,8 +385,21 @@ async def test_freezes_scales_and_their_ends() -> None:
         assert (await shop.post("/v1/stacks/shop/services/web/retry")).status == 409
         assert (await shop.post("/v1/stacks/shop/unfreeze")).status == 200
         assert (await shop.post("/v1/freeze", {"reason": "all"})).status == 403
+        for odd in ({"seconds": 1e300}, {"until": 1e18}, {"until": 1}, {"reason": "x" * 501}):
+            answered = await shop.post("/v1/stacks/shop/freeze", {"reason": "fair", **odd})
+            assert (answered.status, answered.body["remedy"] != "") == (409, True), odd
         scaled = await shop.post("/v1/stacks/shop/services/web/scale", {"replicas": 5})
         assert scaled.body["text"] == "shop/web: 5 instead of the declared 2."
+
+
+async def test_a_time_that_never_comes_is_not_waited_for() -> None:
+    async with Harness() as on, served(on) as shop:
+        await shop.allow(Scope.READ)
+        await rolling(on)
+        for timeout in ("nan", "inf", "-inf", "1e400"):
+            answered = await shop.get(f"/v1/stacks/shop/services/web/wait?timeout={timeout}")
+            assert answered.status == 400
+            assert answered.body["detail"]
 
 
 async def test_what_is_not_there_or_not_documented_is_told_as_a_problem() -> None:

@@ -13,6 +13,12 @@ from tests.e2e.cluster import ROOT
 
 CI = ROOT / "examples" / "ci"
 _GITHUB_KEYS = {"uses", "name", "run", "if"}
+_GITHUB_SHELLS = {
+    "": ("bash", "-e", "-c"),
+    "bash": ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c"),
+}
+"""What runs a step: without a named shell there is no pipefail."""
+_RESCUE = "failure() || cancelled()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +44,17 @@ class Outcome:
 
 def github() -> list[Step]:
     """The steps of the workflow; actions of others, such as the checkout, have no shell."""
-    [job] = _load("github-actions.yml")["jobs"].values()
+    workflow = _load("github-actions.yml")
+    [job] = workflow["jobs"].values()
+    named = workflow.get("defaults", {}).get("run", {}).get("shell", "")
     found = []
     for step in job["steps"]:
         assert step.keys() <= _GITHUB_KEYS, step
         condition = step.get("if", "success()")
-        assert condition in ("success()", "failure()")
+        assert condition in ("success()", _RESCUE)
         if "run" in step:
-            shell = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"])
-            found.append(Step(step["name"], shell, condition == "failure()"))
+            shell = (*_GITHUB_SHELLS[named], step["run"])
+            found.append(Step(step["name"], shell, condition == _RESCUE))
     return found
 
 

@@ -4,7 +4,7 @@ The deciders are those of the manager's loops; assumed are only how long tasks t
 to end, that analyses pass as early as they may, and that people answer at once (`pace`, `story`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -26,6 +26,7 @@ from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState, Toggl
 from stackd.core.model.states import TaskState
 from stackd.core.model.world import World
 from stackd.core.plan import records
+from stackd.core.plan.changes import RefuseRevision
 from stackd.core.plan.make import Plan
 from stackd.core.rollout import commands, places
 from stackd.core.rollout.outcome import Code, Goal, Outcome, outcome
@@ -48,10 +49,13 @@ def blocked(
     world: World, plan: Plan, digests: Sequence[Digest], now: float, most: int = PROOF
 ) -> tuple[str, ...]:
     """Why the plan's rollouts would not come to their ends; nothing when they would, or when it
-    takes more than `most` looks to find out. `world` stays as it is."""
+    takes more than `most` looks to find out. What is on hold is declared without a rollout.
+    `world` stays as it is."""
     play = Play(world, plan, now, most)
-    found = play.run(plan, digests, ()).blocked
-    return () if play.cut_short else tuple(f"played in advance, {text}" for text in found)
+    play.run(plan, digests, ())
+    held = {c.service for c in plan.changes if isinstance(c, RefuseRevision)}
+    found = {name: text for name, text in play.stuck().items() if name not in held}
+    return () if play.cut_short else tuple(f"played in advance, {text}" for text in found.values())
 
 
 class Play:
@@ -68,6 +72,7 @@ class Play:
         self.virtual.moved = self._story.state
         self._done: float | None = None
         self._people = 0
+        self._before = {name: self._standing(name) for name in self.virtual.services}
 
     def run(
         self, plan: Plan, digests: Sequence[Digest], infeasible: Sequence[str]
@@ -214,16 +219,19 @@ class Play:
         tasks = self.virtual.world.tasks_of_stack(self._stack)
         return any(v.live and (v.status.state < TaskState.RUNNING or not v.wanted) for v in tasks)
 
-    def _blocked(self) -> list[str]:
-        """What ended badly, or did not end."""
-        found = []
+    def stuck(self) -> Mapping[str, str]:
+        """By service, what ended badly or did not end; not what stood so before."""
+        found = {}
         for name in self.virtual.services:
             standing = self._standing(name)
-            if standing.code is not Code.DONE and self.virtual.world.declared(self._stack, name):
-                found.append(standing.text)
-        if self.cut_short:
-            found.append("the rest was not played: it takes too many looks")
+            bad = standing.code is not Code.DONE and standing != self._before.get(name)
+            if bad and self.virtual.world.declared(self._stack, name):
+                found[name] = standing.text
         return found
+
+    def _blocked(self) -> list[str]:
+        cut = ["the rest was not played: it takes too many looks"] if self.cut_short else []
+        return [*self.stuck().values(), *cut]
 
 
 def _under_way(state: ServiceState) -> bool:

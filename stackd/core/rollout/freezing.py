@@ -16,6 +16,11 @@ from stackd.core.model.times import rfc3339
 from stackd.core.model.world import World
 from stackd.errors import Refused
 
+LONGEST = 500
+"""Characters of a reason: every `status` repeats it."""
+LATEST = 253_402_300_799.0
+"""Unix seconds: what can be written as a date."""
+
 
 class Asking(Protocol):
     """Who asks, when, and fresh ids."""
@@ -63,6 +68,10 @@ def freeze(world: World, stack: str, asked: Asking, reason: str, until: float = 
     """Let no new rollout begin in `stack` ('' = all) until then; replaces the freeze before."""
     if not reason.strip():
         raise Refused("A freeze needs a reason.", 'Say it with --reason "…".')
+    if len(reason) > LONGEST:
+        raise Refused(f"The reason has more than {LONGEST} characters.", "Say it shorter.")
+    if until > LATEST:
+        raise Refused("A freeze ends by the year 9999.", "Leave out --until for one without end.")
     if until and until <= asked.now:
         raise Refused(
             f"{rfc3339(until)} is past: it is {rfc3339(asked.now)}.", "Give --until a time to come."

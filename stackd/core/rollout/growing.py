@@ -86,10 +86,13 @@ def _found(world: World, stack: str, name: str) -> ToggleState:
 
 
 def _at_once(world: World, look: Look, share: int) -> bool:
-    """The declared share needs no stages: it is not larger than the former one, or no task has
-    ever run that would know another."""
+    """The declared share needs no stages: it is not larger than the former one, no task has ever
+    run that would know another, or the stack has gone back to a share that was once reached."""
     state = look.state
     assert isinstance(state, ToggleState)
+    head = world.get(Stack, state.stack)
+    if head is not None and head.back and look.case.declared in state.proven:
+        return True
     service = world.get(ServiceState, look.name.rpartition("/")[0])
     if service is None or service.stable is None:
         return True

@@ -52,18 +52,25 @@ def _state(world: World, head: Stack, release: Release) -> str:
     refused = _refused(world, release, parts)
     if release.number < head.release:
         return refused or "replaced"
-    phases = [
-        state.rollout.phase
-        for name in parts
-        if (state := places.state_of(world, f"{head.name}/{name}")) is not None
-        and state.rollout is not None
-    ]
+    phases = [phase for name in parts if (phase := _phase(world, release, name)) is not None]
     bad = (RolloutPhase.ABORTED, RolloutPhase.FAILED, RolloutPhase.ROLLING_BACK)
     if any(phase in bad for phase in phases):
         return "failed"
     if any(phase is not RolloutPhase.COMPLETE for phase in phases):
         return "progressing"
     return refused or "current"
+
+
+def _phase(world: World, release: Release, name: str) -> RolloutPhase | None:
+    """Of the last rollout of a part of the current release; None where that went elsewhere and
+    failed, so that what is declared runs."""
+    state, part = places.state_of(world, f"{release.stack}/{name}"), places.declared(release, name)
+    rollout = state.rollout if state is not None else None
+    if state is None or rollout is None:
+        return None
+    over = rollout.phase in (RolloutPhase.ABORTED, RolloutPhase.FAILED)
+    elsewhere = part is not None and part.revision == state.stable != rollout.target
+    return None if over and elsewhere else rollout.phase
 
 
 def _refused(world: World, release: Release, parts: Sequence[str]) -> str:

@@ -17,6 +17,8 @@ from stackd.core.model.toggle import Toggle
 from stackd.core.model.world import World
 from stackd.core.plan import records
 from stackd.core.plan.make import Plan, make_plan
+from stackd.core.rollout import commands
+from stackd.core.rollout.commands import Asked
 from tests.fakes.agent import Behaviour
 from tests.fakes.simulation import START, Simulation
 from tests.fakes.stacks import declare, service, stack
@@ -272,6 +274,33 @@ def test_a_rollout_that_gets_no_room_before_its_deadline_is_seen_in_advance() ->
     [cause] = blocked(world, plan, (), now)
     assert cause.startswith("played in advance, shop/b is aborted")
     assert "no node has room" in cause
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["still declared", "declared once more"])
+def test_what_was_refused_before_blocks_nothing(again: bool) -> None:
+    room = Resources(reserve_cpus=0.6, reserve_memory=1 << 20)
+    strategy = Strategy(kind=StrategyKind.BLUE_GREEN, scale_down_delay=30)
+    good = web("c", container_resources=Resources())
+    bad = web("c", container_resources=Resources(), container_command=("bad",))
+    old, new = (
+        [
+            web(n, replicas=2, strategy=strategy, container_resources=room, container_command=(c,))
+            for n in ("a", "b")
+        ]
+        for c in ("old", "new")
+    )
+    sim = running(*old, good, nodes=1)
+    declared(sim, planned(sim.world, *old, bad, letter="a"))
+    sim.advance(1)
+    sim.commit(commands.abort(sim.world, "shop", "c", Asked("ann", sim.now, sim.ids.__next__)))
+    if again:
+        declared(sim, planned(sim.world, *old, good, letter="a"))
+    sim.advance(30)
+    plan = planned(sim.world, *new, bad, letter="a")
+    assert tight(sim.world, plan)
+    assert blocked(sim.world, plan, (), sim.now) == ()
+    found = played(sim, *new, bad, letter="a").blocked
+    assert [text.partition(": ")[0] for text in found] == ["shop/c is aborted"] * again
 
 
 def test_rollouts_with_room_for_all_need_no_proof() -> None:

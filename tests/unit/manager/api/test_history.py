@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from stackd.core.model.api import NameRequest
+from stackd.core.model.ids import RevisionId
 from stackd.core.model.release import Hold, Stack
 from stackd.core.model.rollout import Rollout, RolloutPhase, ServiceState
 from stackd.errors import Refused
@@ -75,6 +76,20 @@ async def test_what_is_refused_is_not_said_to_run(proven: bool, state: str) -> N
         rows = (await HistoryApi(on.tables).history(NameRequest(name="shop"), CALLER)).releases
     assert row.state == state
     assert [(r.release, r.state) for r in rows] == [(2, "current"), (1, state)]
+
+
+@pytest.mark.parametrize("phase", [RolloutPhase.ABORTED, RolloutPhase.FAILED])
+async def test_what_was_gone_back_to_has_not_failed(phase: RolloutPhase) -> None:
+    """The last rollout went to what has been left since; what is declared now runs."""
+    async with Harness() as on:
+        target = await running(on)
+        rollout = Rollout(id="x", target=RevisionId("b" * 12), source=target, phase=phase)
+        state = ServiceState(stack="shop", service="web", stable=target, rollout=rollout)
+        await on.put(state)
+        [row] = (await HistoryApi(on.tables).history(NameRequest(name="shop"), CALLER)).releases
+        await on.put(msgspec.structs.replace(state, stable=None))
+        [never] = (await HistoryApi(on.tables).history(NameRequest(name="shop"), CALLER)).releases
+    assert (row.state, never.state) == ("current", "failed")
 
 
 async def test_an_unknown_stack_is_refused() -> None:
