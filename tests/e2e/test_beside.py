@@ -133,7 +133,9 @@ def test_both_clusters_work_beside_docker(site: Site) -> None:
     assert "ok    foreign drops: ip filter DOCKER-USER drops packets; a cluster has" in doctor.out
 
 
+@pytest.mark.soak
 def test_rules_that_went_through_iptables_restore_are_still_ours(site: Site) -> None:
+    """The next test makes Docker write its rules anew, as they were."""
     saved = site.machine.run("iptables-save")
     site.machine.run("iptables-restore", stdin=saved)
     site.machine.run("nft", "add", "table", "ip", "poke")  # both look
