@@ -4,6 +4,7 @@ Called by `strategy` and `steps` for what a stack file says, by `policyfile` for
 """
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -203,24 +204,27 @@ def _check(section: CheckSection, number: int) -> Check:
     return Check(**values)
 
 
-_TCP = "which tcp has not: add `app_protocol: http` to the port, or use checks"
 _NO_REQUESTS = Compare(error_ratio=None, latency=None), Limits(error_rate=None, latency_p99=None)
 
 
-def build(section: AnalysisSection, *, measured: bool = True, lacks: str = _TCP) -> AnalysisPolicy:
+def unmeasured(section: AnalysisSection, lacks: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong with a policy where requests to the new revision are not seen one by one: the
+    key that asks for them, and the words. `lacks`: why not, as the end of a sentence."""
+    asked = [key for key in ("compare", "limits") if getattr(section, key) is not None]
+    for key in asked:
+        yield (key,), f"{key} needs requests that are seen one by one{lacks}"
+    if not asked and not section.checks:
+        yield (), f"there is nothing to judge by but requests that are seen one by one{lacks}"
+
+
+def build(section: AnalysisSection, *, measured: bool = True) -> AnalysisPolicy:
     """The policy. `measured`: requests to the new revision are seen one by one (an HTTP port with
-    a route through the ingress); without that, for the reason that `lacks` gives, only checks and
-    guards can judge.
+    a route through the ingress); without that only checks and guards judge, and `unmeasured` says
+    what is wrong.
 
     Raises:
-        ValueError: it asks for what is not measured, or for nothing.
+        ValueError: it asks for nothing, or has no time for it.
     """
-    if not measured:
-        for key in ("compare", "limits"):
-            if getattr(section, key) is not None:
-                raise ValueError(f"{key} needs requests that are seen one by one, {lacks}")
-        if not section.checks:
-            raise ValueError(f"there is nothing to judge by but requests, {lacks}")
     compare, limits = _compare(section.compare), _limits(section.limits)
     if not measured:
         compare, limits = _NO_REQUESTS

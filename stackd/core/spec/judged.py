@@ -3,7 +3,7 @@
 Called by `assembly`, which knows the service's ports.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stackd.core.model.analysis import AnalysisPolicy
@@ -30,14 +30,22 @@ class Wanted:
         """The policy. `measured`: requests to the service are seen one by one.
 
         Raises:
-            ValueError: it asks for what is not measured here, or for nothing.
+            ValueError: it asks for nothing, or has no time for it.
         """
         section = self.section
         if measured and self.alone:
             section = section.model_copy(update={"compare": CompareSection()})
-        if measured and self.lacks:
-            return analysis.build(section, measured=False, lacks=self.lacks)
-        return analysis.build(section, measured=measured)
+        return analysis.build(section, measured=measured and not self.lacks)
+
+    def faults(self, http: str) -> Iterator[tuple[At, str]]:
+        """Its keys that ask for requests which nobody sees, or which there are none of: where, and
+        the words. `http`: what the service lacks for requests that are seen; '' when they are."""
+        if http or self.lacks:
+            lacks = f": {http}, or use checks" if http else f", {self.lacks}"
+            for key, text in analysis.unmeasured(self.section, lacks):
+                yield (*self.at, *key), text
+        elif self.alone and self.section.compare is not None:
+            yield (*self.at, "compare"), f"{self.alone}: use limits or checks"
 
 
 _UNREACHED = (
@@ -81,21 +89,13 @@ def _background(section: StrategySection, policy: AnalysisSection) -> Wanted:
     return Wanted(("analysis",), policy, alone=_NEVER_BOTH)
 
 
-def compared(found: Iterable[Wanted]) -> Iterator[tuple[At, str]]:
-    """Those of the analyses that compare what has nothing to be compared with: where, and the
-    words. Where requests are not seen one by one, `build` says so already."""
-    for wanted in found:
-        if wanted.alone and wanted.section.compare is not None:
-            yield (*wanted.at, "compare"), f"{wanted.alone}: use limits or checks"
-
-
 def faults(section: StrategySection, http: str) -> Iterator[tuple[At, str]]:
     """What is wrong with single keys: where, and the words. `http`: what the service lacks for
     requests that are seen one by one; '' when they are."""
     for number, text in steps.faults(section.steps or (), http):
         yield ("steps", number), text
-    if not http:
-        yield from compared(analyses(section))
+    for wanted in analyses(section):
+        yield from wanted.faults(http)
     if section.type in (StrategyKind.SHADOW, StrategyKind.AB) and http:
         yield ("type",), f"{section.type} needs requests that are seen one by one: {http}"
     if section.preview is not None and http:

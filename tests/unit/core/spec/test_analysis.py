@@ -13,7 +13,7 @@ from stackd.core.model.analysis import (
     Operator,
 )
 from stackd.core.spec import SourceFile
-from stackd.core.spec.analysis import AnalysisSection, build
+from stackd.core.spec.analysis import AnalysisSection, build, unmeasured
 from stackd.core.spec.policyfile import load_policy
 from tests.architecture.sources import ROOT
 
@@ -128,9 +128,10 @@ def test_without_requests_only_checks_can_judge() -> None:
     found = build(AnalysisSection.model_validate({"checks": checks}), measured=False)
     assert found.compare == Compare(error_ratio=None, latency=None)
     assert found.limits == Limits(error_rate=None, latency_p99=None)
-    for key in ("compare", "limits"):
-        section = AnalysisSection.model_validate({"checks": checks, key: {}})
-        with pytest.raises(ValueError, match="add `app_protocol: http` to the port"):
-            build(section, measured=False)
-    with pytest.raises(ValueError, match="there is nothing to judge by but requests"):
-        build(AnalysisSection.model_validate({}), measured=False)
+    section = AnalysisSection.model_validate({"checks": checks, "compare": {}, "limits": {}})
+    assert list(unmeasured(section, ": why")) == [
+        (("compare",), "compare needs requests that are seen one by one: why"),
+        (("limits",), "limits needs requests that are seen one by one: why"),
+    ]
+    [(place, text)] = unmeasured(AnalysisSection(), ": why")
+    assert (place, text.partition(" but")[0]) == ((), "there is nothing to judge by")
