@@ -274,6 +274,9 @@ class AnalysisState(Value, frozen=True, kw_only=True):
     errors: Evidence = Evidence()
     latency: Evidence = Evidence()
     turned: Evidence = Evidence()
+    errors_singly: Evidence = Evidence()
+    """Of single requests, as `errors` is of blocks."""
+    turned_singly: Evidence = Evidence()
     seen: Mapping[str, Seen] = msgspec.field(default_factory=dict)
     """By instance."""
     calm: tuple[float, ...] = ()
