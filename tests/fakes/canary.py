@@ -13,6 +13,8 @@ from itertools import accumulate
 from math import comb, exp
 from statistics import NormalDist
 
+from msgspec.structs import replace
+
 from stackd.core.analysis import begin, look
 from stackd.core.model.analysis import (
     AnalysisPolicy,
@@ -25,7 +27,7 @@ from stackd.core.model.ids import RevisionId
 
 NEW, OLD = RevisionId("new"), RevisionId("old")
 SIZE = 10
-OUTAGE = 1.0
+OUTAGE, STALLED = 1.0, 3.0
 """Seconds."""
 _SPREAD = NormalDist(0.0, 0.5)
 
@@ -51,6 +53,8 @@ class Scene:
     """A minute, over all instances; about 6 errors each."""
     outages: float = 0.0
     """A minute; all that is asked within a second fails."""
+    stalls: bool = False
+    """What would fail takes `STALLED` seconds instead."""
 
 
 def counts(chance: float, trials: int) -> list[float]:
@@ -82,7 +86,8 @@ class Traffic:
         while self._next <= now:
             self._outages.append(self._next)
             self._next += OUTAGE + self._random.expovariate(self._scene.outages / 60)
-        return tuple(block for one in self._instances for block in one.until(now, self._outages))
+        found = (block for one in self._instances for block in one.until(now, self._outages))
+        return tuple(_stalled(block) if self._scene.stalls else block for block in found)
 
 
 class _Instance:
@@ -113,6 +118,13 @@ class _Instance:
             )
             self._since = self._done
             self._done += self._random.gammavariate(SIZE, 1 / self._side.rate)
+
+
+def _stalled(block: Block) -> Block:
+    """The same block with slow requests in the place of errors."""
+    each = (STALLED,) * block.errors or (block.latency,)
+    rest = (block.latency / 2,) * (SIZE - len(each))
+    return replace(block, errors=0, latency=max(each), seconds=(*rest, *each))
 
 
 def _overlap(since: float, until: float, outages: Sequence[float]) -> float:

@@ -93,6 +93,17 @@ def test_what_fails_for_all_at_once_takes_back_no_equal_canary(policy: AnalysisP
     assert share(found, Verdict.FAIL) >= 0.95
 
 
+def test_what_is_slow_for_all_at_once_takes_back_no_equal_canary() -> None:
+    policy = AnalysisPolicy(warm_up=0, compare=Compare(error_ratio=None))
+    few = len(seeds()) // (1 if len(seeds()) > 100 else 5)
+    together = Scene(Side(1, 1.0), Side(1, 19.0), outages=3.0, stalls=True)
+    runs = [play(policy, together, seed, 1800) for seed in range(few)]
+    assert sum("slower" in run.judgement.reason for run in runs) < 0.01 * few
+    slow = replace(together, canary=Side(1, 1.0, median=0.15), outages=0.0)
+    found = [play(policy, slow, seed, 600) for seed in range(few)]
+    assert share(found, Verdict.FAIL) >= 0.95
+
+
 def test_bursts_hardly_slow_detection() -> None:
     runs = played(ERRORS_ONLY, scene(0.05, 0.002, bursts=2.0), 360)
     assert share(runs, Verdict.FAIL) >= 0.9

@@ -79,6 +79,7 @@ def _weighed(
         errors=_told(state.errors, taken.errors, ratio),
         errors_singly=_told(state.errors_singly, errors, ratio),
         latency=weighed(state.latency, taken.latency, metrics.SLOW_RATIO),
+        latency_singly=weighed(state.latency_singly, taken.latency_singly, metrics.SLOW_RATIO),
         turned=_told(state.turned, taken.turned, turned),
         turned_singly=_told(state.turned_singly, turns, turned),
         strikes=guards.struck(state.strikes, answered),

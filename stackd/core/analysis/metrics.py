@@ -33,19 +33,19 @@ class Comparison:
     evidence: Evidence
     ruled_out: float
     window: Window
-    singly: Evidence | None = None
-    """The same of single requests, where these can be told apart."""
+    singly: Evidence
+    """The same of single requests."""
 
     @property
     def log_worse(self) -> float:
         """Logarithm of the evidence that the canary is worse: that of blocks and that of single
         requests must say so. Errors of one instance come in bursts, which mislead the latter; those
         of all together meet more blocks of the side whose blocks take longer to fill."""
-        return min(log_worse(self.evidence), log_worse(self.singly or self.evidence))
+        return min(log_worse(self.evidence), log_worse(self.singly))
 
     def worse(self, share: float) -> bool:
         """Whether the canary is shown to be worse; ever wrongly said with that probability."""
-        return is_worse(self.evidence, share) and is_worse(self.singly or self.evidence, share)
+        return is_worse(self.evidence, share) and is_worse(self.singly, share)
 
     @property
     def fine(self) -> bool:
@@ -78,7 +78,9 @@ def comparisons(policy: AnalysisPolicy, state: AnalysisState) -> list[Comparison
             stable=stable.timed,
             stable_bad=stable.slow,
         )
-        found.append(Comparison(Metric.LATENCY, state.latency, SLOW_RATIO, window))
+        found.append(
+            Comparison(Metric.LATENCY, state.latency, SLOW_RATIO, window, state.latency_singly)
+        )
     if policy.compare.turned_ratio is not None:
         window = Window(
             canary=canary.blocks,

@@ -136,6 +136,8 @@ class Block(Value, frozen=True, kw_only=True):
     """Answered with 3xx, but 304, or 4xx."""
     latency: float = 0.0
     """The duration that the policy's quantile of its requests did not exceed (nearest rank)."""
+    seconds: tuple[float, ...] = ()
+    """What each of its requests took, where that is known."""
     over: int = 0
     """Requests that took longer than `limits.latency_p99`."""
 
@@ -276,6 +278,7 @@ class AnalysisState(Value, frozen=True, kw_only=True):
     turned: Evidence = Evidence()
     errors_singly: Evidence = Evidence()
     """Of single requests, as `errors` is of blocks."""
+    latency_singly: Evidence = Evidence()
     turned_singly: Evidence = Evidence()
     seen: Mapping[str, Seen] = msgspec.field(default_factory=dict)
     """By instance."""
