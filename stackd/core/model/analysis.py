@@ -336,7 +336,8 @@ class Reading(Value, frozen=True, kw_only=True, omit_defaults=False):
     ratio: Span | None
     """Bad blocks of the canary against stable's; None while neither has one."""
     evidence: float
-    """E that the canary is worse: fails at `fails_at`."""
+    """E that the canary is worse, of blocks or of single requests, the lesser one: fails at
+    `fails_at`."""
     fails_at: float
     fine: float
     """E that it is not: passes at `passes_at`."""
