@@ -10,8 +10,11 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography import x509
+from msgspec.structs import replace
 
-from stackd.core.model.traffic import TrafficEntry
+from stackd.core.model.ids import RevisionId
+from stackd.core.model.strategy import Preview
+from stackd.core.model.traffic import Steering, TrafficEntry
 from tests.fakes.certificates import certificate, serial
 from tests.host import ingress
 from tests.host.ingress import Lab, entry, http
@@ -131,6 +134,46 @@ async def test_plain_requests_are_sent_to_the_port_that_speaks_tls() -> None:
             assert answer.status == 308
             assert answer.headers["location"] == f"https://shop.test:{lab.other_port}/x?y=1"
         assert lab.upstreams["a"].seen == 0
+
+
+async def test_a_preview_with_a_host_of_its_own_speaks_tls_and_touches_no_connection() -> None:
+    async with ingress.lab() as lab:
+        await lab.upstream("a", 8001)
+        await lab.upstream("b", 8001)
+        lab.contents = {"secret/cert/v1": certificate("shop.test")}
+        [web] = table(lab, "v1", hosts=("shop.test",))
+        web = replace(web, weights={"r1": 10000})
+        green = Steering(preview=Preview(host="next.test"), previewed=RevisionId("r2"))
+        both = (*web.endpoints, lab.endpoint("b", "r2"))
+        await lab.proxy.apply([web])
+        await opened(lab.other_port)
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", lab.other_port, ssl=trusting(), server_hostname="shop.test"
+        )
+
+        async def still() -> None:
+            """The same connection is answered, and not asked to close."""
+            writer.write(b"GET / HTTP/1.1\r\nhost: shop.test\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert b"connection: close" not in head.lower()
+            assert await reader.readexactly(3) == b"a 0"
+
+        for _ in range(3):
+            await still()
+            shown = [replace(web, endpoints=both, steering=green)]
+            assert (await lab.proxy.apply(shown)).problems == {}
+            await still()
+            async with resolved() as other:
+                async with other.get(f"https://next.test:{lab.other_port}/") as answer:
+                    assert (answer.status, await answer.text()) == (200, "b 0")
+                plain = f"http://next.test:{lab.port}/x"
+                async with other.get(plain, allow_redirects=False) as answer:
+                    assert answer.headers["location"] == f"https://next.test:{lab.other_port}/x"
+            await still()
+            assert (await lab.proxy.apply([web])).problems == {}
+            await still()
+        writer.close()
 
 
 async def test_after_a_restart_of_the_agent_envoy_keeps_what_has_not_come_yet() -> None:

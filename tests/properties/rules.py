@@ -1,12 +1,13 @@
 """The rules that other tools and habits decide a canary by, to hold the analysis against.
 
-One look a minute at the counts so far; each rule says whether it takes the canary back.
+One look a minute at the counts so far, or more often; each rule says whether it takes the canary
+back.
 """
 
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -15,14 +16,30 @@ from statistics import NormalDist, median
 from stackd.core.analysis.evidence import is_fine, is_worse, weighed
 from stackd.core.model.analysis import Evidence, Window
 
-MINUTES = 15
 CANARY, STABLE = 60, 1140
 """Requests a minute: 5 % of 20 a second."""
+INSTANCES = 20
+"""Tasks that answer these, one of them the canary."""
+SIZE = 10
+"""Requests of a block, which is what an instance answers in 10 s."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Requests of the canary and of stable from one look to the next, and how many looks."""
+
+    canary: int
+    stable: int
+    looks: int
+
+
+EACH_MINUTE = Pace(CANARY, STABLE, 15)
+EACH_10_S = Pace(SIZE, SIZE * (INSTANCES - 1), 90)
 
 Minute = tuple[int, int]
-"""Errors of the canary and of stable in one minute."""
+"""Errors of the canary and of stable from one look to the next."""
 Rule = Callable[[list[Minute]], int]
-"""The minute in which the canary is taken back; 0 = never."""
+"""The look at which the canary is taken back, from 1; 0 = never."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +67,47 @@ class Draw:
         return bisect_left(self._sums, source.random())
 
 
-def recordings(canary: float, stable: float, runs: int, seed: int) -> list[list[Minute]]:
-    """Minutes of `runs` canaries with these error rates."""
-    source, ours, theirs = Random(seed), Draw(canary, CANARY), Draw(stable, STABLE)
-    return [[(ours.one(source), theirs.one(source)) for _ in range(MINUTES)] for _ in range(runs)]
+def recordings(
+    canary: float, stable: float, runs: int, seed: int, pace: Pace = EACH_MINUTE
+) -> list[list[Minute]]:
+    """`runs` canaries with these error rates."""
+    source, ours, theirs = Random(seed), Draw(canary, pace.canary), Draw(stable, pace.stable)
+    looks = range(pace.looks)
+    return [[(ours.one(source), theirs.one(source)) for _ in looks] for _ in range(runs)]
+
+
+@dataclass(frozen=True)
+class Burst:
+    """Error rates of the canary and of stable, and bursts a minute, of about 6 errors each, at one
+    random instance."""
+
+    canary: float
+    stable: float
+    bursts: float = 0.0
+
+
+def in_blocks(what: Burst, runs: int, seed: int) -> Iterator[list[tuple[Minute, Minute]]]:
+    """`runs` canaries, looked at every 10 s: errors, and blocks with an error."""
+    source = Random(seed)
+    ours, theirs = Draw(what.canary, EACH_10_S.canary), Draw(what.stable, EACH_10_S.stable)
+    for _ in range(runs):
+        found, burst = [], _next(source, what.bursts)
+        for look in range(EACH_10_S.looks):
+            errors = [ours.one(source), *(0 for _ in range(INSTANCES - 1))]
+            for _ in range(theirs.one(source)):
+                errors[source.randrange(1, INSTANCES)] += 1
+            while burst <= look:
+                errors[source.randrange(INSTANCES)] += source.randint(4, 8)
+                burst += _next(source, what.bursts)
+            errors = [min(SIZE, number) for number in errors]
+            bad = [int(number > 0) for number in errors]
+            found.append(((errors[0], sum(errors[1:])), (bad[0], sum(bad[1:]))))
+        yield found
+
+
+def _next(source: Random, bursts: float) -> float:
+    """Looks until the next burst."""
+    return source.expovariate(bursts / 6) if bursts else math.inf
 
 
 def cell(rule: Rule, minutes: list[list[Minute]]) -> Cell:
@@ -75,21 +129,33 @@ def threshold(times: int) -> Rule:
     return rule
 
 
-def cumulative(test: Callable[[int, int, int, int], bool]) -> Rule:
+def cumulative(test: Callable[[int, int, int, int], bool], pace: Pace = EACH_MINUTE) -> Rule:
     """A test of the sums so far: bad and all of the canary, bad and all of stable."""
 
     def rule(run: list[Minute]) -> int:
         ours = theirs = 0
-        for minute, (bad, stable) in enumerate(run, 1):
+        for look, (bad, stable) in enumerate(run, 1):
             ours, theirs = ours + bad, theirs + stable
-            if test(ours, minute * CANARY, theirs, minute * STABLE):
-                return minute
+            if test(ours, look * pace.canary, theirs, look * pace.stable):
+                return look
         return 0
 
     return rule
 
 
-def disjoint(level: float) -> Rule:
+def differing(pace: Pace) -> Rule:
+    """A z-test of two shares at 5 %, both sides."""
+    least = NormalDist().inv_cdf(0.975)
+
+    def test(bad: int, count: int, other: int, rest: int) -> bool:
+        whole = (bad + other) / (count + rest)
+        spread = math.sqrt(whole * (1 - whole) * (1 / count + 1 / rest))
+        return bad / count - other / rest > least * spread
+
+    return cumulative(test, pace)
+
+
+def disjoint(level: float, pace: Pace = EACH_MINUTE) -> Rule:
     """Wilson intervals of both rates do not touch."""
     z = NormalDist().inv_cdf((1 + level) / 2)
 
@@ -99,19 +165,20 @@ def disjoint(level: float) -> Rule:
         reach = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
         return (middle - reach) / whole, (middle + reach) / whole
 
-    return cumulative(lambda b, n, s, m: bounds(b, n)[0] > bounds(s, m)[1])
+    return cumulative(lambda b, n, s, m: bounds(b, n)[0] > bounds(s, m)[1], pace)
 
 
-def mixture(alpha: float) -> Rule:
-    """The e-process of stackd on single requests."""
+def mixture(alpha: float, pace: Pace = EACH_MINUTE) -> Rule:
+    """The e-process of stackd on single requests, or on blocks. It grows only by what is bad at
+    the canary."""
 
     def rule(run: list[Minute]) -> int:
-        evidence = Evidence()
-        for minute, (bad, stable) in enumerate(run, 1):
-            window = Window(canary=CANARY, canary_bad=bad, stable=STABLE, stable_bad=stable)
+        evidence, sides = Evidence(), {"canary": pace.canary, "stable": pace.stable}
+        for look, (bad, stable) in enumerate(run, 1):
+            window = Window(**sides, canary_bad=bad, stable_bad=stable)
             evidence = weighed(evidence, window, 3.0)
-            if is_worse(evidence, alpha):
-                return minute
+            if bad and is_worse(evidence, alpha):
+                return look
         return 0
 
     return rule

@@ -2,6 +2,7 @@
 a verdict for the healthy. `make fuzz` and `make sim` play 1,000 seeds each."""
 
 import itertools
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -77,6 +78,30 @@ def test_bursts_of_errors_do_not_take_back_an_equal_canary() -> None:
     assert share(runs, Verdict.FAIL) < 0.02
     runs = played(DEFAULT, scene(0.002, 0.002, bursts=2.0), 900)
     assert share(runs, Verdict.FAIL) < 0.02
+
+
+@BOTH
+def test_what_fails_for_all_at_once_takes_back_no_equal_canary(policy: AnalysisPolicy) -> None:
+    """A second in which every request fails, 3 times a minute: it meets a larger share of the
+    canary's blocks, which take ten seconds each, than of those of a task with 19 requests a
+    second."""
+    together = Scene(Side(1, 1.0, 0.001), Side(1, 19.0, 0.001), outages=3.0)
+    few = len(seeds()) // (1 if len(seeds()) > 100 else 5)
+    runs = [play(policy, together, seed, 900) for seed in range(few)]
+    assert share(runs, Verdict.FAIL) < 0.01
+    found = [play(policy, replace(together, canary=Side(1, 1.0, 0.3)), n, 360) for n in range(few)]
+    assert share(found, Verdict.FAIL) >= 0.95
+
+
+def test_what_is_slow_for_all_at_once_takes_back_no_equal_canary() -> None:
+    policy = AnalysisPolicy(warm_up=0, compare=Compare(error_ratio=None))
+    few = len(seeds()) // (1 if len(seeds()) > 100 else 5)
+    together = Scene(Side(1, 1.0), Side(1, 19.0), outages=3.0, stalls=True)
+    runs = [play(policy, together, seed, 1800) for seed in range(few)]
+    assert sum("slower" in run.judgement.reason for run in runs) < 0.01 * few
+    slow = replace(together, canary=Side(1, 1.0, median=0.15), outages=0.0)
+    found = [play(policy, slow, seed, 600) for seed in range(few)]
+    assert share(found, Verdict.FAIL) >= 0.95
 
 
 def test_bursts_hardly_slow_detection() -> None:

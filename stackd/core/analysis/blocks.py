@@ -37,6 +37,7 @@ def cut(policy: AnalysisPolicy, batch: Batch, held: int) -> list[Block]:
                 errors=sum(start <= number < start + held for number in batch.failed),
                 turned=sum(start <= number < start + held for number in batch.turned),
                 latency=mine[rank - 1],
+                seconds=tuple(mine),
                 over=0 if limit is None else sum(took > limit for took in mine),
             )
         )

@@ -81,6 +81,12 @@ class _Sums:
         """Blocks of this look above `bound` seconds."""
         return sum(1 for block in self.blocks if block.latency > bound)
 
+    def slower_singly(self, bound: float) -> tuple[int, int]:
+        """Requests of this look, and those above `bound` seconds. A block of which only its own
+        latency is known counts as one."""
+        each = [took for block in self.blocks for took in block.seconds or (block.latency,)]
+        return len(each), sum(1 for took in each if took > bound)
+
 
 @dataclass(frozen=True)
 class Intake:
@@ -90,6 +96,7 @@ class Intake:
     errors: Window
     latency: Window
     """Empty while it is not known what is slow."""
+    latency_singly: Window
     turned: Window
 
 
@@ -136,13 +143,15 @@ def take(
         _Sums(state.stable_tally, fresh.stable),
     )
     timed = policy.compare.latency is not None and state.slow_over is not None
-    slow_canary = slow_stable = 0
-    if policy.compare.latency is not None and state.slow_over is not None:
-        slow_canary = canary.slower(state.slow_over * policy.compare.latency.max_ratio)
-        slow_stable = stable.slower(state.slow_over)
     sizes = {"canary": len(fresh.canary), "stable": len(fresh.stable)}
+    slow = singly = Window()
+    if policy.compare.latency is not None and state.slow_over is not None:
+        over = (state.slow_over * policy.compare.latency.max_ratio, state.slow_over)
+        bad = {"canary_bad": canary.slower(over[0]), "stable_bad": stable.slower(over[1])}
+        slow = Window(**sizes, **bad)
+        ours, theirs = canary.slower_singly(over[0]), stable.slower_singly(over[1])
+        singly = Window(canary=ours[0], canary_bad=ours[1], stable=theirs[0], stable_bad=theirs[1])
     errors = Window(**sizes, canary_bad=canary.bad, stable_bad=stable.bad)
-    slow = Window(**sizes, canary_bad=slow_canary, stable_bad=slow_stable)
     turned = Window(**sizes, canary_bad=canary.turned, stable_bad=stable.turned)
     logged = Counters(
         requests=state.logged.requests + sum(b.requests for b in fresh.logged),
@@ -151,14 +160,14 @@ def take(
     bound = _bound(state, policy, fresh.calm, now)
     counted = replace(
         state,
-        canary_tally=canary.total(slow_canary, timed),
-        stable_tally=stable.total(slow_stable, timed),
+        canary_tally=canary.total(slow.canary_bad, timed),
+        stable_tally=stable.total(slow.stable_bad, timed),
         seen=fresh.seen,
         calm=() if bound is not None or policy.compare.latency is None else fresh.calm,
         slow_over=bound,
         logged=logged,
     )
-    return Intake(counted, errors, slow if timed else Window(), turned)
+    return Intake(counted, errors, slow, singly, turned)
 
 
 def _bound(

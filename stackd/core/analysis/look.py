@@ -17,9 +17,11 @@ from stackd.core.model.analysis import (
     AnalysisState,
     Counters,
     Estimate,
+    Evidence,
     Judgement,
     Observed,
     Verdict,
+    Window,
 )
 from stackd.core.model.ids import RevisionId
 
@@ -71,15 +73,38 @@ def _weighed(
     new, before = taken.state.logged, state.logged
     answered = Counters(requests=new.requests - before.requests, errors=new.errors - before.errors)
     ratio, turned = policy.compare.error_ratio, policy.compare.turned_ratio
+    errors, turns = _single_requests(state, taken.state)
     return replace(
         taken.state,
-        errors=state.errors if ratio is None else weighed(state.errors, taken.errors, ratio),
+        errors=_told(state.errors, taken.errors, ratio),
+        errors_singly=_told(state.errors_singly, errors, ratio),
         latency=weighed(state.latency, taken.latency, metrics.SLOW_RATIO),
-        turned=state.turned if turned is None else weighed(state.turned, taken.turned, turned),
+        latency_singly=weighed(state.latency_singly, taken.latency_singly, metrics.SLOW_RATIO),
+        turned=_told(state.turned, taken.turned, turned),
+        turned_singly=_told(state.turned_singly, turns, turned),
         strikes=guards.struck(state.strikes, answered),
         checks=checks.taken(state.checks, policy, observed.checks),
         counters=observed.counters or state.counters,
     )
+
+
+def _told(evidence: Evidence, window: Window, ratio: float | None) -> Evidence:
+    """The evidence with a further window, where it is compared at all."""
+    return evidence if ratio is None else weighed(evidence, window, ratio)
+
+
+def _single_requests(before: AnalysisState, after: AnalysisState) -> tuple[Window, Window]:
+    """The requests of this look, by those that failed and by those that were turned away."""
+    canary, stable = after.canary_tally, after.stable_tally
+    ours, theirs = before.canary_tally, before.stable_tally
+    errors = Window(
+        canary=canary.requests - ours.requests,
+        canary_bad=canary.errors - ours.errors,
+        stable=stable.requests - theirs.requests,
+        stable_bad=stable.errors - theirs.errors,
+    )
+    turned = (canary.turned - ours.turned, stable.turned - theirs.turned)
+    return errors, replace(errors, canary_bad=turned[0], stable_bad=turned[1])
 
 
 def _failed(policy: AnalysisPolicy, state: AnalysisState, observed: Observed) -> str:

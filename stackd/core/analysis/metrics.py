@@ -33,6 +33,19 @@ class Comparison:
     evidence: Evidence
     ruled_out: float
     window: Window
+    singly: Evidence
+    """The same of single requests."""
+
+    @property
+    def log_worse(self) -> float:
+        """Logarithm of the evidence that the canary is worse: that of blocks and that of single
+        requests must say so. Errors of one instance come in bursts, which mislead the latter; those
+        of all together meet more blocks of the side whose blocks take longer to fill."""
+        return min(log_worse(self.evidence), log_worse(self.singly))
+
+    def worse(self, share: float) -> bool:
+        """Whether the canary is shown to be worse; ever wrongly said with that probability."""
+        return is_worse(self.evidence, share) and is_worse(self.singly, share)
 
     @property
     def fine(self) -> bool:
@@ -57,7 +70,7 @@ def comparisons(policy: AnalysisPolicy, state: AnalysisState) -> list[Comparison
             stable_bad=stable.bad,
         )
         ratio = policy.compare.error_ratio
-        found.append(Comparison(Metric.ERRORS, state.errors, ratio, window))
+        found.append(Comparison(Metric.ERRORS, state.errors, ratio, window, state.errors_singly))
     if policy.compare.latency is not None:
         window = Window(
             canary=canary.timed,
@@ -65,7 +78,9 @@ def comparisons(policy: AnalysisPolicy, state: AnalysisState) -> list[Comparison
             stable=stable.timed,
             stable_bad=stable.slow,
         )
-        found.append(Comparison(Metric.LATENCY, state.latency, SLOW_RATIO, window))
+        found.append(
+            Comparison(Metric.LATENCY, state.latency, SLOW_RATIO, window, state.latency_singly)
+        )
     if policy.compare.turned_ratio is not None:
         window = Window(
             canary=canary.blocks,
@@ -74,7 +89,7 @@ def comparisons(policy: AnalysisPolicy, state: AnalysisState) -> list[Comparison
             stable_bad=stable.turned_blocks,
         )
         ratio = policy.compare.turned_ratio
-        found.append(Comparison(Metric.TURNED, state.turned, ratio, window))
+        found.append(Comparison(Metric.TURNED, state.turned, ratio, window, state.turned_singly))
     return found
 
 
@@ -114,7 +129,7 @@ def failed(policy: AnalysisPolicy, state: AnalysisState) -> str:
     parts = shares(policy)
     for comparison in comparisons(policy, state):
         share = parts.of(comparison.metric)
-        if is_worse(comparison.evidence, share):
+        if comparison.worse(share):
             return _worse(comparison, state, share)
     tests = state.shares * (state.shares + 1) or 1  # 1/2 + 1/6 + 1/12 + ... = 1
     return _over(policy, state.canary_tally, parts.other / tests)
@@ -141,7 +156,7 @@ def _worse(comparison: Comparison, state: AnalysisState, share: float) -> str:
                 f" {_share(canary.turned, canary.requests)} of {canary.requests:,} requests"
                 f" against {_share(stable.turned, stable.requests)} of {stable.requests:,}"
             )
-    return f"{text} (E = {_e(comparison.evidence):.3g}, enough is {1 / share:.0f})"
+    return f"{text} (E = {_e(comparison):.3g}, enough is {1 / share:.0f})"
 
 
 def _over(policy: AnalysisPolicy, tally: Tally, share: float) -> str:
@@ -179,8 +194,8 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole if whole else 0:.2%}"
 
 
-def _e(evidence: Evidence) -> float:
-    return math.exp(min(log_worse(evidence), math.log(_MOST)))
+def _e(comparison: Comparison) -> float:
+    return math.exp(min(comparison.log_worse, math.log(_MOST)))
 
 
 def quiet(policy: AnalysisPolicy, tally: Tally) -> bool:
@@ -254,7 +269,7 @@ def readings(policy: AnalysisPolicy, state: AnalysisState) -> tuple[Reading, ...
                 canary=bounds.wilson(*ours),
                 stable=bounds.wilson(*theirs),
                 ratio=bounds.ratio(window),
-                evidence=_e(comparison.evidence),
+                evidence=_e(comparison),
                 fails_at=1 / shares(policy).of(comparison.metric),
                 fine=math.exp(min(comparison.evidence.fine, math.log(_MOST))),
                 passes_at=1 / BETA,

@@ -136,6 +136,8 @@ class Block(Value, frozen=True, kw_only=True):
     """Answered with 3xx, but 304, or 4xx."""
     latency: float = 0.0
     """The duration that the policy's quantile of its requests did not exceed (nearest rank)."""
+    seconds: tuple[float, ...] = ()
+    """What each of its requests took, where that is known."""
     over: int = 0
     """Requests that took longer than `limits.latency_p99`."""
 
@@ -274,6 +276,10 @@ class AnalysisState(Value, frozen=True, kw_only=True):
     errors: Evidence = Evidence()
     latency: Evidence = Evidence()
     turned: Evidence = Evidence()
+    errors_singly: Evidence = Evidence()
+    """Of single requests, as `errors` is of blocks."""
+    latency_singly: Evidence = Evidence()
+    turned_singly: Evidence = Evidence()
     seen: Mapping[str, Seen] = msgspec.field(default_factory=dict)
     """By instance."""
     calm: tuple[float, ...] = ()
@@ -330,7 +336,8 @@ class Reading(Value, frozen=True, kw_only=True, omit_defaults=False):
     ratio: Span | None
     """Bad blocks of the canary against stable's; None while neither has one."""
     evidence: float
-    """E that the canary is worse: fails at `fails_at`."""
+    """E that the canary is worse, of blocks or of single requests, the lesser one: fails at
+    `fails_at`."""
     fails_at: float
     fine: float
     """E that it is not: passes at `passes_at`."""

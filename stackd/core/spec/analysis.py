@@ -4,6 +4,7 @@ Called by `strategy` and `steps` for what a stack file says, by `policyfile` for
 """
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -206,23 +207,26 @@ def _check(section: CheckSection, number: int) -> Check:
 _NO_REQUESTS = Compare(error_ratio=None, latency=None), Limits(error_rate=None, latency_p99=None)
 
 
-def build(section: AnalysisSection, lacks: str = "") -> AnalysisPolicy:
-    """The policy. `lacks`: why requests to the new revision are not seen one by one, and what to
-    do about it, with the sign that goes before it; '' when they are (an HTTP port with a route
-    through the ingress). Without them only checks and guards can judge.
+def unmeasured(section: AnalysisSection, lacks: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong with a policy where requests to the new revision are not seen one by one: the
+    key that asks for them, and the words. `lacks`: why not, as the end of a sentence."""
+    asked = [key for key in ("compare", "limits") if getattr(section, key) is not None]
+    for key in asked:
+        yield (key,), f"{key} needs requests that are seen one by one{lacks}"
+    if not asked and not section.checks:
+        yield (), f"there is nothing to judge by but requests that are seen one by one{lacks}"
+
+
+def build(section: AnalysisSection, *, measured: bool = True) -> AnalysisPolicy:
+    """The policy. `measured`: requests to the new revision are seen one by one (an HTTP port with
+    a route through the ingress); without that only checks and guards judge, and `unmeasured` says
+    what is wrong.
 
     Raises:
-        ValueError: it asks for what is not measured, or for nothing.
+        ValueError: it asks for nothing, or has no time for it.
     """
-    if lacks:
-        needed = f"requests that are seen one by one{lacks}, or use checks"
-        for key in ("compare", "limits"):
-            if getattr(section, key) is not None:
-                raise ValueError(f"{key} needs {needed}")
-        if not section.checks:
-            raise ValueError(f"there is nothing to judge by: add {needed}")
     compare, limits = _compare(section.compare), _limits(section.limits)
-    if lacks:
+    if not measured:
         compare, limits = _NO_REQUESTS
     elif (compare, limits) == _NO_REQUESTS and not section.checks:
         raise ValueError("there is nothing to judge by: add compare, limits or checks")

@@ -182,6 +182,10 @@ class Assembler:
     def _error(self, path: Path, text: str) -> None:
         self.environments.report.error(place_of(self.root, path), text, dotted(path))
 
+    def _key_error(self, path: Path, text: str) -> None:
+        """A problem with what a key asks for, in the key's own line."""
+        self.environments.report.error(key_place_of(self.root, path), text, dotted(path))
+
     def _check_mode(self, path: Path, given: deploy.DeploySection, mode: Mode) -> None:
         if mode is not Mode.GLOBAL:
             return
@@ -208,11 +212,13 @@ class Assembler:
         self, at: Path, section: strategy.StrategySection, singleton: bool, http: str
     ) -> Strategy:
         policies = {
-            wanted.at: self._try((*at, *wanted.at), partial(wanted.build, http), AnalysisPolicy())
+            wanted.at: self._try(
+                (*at, *wanted.at), partial(wanted.build, measured=not http), AnalysisPolicy()
+            )
             for wanted in judged.analyses(section)
         }
         for place, text in judged.faults(section, http):
-            self._error((*at, *place), text)
+            self._key_error((*at, *place), text)
         return self._try(
             at, lambda: strategy.from_strategy(section, singleton, policies), Strategy()
         )
@@ -227,12 +233,12 @@ class Assembler:
                 continue
             policies = {
                 wanted.at: self._try(
-                    (*at, *wanted.at), partial(wanted.build, http), AnalysisPolicy()
+                    (*at, *wanted.at), partial(wanted.build, measured=not http), AnalysisPolicy()
                 )
                 for wanted in stages.analyses(given, measured=not http)
             }
-            for place, text in stages.faults(given, measured=not http):
-                self._error((*at, *place), text)
+            for place, text in stages.faults(given, http):
+                self._key_error((*at, *place), text)
             found[name] = stages.build(given, section.rollout or 0, policies)
         return found
 
@@ -242,8 +248,7 @@ class Assembler:
         at = (*path, "deploy")
         if given.strategy and given.update_config:
             text = "strategy and update_config are both given: they say the same, keep one"
-            report = self.environments.report
-            report.error(key_place_of(self.root, (*at, "update_config")), text, dotted(at))
+            self._key_error((*at, "update_config"), text)
         section = given.strategy or strategy.StrategySection(type="rolling")
         update = self._strategy((*at, "strategy"), section, singleton, http)
         if given.update_config:

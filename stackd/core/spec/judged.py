@@ -3,7 +3,7 @@
 Called by `assembly`, which knows the service's ports.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stackd.core.model.analysis import AnalysisPolicy
@@ -26,28 +26,36 @@ class Wanted:
     """Why there are no requests meanwhile with which those of the new revision could be compared;
     '' when there are."""
 
-    def build(self, http: str) -> AnalysisPolicy:
-        """The policy. `http`: what the service lacks for requests that are seen one by one; ''
-        when they are.
+    def build(self, *, measured: bool) -> AnalysisPolicy:
+        """The policy. `measured`: requests to the service are seen one by one.
 
         Raises:
-            ValueError: it asks for what is not measured here, or for nothing.
+            ValueError: it asks for nothing, or has no time for it.
         """
         section = self.section
-        if http:
-            return analysis.build(section, f": {http}")
-        if self.alone:
+        if measured and self.alone:
             section = section.model_copy(update={"compare": CompareSection()})
-        return analysis.build(section, f", {self.lacks}" if self.lacks else "")
+        return analysis.build(section, measured=measured and not self.lacks)
+
+    def faults(self, http: str) -> Iterator[tuple[At, str]]:
+        """Its keys that ask for requests which nobody sees, or which there are none of: where, and
+        the words. `http`: what the service lacks for requests that are seen; '' when they are."""
+        if http or self.lacks:
+            lacks = f": {http}, or use checks" if http else f", {self.lacks}"
+            for key, text in analysis.unmeasured(self.section, lacks):
+                yield (*self.at, *key), text
+        elif self.alone and self.section.compare is not None:
+            yield (*self.at, "compare"), f"{self.alone}: use limits or checks"
 
 
 _UNREACHED = (
-    "and none reaches the new revision before this step: put set_weight, match or mirror before it"
+    "and none reaches the new revision before this step: "
+    "put set_weight, match or mirror before it, or use checks"
 )
-_UNSEEN = "and none reaches green before the switch: add `preview`"
+_UNSEEN = "and none reaches green before the switch: add `preview`, or use checks"
 _NEVER_SEEN = (
     "and none reaches green before the switch, which ends the rollout: "
-    "add `preview` or `post_promotion`"
+    "add `preview` or `post_promotion`, or use checks"
 )
 _SWITCHED = "blue gets no request after the switch to compare with"
 _NEVER_BOTH = "green gets no request before the switch and blue none after it, to compare"
@@ -81,21 +89,13 @@ def _background(section: StrategySection, policy: AnalysisSection) -> Wanted:
     return Wanted(("analysis",), policy, alone=_NEVER_BOTH)
 
 
-def compared(found: Iterable[Wanted]) -> Iterator[tuple[At, str]]:
-    """Those of the analyses that compare what has nothing to be compared with: where, and the
-    words. Where requests are not seen one by one, `build` says so already."""
-    for wanted in found:
-        if wanted.alone and wanted.section.compare is not None:
-            yield (*wanted.at, "compare"), f"{wanted.alone}: use limits or checks"
-
-
 def faults(section: StrategySection, http: str) -> Iterator[tuple[At, str]]:
     """What is wrong with single keys: where, and the words. `http`: what the service lacks for
     requests that are seen one by one; '' when they are."""
     for number, text in steps.faults(section.steps or (), http):
         yield ("steps", number), text
-    if not http:
-        yield from compared(analyses(section))
+    for wanted in analyses(section):
+        yield from wanted.faults(http)
     if section.type in (StrategyKind.SHADOW, StrategyKind.AB) and http:
         yield ("type",), f"{section.type} needs requests that are seen one by one: {http}"
     if section.preview is not None and http:

@@ -13,7 +13,7 @@ from stackd.core.model.strategy import OnFailure, RolloutStep, SetWeight, Strate
 from stackd.core.spec import steps
 from stackd.core.spec.analysis import AnalysisSection, LimitsSection
 from stackd.core.spec.fields import Section, choice, seconds
-from stackd.core.spec.judged import Wanted, compared
+from stackd.core.spec.judged import Wanted
 from stackd.core.spec.steps import MAX_STEPS, StepSection
 
 At = tuple[str | int, ...]
@@ -44,8 +44,9 @@ def analyses(section: StagesSection, *, measured: bool) -> Iterator[Wanted]:
             yield Wanted(at, one, alone=_ALONE)
 
 
-def faults(section: StagesSection, *, measured: bool) -> Iterator[tuple[At, str]]:
-    """What is wrong with single keys: where, and the words. `measured`: as in `analyses`."""
+def faults(section: StagesSection, http: str) -> Iterator[tuple[At, str]]:
+    """What is wrong with single keys: where, and the words. `http`: what the service lacks for
+    requests that are seen one by one; '' when they are."""
     for number, step in enumerate(section.steps):
         for key in _FOREIGN:
             if getattr(step, key) is not None:
@@ -53,8 +54,8 @@ def faults(section: StagesSection, *, measured: bool) -> Iterator[tuple[At, str]
                 yield ("steps", number, key), text
     for number, text in steps.faults(section.steps, ""):
         yield ("steps", number), text
-    if measured:
-        yield from compared(analyses(section, measured=True))
+    for wanted in analyses(section, measured=not http):
+        yield from wanted.faults(http)
 
 
 def build(section: StagesSection, share: int, policies: Mapping[At, AnalysisPolicy]) -> Strategy:

@@ -40,14 +40,15 @@ def shares(entry: TrafficEntry, port: IngressPort) -> tuple[Share, ...]:
     route = entry.route or Route()
     prefix = route.path_prefix or "/"
     hosts = tuple(sorted({h.lower() for h in route.hosts})) or (EVERY_HOST,)
+    preview = effective.steering(entry).preview
+    shown = (preview.host.lower(),) if preview is not None and preview.host else ()
     away = secure.redirect(entry, port)
     if away is not None:
         moved = route_components_pb2.Route(match=_path(prefix), redirect=away)
-        return (Share(entry.key, hosts, prefix, (moved,)),)
+        return (Share(entry.key, (*hosts, *shown), prefix, (moved,)),)
     found = [Share(entry.key, hosts, prefix, _routes(steering.ways(entry, port), entry))]
-    preview = effective.steering(entry).preview
-    if preview is not None and preview.host:
-        found.insert(0, _preview(entry, port, (preview.host.lower(),)))
+    if shown:
+        found.insert(0, _preview(entry, port, shown))
     return tuple(found)
 
 

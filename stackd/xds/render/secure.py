@@ -5,7 +5,7 @@ touches no connection. Called by `routes` and `table`.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 
 from stackd.core.model.stack import AppProtocol
 from stackd.core.model.traffic import IngressPort, TrafficEntry
+from stackd.core.traffic import effective
 from stackd.xds.render.packing import packed, seconds
 from stackd.xds.snapshot import Resource, resource
 
@@ -68,7 +69,8 @@ def chains(entries: Iterable[TrafficEntry]) -> tuple[Chain, ...]:
     """The certificates of a port that these services share. A host has one: of the service that
     comes first."""
     hosts: dict[str, str] = {}
-    for entry in sorted(entries, key=lambda e: e.key):
+    ordered = sorted(entries, key=lambda e: e.key)
+    for entry in ordered:
         assert entry.route is not None, "it has a certificate"
         for host in sorted({h.lower() for h in entry.route.hosts}) or [""]:
             hosts.setdefault(host, name(entry))
@@ -79,7 +81,21 @@ def chains(entries: Iterable[TrafficEntry]) -> tuple[Chain, ...]:
             found.append(Chain(secret))
         if named := tuple(h for h in mine if h):
             found.append(Chain(secret, named))
-    return tuple(found)
+    return (*found, *_previews(ordered, hosts))
+
+
+def _previews(entries: Iterable[TrafficEntry], hosts: Mapping[str, str]) -> Iterator[Chain]:
+    """Of previews that have a host of their own. Each is a chain of its own, so that Envoy keeps
+    the connections of all others when it comes and goes."""
+    taken = set(hosts)
+    for entry in entries:
+        preview = effective.steering(entry).preview
+        host = preview.host.lower() if preview is not None else ""
+        mine = entry.route.hosts if entry.route is not None else ()
+        covered = not mine or any(host.endswith(h[1:].lower()) for h in mine if h[:2] == "*.")
+        if host and not covered and host not in taken:
+            taken.add(host)
+            yield Chain(name(entry), (host,))
 
 
 def socket(chain: Chain) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from stackd.core.model.analysis import (
     Operator,
 )
 from stackd.core.spec import SourceFile
-from stackd.core.spec.analysis import AnalysisSection, build
+from stackd.core.spec.analysis import AnalysisSection, build, unmeasured
 from stackd.core.spec.policyfile import load_policy
 from tests.architecture.sources import ROOT
 
@@ -125,12 +125,13 @@ def test_faults(text: str, said: str) -> None:
 
 def test_without_requests_only_checks_can_judge() -> None:
     checks = [{"command": ["/bin/smoke"]}]
-    found = build(AnalysisSection.model_validate({"checks": checks}), ": add a port")
+    found = build(AnalysisSection.model_validate({"checks": checks}), measured=False)
     assert found.compare == Compare(error_ratio=None, latency=None)
     assert found.limits == Limits(error_rate=None, latency_p99=None)
-    for key in ("compare", "limits"):
-        section = AnalysisSection.model_validate({"checks": checks, key: {}})
-        with pytest.raises(ValueError, match=f"^{key} needs .*: add a port, or use checks$"):
-            build(section, ": add a port")
-    with pytest.raises(ValueError, match="there is nothing to judge by: add requests"):
-        build(AnalysisSection.model_validate({}), ": add a port")
+    section = AnalysisSection.model_validate({"checks": checks, "compare": {}, "limits": {}})
+    assert list(unmeasured(section, ": why")) == [
+        (("compare",), "compare needs requests that are seen one by one: why"),
+        (("limits",), "limits needs requests that are seen one by one: why"),
+    ]
+    [(place, text)] = unmeasured(AnalysisSection(), ": why")
+    assert (place, text.partition(" but")[0]) == ((), "there is nothing to judge by")

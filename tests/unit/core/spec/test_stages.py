@@ -68,11 +68,11 @@ def test_without_anything_given_the_requests_of_the_service_are_limited() -> Non
         ("{steps: []}", "7:27 must not be empty"),
         (
             "{steps: [{set_scale: 3}]}",
-            "7:40 set_scale is about tasks and requests, which a toggle has not: remove it",
+            "7:29 set_scale is about tasks and requests, which a toggle has not: remove it",
         ),
         (
             "{steps: [{mirror: 1%}]}",
-            "7:37 mirror is about tasks and requests, which a toggle has not: remove it",
+            "7:29 mirror is about tasks and requests, which a toggle has not: remove it",
         ),
         (
             "{steps: [{set_weight: 5%}, {set_weight: 1%}]}",
@@ -80,7 +80,7 @@ def test_without_anything_given_the_requests_of_the_service_are_limited() -> Non
         ),
         (
             "{steps: [{set_weight: 5%}], analysis: {compare: {error_rate: {}}}}",
-            "7:67 nothing tells the requests of those whom a toggle reaches from others,"
+            "7:58 nothing tells the requests of those whom a toggle reaches from others,"
             " to be compared: use limits or checks",
         ),
         (
@@ -105,7 +105,7 @@ def test_without_an_http_port_checks_are_asked_for() -> None:
         "features: {f: {rollout: 5%, strategy:"
         " {steps: [{set_weight: 1%}, {analysis: {limits: {error_rate: 1%}}}]}}}"
     )
-    assert found.startswith("4:81 limits needs requests that are seen one by one")
+    assert found.startswith("4:82 limits needs requests that are seen one by one")
     assert found.endswith("add `ports:` with `app_protocol: http`, or use checks")
 
 

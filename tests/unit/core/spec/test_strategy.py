@@ -246,7 +246,7 @@ def test_blue_green_is_judged_before_and_after_the_switch() -> None:
         (HTTP, "pre_promotion: {compare: {}}", "compare needs requests that are seen one by one"),
         (HTTP, "preview: {host: a.b}", "the switch comes at once, so that preview shows nothing"),
         ("", "preview: {host: a.b}, auto_promote: no", "preview needs requests that are seen"),
-        ("", "post_promotion: {}", "add `ports:` with `app_protocol: http`, or use checks"),
+        ("", "post_promotion: {}", "but requests that are seen one by one: add `ports:`"),
         (HTTP, "post_promotion: {compare: {}}", "blue gets no request after the switch"),
         (HTTP, "analysis: {}", "none reaches green before the switch, which ends the rollout"),
         (
@@ -421,20 +421,11 @@ def test_steps_that_steer_and_judge() -> None:
         (
             "ports: ['80:8080']\n",
             "{analysis: {compare: {}}}",
-            "compare needs requests that are seen one by one: port 8080 is tcp,"
+            "5:59 compare needs requests that are seen one by one: port 8080 is tcp,"
             " add `app_protocol: http` to it in line 4, or use checks",
         ),
-        (
-            "",
-            "{analysis: {limits: {}}}",
-            "limits needs requests that are seen one by one: add `ports:` with"
-            " `app_protocol: http`, or use checks",
-        ),
-        (
-            "",
-            "{analysis: {}}",
-            "there is nothing to judge by: add requests that are seen one by one",
-        ),
+        ("", "{analysis: {limits: {}}}", "limits needs requests"),
+        ("", "{analysis: {}}", "there is nothing to judge by but requests that are seen"),
         (HTTP, "{analysis: {}}", "none reaches the new revision before this step"),
         (HTTP, "{match: [{}]}", "match by one thing each: header or cookie"),
         (HTTP, "{match: [{header: {name: Host, exact: b}}]}", "use `route.hosts`"),
@@ -448,7 +439,28 @@ def test_every_fault_of_a_strategy_is_told_at_its_place() -> None:
     found = faults(
         f"deploy: {canary('{match: []}', '{set_weight: 2%}', '{analysis: {compare: {}}}')}"
     ).splitlines()
-    assert [line.split()[0] for line in found] == ["4:47", "4:89"]
+    assert [line.split()[0] for line in found] == ["4:47", "4:90"]
+
+
+def test_all_that_asks_for_requests_is_told_in_its_own_line() -> None:
+    found = faults(
+        """deploy:
+  strategy:
+    type: canary
+    steps:
+      - set_weight: 5%
+      - analysis:
+          warm_up: 5s
+          compare:
+            error_rate: {max_ratio: 3}
+          limits:
+            error_rate: 5%
+"""
+    )
+    assert [line.split()[:2] for line in found.splitlines()] == [
+        ["11:15", "compare"],
+        ["13:15", "limits"],
+    ]
 
 
 def test_checks_judge_where_no_request_is_seen() -> None:

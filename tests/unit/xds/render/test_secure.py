@@ -5,8 +5,10 @@ import pytest
 from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
+from stackd.core.model.ids import RevisionId
 from stackd.core.model.stack import AppProtocol, Route
-from stackd.core.model.traffic import IngressPort, TrafficEntry
+from stackd.core.model.strategy import Preview
+from stackd.core.model.traffic import IngressPort, Steering, TrafficEntry
 from stackd.xds.render.table import Rendered, Renderer
 from tests.fakes.certificates import certificate
 from tests.unit.xds.render.test_table import HTTP, endpoint, entry, routes, unpack
@@ -72,6 +74,24 @@ def test_each_host_gets_the_certificate_of_its_service() -> None:
     chains = {tuple(c.filter_chain_match.server_names) for c in listener(found, 443).filter_chains}
     assert chains == {(), ("*.api.test", "api.test")}
     assert set(found.snapshot.secrets) == {"secret/cert", "secret/other"}
+
+
+def shown(*names: str, hosts: tuple[str, ...]) -> list[list[str]]:
+    """The names of the chains that port 443 has more while `next.test` shows a preview."""
+    whole = [secured(name, hosts=hosts) for name in names]
+    green = Steering(preview=Preview(host="Next.test"), previewed=RevisionId("r1"))
+    previewed = [msgspec.structs.replace(one, steering=green) for one in whole]
+    before = listener(render(*whole), 443).filter_chains
+    after = listener(render(*previewed), 443).filter_chains
+    assert list(after[: len(before)]) == list(before)
+    return [list(chain.filter_chain_match.server_names) for chain in after[len(before) :]]
+
+
+def test_a_preview_with_a_host_that_no_certificate_is_for_has_a_chain_of_its_own() -> None:
+    assert shown("web", hosts=("shop.test",)) == [["next.test"]]
+    assert shown("web", "zoo", hosts=("shop.test",)) == [["next.test"]]
+    for covering in ((), ("shop.test", "*.test"), ("next.test", "shop.test")):
+        assert shown("web", hosts=covering) == []
 
 
 def test_without_its_secret_a_port_is_never_open_in_the_clear() -> None:
