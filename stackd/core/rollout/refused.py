@@ -47,16 +47,32 @@ def _held(world: World, repository: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _introducing(world: World, hold: Hold) -> Release | None:
-    """The release that declared the held revision first, in a row up to the current one."""
+    """The release that declared the held revision first, in a row up to the newest one; none where
+    to undo its commit would not bring what a stack that has gone back runs now."""
     found = None
-    release = world.release(hold.stack)
+    now = world.release(hold.stack)
+    release = _declared_last(world, hold.stack)
     while release is not None:
         part = places.declared(release, hold.service)
         if part is None or part.revision != hold.revision:
             break
         found = release
         release = world.release(hold.stack, release.number - 1)
-    return found
+    if found is None or now is None or now.number >= found.number:
+        return found
+    before, runs = (
+        part.revision if one is not None and (part := places.declared(one, hold.service)) else None
+        for one in (release, now)
+    )
+    return found if before == runs else None
+
+
+def _declared_last(world: World, stack: str) -> Release | None:
+    """The current release, or the newest that a stack which has gone back has left."""
+    head, now = world.get(Stack, stack), world.release(stack)
+    if head is None or now is None or not head.back:
+        return now
+    return max((r for r in world.all(Release) if r.stack == stack), key=lambda r: r.number)
 
 
 def _invalid(status: RepositoryStatus) -> Iterator[tuple[str, str, str]]:

@@ -38,6 +38,24 @@ def test_a_held_revision_refuses_the_commit_that_declared_it_first() -> None:
 
 
 @pytest.mark.parametrize(
+    ("revisions", "to", "undone"),
+    [
+        (("good", "bad"), 1, [("c2", "c1")]),
+        (("good", "bad", "bad"), 1, [("c2", "c1")]),
+        (("good", "worse", "bad"), 1, []),
+        (("good", "worse", "bad"), 2, [("c3", "c2")]),
+    ],
+    ids=["by one", "over what changed nothing", "over another", "not over another"],
+)
+def test_what_a_stack_has_left_is_refused_if_undoing_it_brings_what_runs(
+    revisions: tuple[str, ...], to: int, undone: list[tuple[str, str]]
+) -> None:
+    found = put(world(*revisions), HOLD)
+    put(found, Stack(name="shop", owner="repo:ops", release=to, back=True))
+    assert commits(found) == undone
+
+
+@pytest.mark.parametrize(
     ("revisions", "owner"),
     [(("bad", "good"), "repo:ops"), (("good", "bad"), "cli"), (("good", "bad"), "repo:other")],
     ids=["no longer declared", "by hand", "of another"],
