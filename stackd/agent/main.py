@@ -157,7 +157,7 @@ async def _assemble(layout: NodeLayout, settings: AgentFile, stack: AsyncExitSta
     for note in network.notes:
         _log.info("network: %s", note)
     stack.push_async_callback(network.close, purge=False)
-    reporter, papers = Reporter(), Papers.of(layout)
+    reporter, papers = Reporter(clock.now()), Papers.of(layout)
     requests = Requests(reporter.measured, clock)
     contents = Contents()
     proxy = EnvoyProxy(layout.xds_socket, EnvoyProcess(layout), requests.take, contents.held)

@@ -28,7 +28,9 @@ NOTICES = 20
 class Reporter:
     """Fed by `agent.worker` and the traffic applier, emptied by `agent.session`."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: float = 0) -> None:
+        """`began`: when this agent started (Unix seconds)."""
+        self._began = began
         self._known: dict[str, TaskStatus] = {}
         self._pending: dict[str, TaskStatus] = {}
         self._report = NodeReport(id=NodeId(""))
@@ -129,6 +131,7 @@ class Reporter:
             removed=self._removed,
             troubles=self._troubles,
             asked=self._asked,
+            began=self._began,
             notices=tuple(self._notices),
         )
 

@@ -176,6 +176,8 @@ def _toggle_line(toggle: FlagRow) -> Text:
         text.append(f"  {clean('; '.join(toggle.rules))}", style="dim")
     if toggle.stale:
         text.append("  stale", style="yellow")
+    if toggle.unused:
+        text.append("  unused", style="yellow")
     return text
 
 

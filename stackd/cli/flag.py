@@ -72,8 +72,13 @@ def _line(toggle: FlagRow) -> tuple[str, ...]:
         "; ".join(toggle.rules) or "-",
         toggle.since or "-",
         toggle.asked or "-",
-        by or _standing(toggle) or ("stale" if toggle.stale else ""),
+        by or _standing(toggle) or _remark(toggle),
     )
+
+
+def _remark(toggle: FlagRow) -> str:
+    """Why it could be taken out."""
+    return ", ".join(w for w, so in (("stale", toggle.stale), ("unused", toggle.unused)) if so)
 
 
 def _standing(toggle: FlagRow) -> str:

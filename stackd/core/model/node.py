@@ -90,6 +90,8 @@ class NodeReport(Record, frozen=True, kw_only=True):
     asked: Mapping[str, float] = msgspec.field(default_factory=dict)
     """`STACK/SERVICE/TOGGLE` -> when a task of this node last asked for that toggle, to the
     minute, since the agent started (Unix seconds, on the node's clock)."""
+    began: float = 0
+    """When the agent started, by the node's clock; 0 = it did not say."""
     notices: tuple[Notice, ...] = ()
     """The latest of them, oldest first; said again after a reconnect."""
 

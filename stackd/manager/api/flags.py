@@ -23,6 +23,8 @@ from stackd.wire.control import Caller
 
 STALE = 30 * 86400.0
 """Seconds after which a toggle that reaches everybody or nobody is one to be taken out."""
+UNUSED = 7 * 86400.0
+"""Seconds after which a toggle that no task has asked for is one that nothing knows."""
 
 
 class FlagApi:
@@ -103,6 +105,8 @@ def _row(world: World, place: tuple[str, str, str], toggle: Toggle, now: float) 
         acts = msgspec.structs.replace(toggle, share=state.share)
     since = _since(world, place, toggle)
     reports = [*world.all(NodeReport)]
+    asked = max((r.asked.get("/".join(place), 0.0) for r in reports), default=0.0)
+    heard_since = max((r.began or now for r in reports), default=now)
     settled = acts.share in (0, WHOLE) and not toggle.rules and not holds
     return FlagRow(
         stack=stack,
@@ -119,8 +123,9 @@ def _row(world: World, place: tuple[str, str, str], toggle: Toggle, now: float) 
         if override is not None and holds
         else None,
         since=rfc3339(since),
-        asked=rfc3339(max(r.asked.get("/".join(place), 0.0) for r in reports) if reports else 0),
+        asked=rfc3339(asked),
         stale=settled and now - since > STALE,
+        unused=now - max(since, asked, heard_since) > UNUSED,
         **staged,
     )
 

@@ -76,11 +76,11 @@ async def test_requests_are_said_once_and_of_too_many_the_oldest_go() -> None:
 
 
 async def test_what_toggles_were_asked_for_stays_in_every_report() -> None:
-    reporter = Reporter()
+    reporter = Reporter(began=3.0)
     reporter.asked({"shop/web/cart": 5.0})
-    report = NodeReport(id=NodeId(""), asked={"shop/web/cart": 5.0})
+    report = NodeReport(id=NodeId(""), asked={"shop/web/cart": 5.0}, began=3.0)
     assert await reporter.next() == Report(report)
     reporter.report(NodeReport(id=NodeId(""), applied=7))
     assert await reporter.next() == Report(
-        NodeReport(id=NodeId(""), applied=7, asked={"shop/web/cart": 5.0})
+        NodeReport(id=NodeId(""), applied=7, asked={"shop/web/cart": 5.0}, began=3.0)
     )

@@ -231,9 +231,10 @@ def test_toggles_with_what_is_declared_and_what_is_set() -> None:
     old = msgspec.structs.replace(
         toggle, feature="dark", share=10_000, declared=10_000, rules=(), override=None, stale=True
     )
+    old = msgspec.structs.replace(old, unused=True)
     lines = drawn(msgspec.structs.replace(SERVICE, features=(toggle, old)))
     assert "toggle cart 25% set by ann, declared 10%  plan is pro: 100%" in lines
-    assert "toggle dark 100%  stale" in lines
+    assert "toggle dark 100%  stale  unused" in lines
 
 
 VARIANTS = VariantsRow(

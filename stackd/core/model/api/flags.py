@@ -38,7 +38,9 @@ class FlagRow(Answer, frozen=True, kw_only=True):
     asked: str
     """When a task last asked for it, to the minute, as far as agents have run; '' = never."""
     stale: bool
-    """It has reached everybody or nobody for 30 days: nothing asks for it any more, or should."""
+    """It has reached everybody or nobody for 30 days: what asks for it could do without."""
+    unused: bool = False
+    """No task has asked for it for 7 days, while it was declared and every agent has run."""
     steps: tuple[str, ...] = ()
     """How it gets to its declared share; none = at once."""
     step: int = 0

@@ -11,7 +11,7 @@ from stackd.core.model.strategy import Pause, SetWeight, Strategy, StrategyKind
 from stackd.core.model.toggle import Toggle, ToggleOverride, ToggleRule, ToggleValue
 from stackd.core.model.traffic import TrafficEntry
 from stackd.errors import Refused
-from stackd.manager.api.flags import STALE, FlagApi
+from stackd.manager.api.flags import STALE, UNUSED, FlagApi
 from stackd.manager.api.status import StatusApi
 from tests.fakes.harness import Harness
 from tests.fakes.stacks import NOW, service, stack
@@ -148,3 +148,24 @@ async def test_where_a_toggle_with_stages_stands() -> None:
     assert found.rollout is not None
     assert found.rollout.waits_for == "person"
     assert status.stacks[0].services[0].features[0] == found
+
+
+async def test_what_no_task_asks_for_while_all_agents_have_run_is_unused() -> None:
+    async with Harness() as on:
+        await declared(on, stack(service(features=FLAGS)))
+        await on.clock.advance(NOW + UNUSED - on.clock.now() + 1)
+
+        async def unused(*began: float) -> list[str]:
+            for number, at in enumerate(began):
+                asked = {"shop/web/cart": NOW + 60}
+                report = NodeReport(id=NodeId(f"n{number}"), began=at, asked=asked)
+                on.world.apply(report, on.world.revision)
+            return sorted(name for name, row in (await rows(on)).items() if row.unused)
+
+        everything = sorted(await rows(on))
+        assert await unused() == [], "nobody has listened"
+        assert await unused(NOW, 0) == [], "one does not say since when"
+        assert await unused(NOW, on.clock.now() - 1) == [], "one was started again"
+        assert await unused(NOW, NOW) == sorted({*everything} - {"cart"})
+        await on.clock.advance(60)
+        assert await unused(NOW, NOW) == everything
