@@ -8,7 +8,7 @@ every few seconds, read by `status`.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from stackd.core.model.requests import Measured
+from stackd.core.model.requests import Count, Measured
 
 
 @dataclass(slots=True)
@@ -31,18 +31,16 @@ class Shares:
     def put(self, node: str, measured: Measured) -> None:
         """`node` saw these. What a node says first after a change of weights began before it, and
         is left out."""
-        told: dict[str, dict[str, int]] = {}
+        told: dict[str, list[Count]] = {}
         for count in measured.counts:
-            told.setdefault(count.key, {})[count.revision] = (
-                count.requests - count.mirrored + count.connections
-            )
-        for key, grown in told.items():
+            told.setdefault(count.key, []).append(count)
+        for key, counts in told.items():
             found = self._current(key)
             if found is None:
                 continue
-            if node in found.nodes:
-                for revision, requests in grown.items():
-                    found.requests[revision] = found.requests.get(revision, 0) + requests
+            for one in counts if node in found.nodes else ():
+                grown = one.requests - one.mirrored + one.connections
+                found.requests[one.revision] = found.requests.get(one.revision, 0) + grown
             found.nodes.add(node)
 
     def of(self, key: str) -> Mapping[str, int]:

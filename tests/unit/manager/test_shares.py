@@ -27,6 +27,14 @@ def counts(old: int, new: int, mirrored: int = 0) -> Measured:
     )
 
 
+def test_what_a_node_could_not_say_for_a_while_comes_in_one_message_and_adds_up() -> None:
+    found = shares({KEY: {OLD: 8000, NEW: 2000}})
+    found.put("n1", counts(1, 1))
+    late = Measured(counts=(*counts(80, 20).counts, *counts(8, 2).counts))
+    found.put("n1", late)
+    assert found.of(KEY) == {OLD: 88, NEW: 22}
+
+
 def test_connections_to_a_tcp_port_count_as_well() -> None:
     found = shares({KEY: {OLD: 8000, NEW: 2000}})
     one = Count(stack="shop", service="web", revision=OLD, requests=0, errors=0, connections=7)
